@@ -1,0 +1,42 @@
+"""The ground everything stands on: problems, time, ids, JSON. Imports nothing of ours."""
+
+from stanchion.base.clock import Clock, SystemClock
+from stanchion.base.errors import (
+    Conflict,
+    Denied,
+    Internal,
+    Invalid,
+    Kind,
+    LimitExceeded,
+    NotFound,
+    Problem,
+    Unauthenticated,
+    Unavailable,
+    invariant,
+)
+from stanchion.base.ids import Ids, SystemIds
+from stanchion.base.json import Json, canonical, digest, digest_bytes, dumps, loads
+
+__all__ = [
+    "Clock",
+    "Conflict",
+    "Denied",
+    "Ids",
+    "Internal",
+    "Invalid",
+    "Json",
+    "Kind",
+    "LimitExceeded",
+    "NotFound",
+    "Problem",
+    "SystemClock",
+    "SystemIds",
+    "Unauthenticated",
+    "Unavailable",
+    "canonical",
+    "digest",
+    "digest_bytes",
+    "dumps",
+    "invariant",
+    "loads",
+]
