@@ -1,0 +1,62 @@
+"""The nouns of artifacts: an immutable version, and the port by which a kind registers its document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from stanchion.base import Json
+from stanchion.blueprints import Issue, Lookup
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactVersion:
+    """One immutable, content-addressed version. `digest` is over `body`; `source` is the text as written."""
+
+    tenant: str
+    kind: str
+    name: str
+    version: int
+    digest: str
+    body: Mapping[str, Json]
+    source: str
+    source_path: str
+    owner: str
+    author: str
+    changelog: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A file to publish: `path` as the author knows it (for error positions), `source` its text (UTF-8)."""
+
+    path: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed:
+    """What a kind makes of a document: its name, the body that is content-addressed, its references, its issues."""
+
+    name: str
+    body: Mapping[str, Json]
+    owner: str
+    references: tuple[tuple[str, str], ...]
+    issues: tuple[Issue, ...]
+
+
+class KindSpec(Protocol):
+    """How documents of one artifact kind are read and checked. Registered in `bootstrap` by the kind's own domain.
+
+    The file's first key is the kind (`blueprint: case-triage`, `connector: casebook`, `policy: supervisor-approval`).
+    """
+
+    kind: str
+
+    def parse(self, document: Document, lookup: Lookup) -> Parsed:
+        """Read and check the document; all issues at once, never an exception for what the author wrote. `lookup`
+        sees the documents of the same apply first, then what is live."""
+        ...

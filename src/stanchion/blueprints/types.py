@@ -1,0 +1,185 @@
+"""The nouns of a Blueprint: the parsed document, the ports its verbs fill, and the program the engine runs.
+
+A document is checked once, at publish, and compiled to a `Program`: per block a flat list of operations with
+jump targets, so that a run's position is one integer. The same digest always compiles to the same program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, Protocol
+
+from stanchion.base import Json
+from stanchion.expressions import Expression, Template
+
+Schema = Mapping[str, "Json"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issue:
+    """One thing wrong with a document, at its own place.
+
+    Attributes:
+        code: stable, such as `blueprint.unknown_field`.
+        message: what is wrong. `hint`: the way out, with the nearest right name where there is one.
+        file, line, column: 1-based position of the offending key or value.
+        step: the id of the step it stands in, or None.
+        pointer: JSON pointer into the document.
+        severity: `error` refuses the document; `warning` does not.
+    """
+
+    code: str
+    message: str
+    hint: str
+    file: str
+    line: int
+    column: int
+    step: str | None
+    pointer: str
+    severity: Literal["error", "warning"] = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """When a failed attempt is repeated. Delay before attempt n+1 is full jitter (AWS Builders' Library) over
+    `min(max_s, initial_s * 2**(n-1))` for `exponential`, over `initial_s` for `constant`."""
+
+    attempts: int = 1
+    backoff: Literal["exponential", "constant"] = "exponential"
+    initial_s: float = 1.0
+    max_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForEach:
+    """A fan-out. With `block` each item is a child run of that block; without, a StepRun `path[item_no]` of this run."""
+
+    items: Expression
+    alias: str | None
+    concurrency: int
+    on_item_error: Literal["stop", "continue"]
+    max_failures: int | None
+    block: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step as written: `verb` is its key, `config` the rest under it with templates compiled in place.
+
+    `raw` is the same config as plain JSON (texts uncompiled): what static checks and references read.
+    """
+
+    id: str
+    verb: str
+    config: Mapping[str, Template | Expression | Json]
+    raw: Mapping[str, Json]
+    guard: Expression | None = None
+    retry: Retry = Retry()
+    timeout_s: float | None = None
+    for_each: ForEach | None = None
+
+
+class OpKind(StrEnum):
+    """What the engine does at a position."""
+
+    STEP = "step"
+    GATE = "gate"
+    FAN_OUT = "fan_out"
+    JUMP = "jump"
+    END = "end"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Op:
+    """One operation of a block.
+
+    Attributes:
+        kind: STEP runs a handler; GATE evaluates `condition`, goes on or jumps to `target`; FAN_OUT runs a for_each;
+            JUMP goes to `target`; END finishes the block (always the last op, and only there).
+        path: the StepRun's path (`risk`, `risk/then/approval`); empty for JUMP and END.
+        step: the step for STEP, GATE and FAN_OUT.
+        condition: for GATE.
+        target: next op index when the gate is false, or where to jump; for a skipped or failed step unused.
+        exits: named ways on that a handler may choose (`rejected`, `expired`) -> op index; `next` is the following op.
+        approvals: paths of the GOVERN steps that dominate this one (same or enclosing block, earlier): I8.
+        own_fields: for a PUSH under an approval, the top-level record fields that come from those approvals' own
+            outputs; they are left out of the digest that must equal a shown value.
+    """
+
+    kind: OpKind
+    path: str = ""
+    step: Step | None = None
+    condition: Expression | None = None
+    target: int = -1
+    exits: Mapping[str, int]
+    approvals: tuple[str, ...] = ()
+    own_fields: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """A list of operations with its own position: the root block (path ``""``) or the body of a for_each.
+
+    `outer` names the step paths of enclosing blocks that this block's expressions read (a child run loads only these).
+    """
+
+    path: str
+    ops: tuple[Op, ...]
+    output: Template | None
+    outer: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """A compiled Blueprint. `references` are the artifacts it names, (kind, name)."""
+
+    name: str
+    description: str
+    owner: str
+    input_schema: Schema
+    output_schema: Schema
+    blocks: Mapping[str, Block]
+    references: tuple[tuple[str, str], ...]
+
+
+# Looks up the body of another artifact by kind and name; None if there is none.
+Lookup = Callable[[str, str], Mapping[str, "Json"] | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigIssue:
+    """A verb's complaint about its own config; `pointer` is relative to the config (`/resource`)."""
+
+    pointer: str
+    code: str
+    message: str
+    hint: str = ""
+
+
+class VerbSpec(Protocol):
+    """What the document must know of a verb. Registered by the domain that implements the verb.
+
+    Attributes:
+        verb: the step's key, lower case (`lookup`).
+        effect: what the verb does to the outside.
+        suspends: whether it may suspend the run (such verbs need a block inside a for_each).
+        config_schema: JSON Schema of the config as written; every value position marked `"x-template": true` takes
+            literals and `${ }`, every string marked `"x-expression": true` is a bare CEL expression, and
+            `"x-artifact": "<kind>"` is the literal name of an artifact. `"x-block": true` is a list of steps.
+    """
+
+    verb: str
+    effect: Literal["none", "read", "write"]
+    suspends: bool
+    config_schema: Schema
+
+    def check(self, config: Mapping[str, Json], lookup: Lookup) -> Iterable[ConfigIssue]:
+        """Complaints beyond the schema: unknown resource, missing parameter. `config` is as written."""
+        ...
+
+    def output_schema(self, config: Mapping[str, Json], lookup: Lookup, types: Callable[[str], Schema]) -> Schema:
+        """JSON Schema of the step's output. `types(pointer)` gives the inferred schema of the value at a template
+        position of the config (so TRANSFORM's output has the type of its expression)."""
+        ...

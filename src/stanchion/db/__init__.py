@@ -1,0 +1,21 @@
+"""PostgreSQL: pools per role, transactions, migrations. `db.embedded` runs a server of our own."""
+
+from stanchion.db.migrate import Migration, migrate, migrations
+from stanchion.db.pool import Database, DatabaseUrls
+from stanchion.db.tx import Params, Tx, execute, many, maybe, one, scalar, scalars
+
+__all__ = [
+    "Database",
+    "DatabaseUrls",
+    "Migration",
+    "Params",
+    "Tx",
+    "execute",
+    "many",
+    "maybe",
+    "migrate",
+    "migrations",
+    "one",
+    "scalar",
+    "scalars",
+]

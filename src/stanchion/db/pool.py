@@ -1,0 +1,137 @@
+"""Two pools of connections, one per run-time role, and the transactions on them.
+
+`app` serves a tenant's verbs: row-level security holds it to the tenant set local to the transaction (I13).
+`engine` serves claim, checkpoint and sweep across tenants, in named store functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from stanchion.base import Unavailable
+from stanchion.db.tx import Tx
+
+# Without these a dropped network hangs a query until the client's own timeout (measured, reference: fault row 9).
+_CONNECT = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    "application_name": "stanchion",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseUrls:
+    """libpq URLs of the run-time roles, and of the owner where this process may migrate."""
+
+    app: str
+    engine: str
+    owner: str | None = None
+
+
+class Database:
+    """The pools of one process. Open once, close once."""
+
+    def __init__(
+        self, urls: DatabaseUrls, *, app_max: int = 10, engine_max: int = 6, acquire_timeout_s: float = 5.0
+    ) -> None:
+        self.urls = urls
+        self._acquire_timeout_s = acquire_timeout_s
+        self._app = self._pool(urls.app, app_max)
+        self._engine = self._pool(urls.engine, engine_max)
+
+    def _pool(self, url: str, max_size: int) -> AsyncConnectionPool[Tx]:
+        return AsyncConnectionPool(
+            url,
+            connection_class=psycopg.AsyncConnection[Any],
+            kwargs={**_CONNECT, "autocommit": True},
+            min_size=0,
+            max_size=max_size,
+            max_idle=60,
+            timeout=self._acquire_timeout_s,
+            open=False,
+            check=None,
+        )
+
+    async def open(self) -> None:
+        """Open both pools without waiting for a connection: readiness tells whether the database is there."""
+        await self._app.open(wait=False)
+        await self._engine.open(wait=False)
+
+    async def close(self) -> None:
+        """Close both pools, waiting briefly for connections in use."""
+        await self._app.close(timeout=5)
+        await self._engine.close(timeout=5)
+
+    async def __aenter__(self) -> Database:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @asynccontextmanager
+    async def connection(self, role: str) -> AsyncIterator[Tx]:
+        """A pooled connection in autocommit mode, of role `app` or `engine`.
+
+        Raises Unavailable `db.unavailable` or `db.pool_exhausted`, both retryable.
+        """
+        pool = self._app if role == "app" else self._engine
+        try:
+            connection = await pool.getconn()
+        except PoolTimeout as error:
+            raise Unavailable(
+                "db.pool_exhausted",
+                f"No database connection became free within {self._acquire_timeout_s:g} s.",
+                hint="The database is unreachable or every connection is busy; see /health/dependencies.",
+                retry_after_s=1,
+            ) from error
+        try:
+            yield connection
+        except psycopg.OperationalError as error:
+            if connection.closed or connection.broken:
+                raise Unavailable(
+                    "db.unavailable",
+                    "The database closed the connection.",
+                    hint="Try again; the change was not made unless you can read it.",
+                    retry_after_s=1,
+                ) from error
+            raise
+        finally:
+            await pool.putconn(connection)
+
+    @asynccontextmanager
+    async def tenant_tx(self, tenant: str) -> AsyncIterator[Tx]:
+        """A transaction as role `app`, walled to `tenant` (I13)."""
+        async with self.connection("app") as tx, tx.transaction():
+            await tx.execute("select set_config('stanchion.tenant', %s, true)", (tenant,))
+            yield tx
+
+    @asynccontextmanager
+    async def presented_tx(self, credential_id: str) -> AsyncIterator[Tx]:
+        """A transaction as role `app` that sees only the credential row `credential_id`: sign-in, before a tenant is known."""
+        async with self.connection("app") as tx, tx.transaction():
+            await tx.execute(
+                "select set_config('stanchion.tenant', '', true), set_config('stanchion.presented', %s, true)",
+                (credential_id,),
+            )
+            yield tx
+
+    @asynccontextmanager
+    async def engine_tx(self) -> AsyncIterator[Tx]:
+        """A transaction as role `engine`, across tenants."""
+        async with self.connection("engine") as tx, tx.transaction():
+            yield tx
+
+    async def dedicated(self, role: str) -> Tx:
+        """A connection of its own outside the pool, for LISTEN and session locks. The caller closes it."""
+        url = self.urls.app if role == "app" else self.urls.engine
+        return await psycopg.AsyncConnection.connect(url, autocommit=True, **_CONNECT)

@@ -1,0 +1,94 @@
+"""Every event there is: its name, what it measures, its labels. Documented and tested against what is emitted.
+
+An event is the one way code reports: logs, metrics and traces subscribe to it. No run, tenant or principal id is
+ever a label (operations.md §7); such ids go into `facts`, which only logs see.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventSpec:
+    """One event.
+
+    Attributes:
+        name: dotted, past tense (`run.ended`).
+        help: one sentence, the metric's help text and the documentation.
+        metric: the Prometheus series without the prefix `stanchion_`; empty for log-only events.
+        type: `counter` (adds `value`), `gauge` (sets it), `histogram` (observes it), or `none`.
+        labels: label names, each with few values.
+        buckets: for histograms, upper bounds in the metric's unit.
+        log: the level at which the event is logged, or `none` (nothing on a hot path logs per item).
+    """
+
+    name: str
+    help: str
+    metric: str = ""
+    type: Literal["counter", "gauge", "histogram", "none"] = "none"
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+    log: Literal["none", "debug", "info", "warning", "error"] = "none"
+
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+
+def _counter(name: str, metric: str, help_text: str, *labels: str, log: str = "none") -> EventSpec:
+    return EventSpec(name=name, metric=metric, help=help_text, type="counter", labels=labels, log=log)  # type: ignore[arg-type]
+
+
+def _gauge(name: str, metric: str, help_text: str, *labels: str) -> EventSpec:
+    return EventSpec(name=name, metric=metric, help=help_text, type="gauge", labels=labels)
+
+
+def _histogram(name: str, metric: str, help_text: str, *labels: str, sizes: bool = False) -> EventSpec:
+    buckets = tuple(float(n) for n in _SIZES) if sizes else _SECONDS
+    return EventSpec(name=name, metric=metric, help=help_text, type="histogram", labels=labels, buckets=buckets)
+
+
+CATALOGUE: dict[str, EventSpec] = {
+    spec.name: spec
+    for spec in (
+        _counter("run.started", "runs_started_total", "Runs accepted.", "queue"),
+        _counter("run.ended", "runs_ended_total", "Runs that reached a final state.", "queue", "status"),
+        _histogram("run.duration", "run_duration_seconds", "Start to end of a run.", "queue", "status"),
+        _histogram("run.queued", "run_queue_wait_seconds", "Ready to claimed.", "queue"),
+        _counter("run.suspended", "runs_suspended_total", "Runs that began to wait.", "queue", "waiting_on"),
+        _counter("run.dead", "dead_letters_total", "Runs that became dead letters.", "queue", "reason", log="warning"),
+        _counter("step.ended", "steps_ended_total", "StepRuns that ended.", "verb", "status"),
+        _histogram("step.duration", "step_duration_seconds", "One attempt of a step.", "verb"),
+        _counter("step.retried", "step_retries_total", "Attempts that failed and will be repeated.", "verb"),
+        _histogram("claim.size", "claim_batch_size", "Runs taken by one claim.", sizes=True),
+        _histogram("commit.size", "commit_batch_size", "Checkpoints that shared a commit.", sizes=True),
+        _histogram("commit.duration", "commit_seconds", "One group commit, statement to acknowledgement."),
+        _counter("write.fenced", "fenced_writes_total", "Writes refused because a newer epoch owns the run.", log="warning"),
+        _counter("worker.lost", "workers_lost_total", "Workers found dead by the sweep.", "how", log="warning"),
+        _counter("run.reclaimed", "runs_reclaimed_total", "Runs taken back from lost workers."),
+        _gauge("worker.running", "runs_running", "Runs this worker holds."),
+        _gauge("worker.capacity", "runs_capacity", "Runs this worker may hold."),
+        _gauge("queue.depth", "queue_depth", "Runs per queue and state.", "queue", "state"),
+        _gauge("queue.age", "queue_oldest_age_seconds", "Age of the oldest ready run.", "queue"),
+        _gauge("dead.waiting", "dead_letters", "Dead letters that wait for a decision.", "queue", "reason"),
+        _gauge("approvals.pending", "approvals_pending", "Approvals that wait for a decision."),
+        _gauge("approvals.age", "approvals_oldest_age_seconds", "Age of the oldest pending approval."),
+        _counter("approval.decided", "approvals_decided_total", "Approvals that ended.", "status"),
+        _counter("effect.ended", "effects_total", "Effects by outcome.", "adapter", "state"),
+        _gauge("effects.unknown", "effects_unknown", "Effects whose outcome is unknown."),
+        _histogram("adapter.called", "adapter_call_seconds", "One call of an external system.", "adapter", "operation"),
+        _counter("http.answered", "http_requests_total", "HTTP requests by route and status.", "method", "route", "status"),
+        _histogram("http.duration", "http_request_seconds", "HTTP request to last byte.", "method", "route"),
+        _counter("http.limited", "http_limited_total", "Requests refused by a rate limit.", "scope"),
+        _gauge("sse.clients", "sse_clients", "Open event streams."),
+        _counter("auth.refused", "auth_refused_total", "Requests refused for their credential.", "reason"),
+        EventSpec(name="process.started", help="A process is ready.", log="info"),
+        EventSpec(name="process.stopping", help="A process was asked to stop.", log="info"),
+        EventSpec(name="process.stopped", help="A process has stopped.", log="info"),
+        EventSpec(name="child.exited", help="A child of the supervisor exited.", log="warning"),
+        EventSpec(name="duty.failed", help="A periodic duty raised; it runs again at its next time.", log="error"),
+        EventSpec(name="defect", help="An unexpected exception: a defect of ours.", log="error"),
+    )
+}
