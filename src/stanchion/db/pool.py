@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
@@ -18,7 +18,7 @@ from stanchion.base import Unavailable
 from stanchion.db.tx import Tx
 
 # Without these a dropped network hangs a query until the client's own timeout (measured, reference: fault row 9).
-_CONNECT = {
+_CONNECT: Final[dict[str, Any]] = {
     "connect_timeout": 5,
     "keepalives_idle": 5,
     "keepalives_interval": 2,
@@ -79,7 +79,7 @@ class Database:
         await self.close()
 
     @asynccontextmanager
-    async def connection(self, role: str) -> AsyncIterator[Tx]:
+    async def connection(self, role: str) -> AsyncGenerator[Tx]:
         """A pooled connection in autocommit mode, of role `app` or `engine`.
 
         Raises Unavailable `db.unavailable` or `db.pool_exhausted`, both retryable.
@@ -109,14 +109,14 @@ class Database:
             await pool.putconn(connection)
 
     @asynccontextmanager
-    async def tenant_tx(self, tenant: str) -> AsyncIterator[Tx]:
+    async def tenant_tx(self, tenant: str) -> AsyncGenerator[Tx]:
         """A transaction as role `app`, walled to `tenant` (I13)."""
         async with self.connection("app") as tx, tx.transaction():
             await tx.execute("select set_config('stanchion.tenant', %s, true)", (tenant,))
             yield tx
 
     @asynccontextmanager
-    async def presented_tx(self, credential_id: str) -> AsyncIterator[Tx]:
+    async def presented_tx(self, credential_id: str) -> AsyncGenerator[Tx]:
         """A transaction as role `app` that sees only the credential row `credential_id`: sign-in, before a tenant is known."""
         async with self.connection("app") as tx, tx.transaction():
             await tx.execute(
@@ -126,7 +126,7 @@ class Database:
             yield tx
 
     @asynccontextmanager
-    async def engine_tx(self) -> AsyncIterator[Tx]:
+    async def engine_tx(self) -> AsyncGenerator[Tx]:
         """A transaction as role `engine`, across tenants."""
         async with self.connection("engine") as tx, tx.transaction():
             yield tx

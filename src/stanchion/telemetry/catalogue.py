@@ -65,7 +65,9 @@ CATALOGUE: dict[str, EventSpec] = {
         _histogram("claim.size", "claim_batch_size", "Runs taken by one claim.", sizes=True),
         _histogram("commit.size", "commit_batch_size", "Checkpoints that shared a commit.", sizes=True),
         _histogram("commit.duration", "commit_seconds", "One group commit, statement to acknowledgement."),
-        _counter("write.fenced", "fenced_writes_total", "Writes refused because a newer epoch owns the run.", log="warning"),
+        _counter(
+            "write.fenced", "fenced_writes_total", "Writes refused because a newer epoch owns the run.", log="warning"
+        ),
         _counter("worker.lost", "workers_lost_total", "Workers found dead by the sweep.", "how", log="warning"),
         _counter("run.reclaimed", "runs_reclaimed_total", "Runs taken back from lost workers."),
         _gauge("worker.running", "runs_running", "Runs this worker holds."),
@@ -79,7 +81,9 @@ CATALOGUE: dict[str, EventSpec] = {
         _counter("effect.ended", "effects_total", "Effects by outcome.", "adapter", "state"),
         _gauge("effects.unknown", "effects_unknown", "Effects whose outcome is unknown."),
         _histogram("adapter.called", "adapter_call_seconds", "One call of an external system.", "adapter", "operation"),
-        _counter("http.answered", "http_requests_total", "HTTP requests by route and status.", "method", "route", "status"),
+        _counter(
+            "http.answered", "http_requests_total", "HTTP requests by route and status.", "method", "route", "status"
+        ),
         _histogram("http.duration", "http_request_seconds", "HTTP request to last byte.", "method", "route"),
         _counter("http.limited", "http_limited_total", "Requests refused by a rate limit.", "scope"),
         _gauge("sse.clients", "sse_clients", "Open event streams."),

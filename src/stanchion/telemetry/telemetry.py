@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import structlog
@@ -70,7 +70,7 @@ class Telemetry:
         return generate_latest(self.registry)
 
     @contextmanager
-    def span(self, name: str, traceparent: str | None = None, **attributes: str | int) -> Iterator[trace.Span]:
+    def span(self, name: str, traceparent: str | None = None, **attributes: str | int) -> Generator[trace.Span]:
         """A span named `name` under `traceparent` (W3C), or under the current span where that is None."""
         context = _PROPAGATOR.extract({"traceparent": traceparent}) if traceparent else None
         with self.tracer.start_as_current_span(name, context=context, attributes=attributes) as span:

@@ -1,0 +1,1 @@
+"""HTTP ground: problem details, paging, the authenticated Ctx of a request."""
