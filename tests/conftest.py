@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import random
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -13,7 +15,7 @@ import pytest
 from stanchion.base import SystemClock, SystemIds
 from stanchion.context import Env, Environment
 from stanchion.db import Database, DatabaseUrls, migrate
-from stanchion.db.embedded import ClusterUrls, EmbeddedPostgres
+from stanchion.db.embedded import EmbeddedPostgres
 from stanchion.telemetry import Telemetry
 
 
@@ -24,41 +26,49 @@ class AllowAll:
         return None
 
 
-def with_database(url: str, name: str) -> str:
-    return re.sub(r"/stanchion(\?|$)", rf"/{name}\1", url, count=1)
+class Cluster:
+    """The session's server: URLs of the three roles, and databases cloned from a migrated template."""
+
+    def __init__(self, server: EmbeddedPostgres, data: Path) -> None:
+        self.urls = server.start()
+        migrate(self.urls.owner)
+        password = json.loads(next(data.rglob("*credentials*.json")).read_text())["passwords"]["stanchion_super"]
+        self._super = re.sub("//[^@]*@/stanchion", f"//stanchion_super:{password}@/postgres", self.urls.owner, count=1)
+        self._numbers = itertools.count(1)
+
+    def clone(self) -> DatabaseUrls:
+        """A new database with the migrated schema and no rows, in about 30 ms."""
+        name = f"test_{next(self._numbers)}"
+        with psycopg.connect(self._super, autocommit=True) as connection:
+            connection.execute(f'create database "{name}" template stanchion owner stanchion_owner')
+        return DatabaseUrls(**{role: self._in(getattr(self.urls, role), name) for role in ("app", "engine", "owner")})
+
+    def superuser(self, urls: DatabaseUrls) -> str:
+        """The superuser's URL of a cloned database, for tests that look behind row-level security."""
+        name = re.search(r"@/(\w+)", urls.app)
+        assert name
+        return self._in(self._super, name.group(1))
+
+    @staticmethod
+    def _in(url: str, name: str) -> str:
+        return re.sub(r"@/\w+", f"@/{name}", url, count=1)
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterUrls]:
-    with EmbeddedPostgres(tmp_path_factory.mktemp("pg"), durable=False) as server:
-        urls = server.urls
-        migrate(urls.owner)
-        yield urls
-
-
-_counter = iter(range(1, 100_000))
-
-
-def clone_database(cluster: ClusterUrls) -> DatabaseUrls:
-    """A new database with the migrated schema and no rows, in about 30 ms."""
-    name = f"test_{next(_counter)}"
-    with psycopg.connect(with_database(cluster.owner, "postgres"), autocommit=True) as connection:
-        connection.execute(f'create database "{name}" template stanchion')
-    return DatabaseUrls(
-        app=with_database(cluster.app, name),
-        engine=with_database(cluster.engine, name),
-        owner=with_database(cluster.owner, name),
-    )
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    data = tmp_path_factory.mktemp("pg")
+    with EmbeddedPostgres(data, durable=False) as server:
+        yield Cluster(server, data)
 
 
 @pytest.fixture(scope="module")
-def database_urls(cluster: ClusterUrls) -> DatabaseUrls:
-    return clone_database(cluster)
+def database_urls(cluster: Cluster) -> DatabaseUrls:
+    return cluster.clone()
 
 
 @pytest.fixture
-def fresh_database_urls(cluster: ClusterUrls) -> DatabaseUrls:
-    return clone_database(cluster)
+def fresh_database_urls(cluster: Cluster) -> DatabaseUrls:
+    return cluster.clone()
 
 
 @pytest.fixture
@@ -88,3 +98,7 @@ async def env(db: Database) -> Env:
 @pytest.fixture(scope="session")
 def repo() -> Path:
     return Path(__file__).resolve().parent.parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-schema", action="store_true", help="write src/stanchion/db/schema.sql anew")

@@ -1,0 +1,411 @@
+CREATE TABLE public.api_keys (
+    tenant text NOT NULL,
+    id uuid NOT NULL,
+    principal_id uuid NOT NULL,
+    label text NOT NULL,
+    mac bytea NOT NULL,
+    scopes text[] NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    created_by text NOT NULL,
+    expires_at timestamp with time zone,
+    revoked_at timestamp with time zone
+);
+ALTER TABLE ONLY public.api_keys FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.approvals (
+    tenant text NOT NULL,
+    id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    root_id uuid NOT NULL,
+    path text NOT NULL,
+    attempt integer NOT NULL,
+    blueprint text NOT NULL,
+    policy text NOT NULL,
+    policy_digest text NOT NULL,
+    requested_by text NOT NULL,
+    title text NOT NULL,
+    facts jsonb NOT NULL,
+    shown jsonb NOT NULL,
+    args_digest text NOT NULL,
+    bound text[] NOT NULL,
+    nonce text NOT NULL,
+    may_decide jsonb NOT NULL,
+    forbid_self boolean NOT NULL,
+    on_reject text NOT NULL,
+    on_expire text NOT NULL,
+    status text NOT NULL,
+    decided_by text,
+    decided_at timestamp with time zone,
+    reason text,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT approvals_status_check CHECK ((status = ANY (ARRAY['PENDING'::text, 'APPROVED'::text, 'REJECTED'::text, 'EXPIRED'::text, 'CANCELLED'::text])))
+);
+ALTER TABLE ONLY public.approvals FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.artifacts (
+    tenant text NOT NULL,
+    kind text NOT NULL,
+    name text NOT NULL,
+    version integer NOT NULL,
+    digest text NOT NULL,
+    body jsonb NOT NULL,
+    source text NOT NULL,
+    source_path text NOT NULL,
+    owner text NOT NULL,
+    author text NOT NULL,
+    changelog text NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT artifacts_kind_check CHECK ((kind = ANY (ARRAY['blueprint'::text, 'prompt'::text, 'route'::text, 'tool'::text, 'index'::text, 'connector'::text, 'policy'::text, 'config'::text, 'flag'::text, 'eval_suite'::text]))),
+    CONSTRAINT artifacts_name_check CHECK ((name ~ '^[a-z][a-z0-9-]{0,62}$'::text)),
+    CONSTRAINT artifacts_version_check CHECK ((version > 0))
+);
+ALTER TABLE ONLY public.artifacts FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.audit_records (
+    tenant text NOT NULL,
+    id uuid NOT NULL,
+    recorded_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    event_type text NOT NULL,
+    actor text NOT NULL,
+    target_kind text NOT NULL,
+    target_id text NOT NULL,
+    run_id uuid,
+    record text NOT NULL,
+    leaf bytea NOT NULL
+);
+ALTER TABLE ONLY public.audit_records FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.effects (
+    tenant text NOT NULL,
+    id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    path text NOT NULL,
+    key text NOT NULL,
+    connector text NOT NULL,
+    connector_digest text NOT NULL,
+    operation text NOT NULL,
+    class text NOT NULL,
+    idempotency text NOT NULL,
+    args_digest text NOT NULL,
+    state text NOT NULL,
+    epoch bigint NOT NULL,
+    receipt jsonb,
+    error jsonb,
+    resolved_by text,
+    evidence text,
+    intent_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    outcome_at timestamp with time zone,
+    CONSTRAINT effects_class_check CHECK ((class = ANY (ARRAY['write'::text, 'destructive'::text]))),
+    CONSTRAINT effects_idempotency_check CHECK ((idempotency = ANY (ARRAY['key'::text, 'natural'::text, 'probe'::text, 'none'::text]))),
+    CONSTRAINT effects_state_check CHECK ((state = ANY (ARRAY['INTENT'::text, 'DONE'::text, 'FAILED'::text, 'UNKNOWN'::text])))
+);
+ALTER TABLE ONLY public.effects FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.idempotency_keys (
+    tenant text NOT NULL,
+    key text NOT NULL,
+    request_digest text NOT NULL,
+    run_id uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT idempotency_keys_key_check CHECK (((length(key) >= 1) AND (length(key) <= 255)))
+);
+ALTER TABLE ONLY public.idempotency_keys FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.migrations (
+    name text NOT NULL,
+    digest text NOT NULL,
+    applied_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+CREATE TABLE public.pin_sets (
+    tenant text NOT NULL,
+    digest text NOT NULL,
+    pins jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+ALTER TABLE ONLY public.pin_sets FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.principals (
+    tenant text NOT NULL,
+    id uuid NOT NULL,
+    kind text NOT NULL,
+    name text NOT NULL,
+    display_name text NOT NULL,
+    roles text[] NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    disabled_at timestamp with time zone,
+    CONSTRAINT principals_kind_check CHECK ((kind = ANY (ARRAY['user'::text, 'service'::text, 'schedule'::text]))),
+    CONSTRAINT principals_name_check CHECK ((name ~ '^[A-Za-z0-9][A-Za-z0-9._@+-]{0,126}$'::text))
+);
+ALTER TABLE ONLY public.principals FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.releases (
+    tenant text NOT NULL,
+    environment text NOT NULL,
+    kind text NOT NULL,
+    name text NOT NULL,
+    version integer NOT NULL,
+    digest text NOT NULL,
+    released_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    released_by text NOT NULL
+);
+ALTER TABLE ONLY public.releases FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.runs (
+    tenant text NOT NULL,
+    id uuid NOT NULL,
+    blueprint text NOT NULL,
+    version integer NOT NULL,
+    pins text NOT NULL,
+    environment text NOT NULL,
+    engine_v integer NOT NULL,
+    queue text DEFAULT 'default'::text NOT NULL,
+    priority smallint DEFAULT 0 NOT NULL,
+    status text NOT NULL,
+    waiting_kind text,
+    waiting_ref text,
+    wake_at timestamp with time zone,
+    cursor integer DEFAULT 0 NOT NULL,
+    path text DEFAULT ''::text NOT NULL,
+    epoch bigint DEFAULT 0 NOT NULL,
+    worker_id uuid,
+    attempt integer DEFAULT 1 NOT NULL,
+    strikes smallint DEFAULT 0 NOT NULL,
+    rev bigint DEFAULT 1 NOT NULL,
+    input jsonb NOT NULL,
+    output jsonb,
+    error jsonb,
+    dead_reason text,
+    discarded_at timestamp with time zone,
+    cancel_reason text,
+    requested_by text NOT NULL,
+    traceparent text,
+    root_id uuid NOT NULL,
+    parent_id uuid,
+    parent_path text,
+    block text DEFAULT ''::text NOT NULL,
+    item_no integer,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    ready_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    started_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    CONSTRAINT runs_check CHECK (((status = 'SUSPENDED'::text) <= (waiting_kind IS NOT NULL))),
+    CONSTRAINT runs_check1 CHECK (((parent_id IS NULL) = (item_no IS NULL))),
+    CONSTRAINT runs_status_check CHECK ((status = ANY (ARRAY['PENDING'::text, 'RUNNING'::text, 'SUSPENDED'::text, 'SUCCEEDED'::text, 'FAILED'::text, 'CANCELLED'::text]))),
+    CONSTRAINT runs_waiting_kind_check CHECK ((waiting_kind = ANY (ARRAY['approval'::text, 'child'::text, 'retry'::text, 'concurrency'::text, 'effect'::text, 'worker'::text, 'worker_lost'::text])))
+)
+WITH (fillfactor='70');
+ALTER TABLE ONLY public.runs FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.sessions (
+    tenant text NOT NULL,
+    id uuid NOT NULL,
+    principal_id uuid NOT NULL,
+    mac bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone
+);
+ALTER TABLE ONLY public.sessions FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.sign_in_links (
+    tenant text NOT NULL,
+    id uuid NOT NULL,
+    principal_id uuid NOT NULL,
+    mac bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone
+);
+ALTER TABLE ONLY public.sign_in_links FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.step_runs (
+    tenant text NOT NULL,
+    run_id uuid NOT NULL,
+    path text NOT NULL,
+    "position" integer NOT NULL,
+    verb text NOT NULL,
+    status text NOT NULL,
+    attempt integer DEFAULT 1 NOT NULL,
+    output jsonb,
+    error jsonb,
+    errors jsonb,
+    wake_at timestamp with time zone,
+    rev bigint NOT NULL,
+    started_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    CONSTRAINT step_runs_status_check CHECK ((status = ANY (ARRAY['PENDING'::text, 'RUNNING'::text, 'SUCCEEDED'::text, 'FAILED'::text, 'SKIPPED'::text, 'SUSPENDED'::text, 'UNKNOWN'::text])))
+)
+WITH (fillfactor='85');
+ALTER TABLE ONLY public.step_runs FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.tenants (
+    name text NOT NULL,
+    display_name text NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT tenants_name_check CHECK ((name ~ '^[a-z][a-z0-9-]{0,62}$'::text))
+);
+ALTER TABLE ONLY public.tenants FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.workers (
+    id uuid NOT NULL,
+    name text NOT NULL,
+    host text NOT NULL,
+    pid integer NOT NULL,
+    engine_v integer NOT NULL,
+    queues text[] NOT NULL,
+    capacity integer NOT NULL,
+    running integer DEFAULT 0 NOT NULL,
+    lock_key bigint NOT NULL,
+    state text NOT NULL,
+    started_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    beat_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    lease_until timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
+    CONSTRAINT workers_state_check CHECK ((state = ANY (ARRAY['live'::text, 'draining'::text, 'stopped'::text, 'lost'::text])))
+);
+ALTER TABLE ONLY public.workers FORCE ROW LEVEL SECURITY;
+ALTER TABLE ONLY public.api_keys
+    ADD CONSTRAINT api_keys_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.approvals
+    ADD CONSTRAINT approvals_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.approvals
+    ADD CONSTRAINT approvals_run_id_path_attempt_key UNIQUE (run_id, path, attempt);
+ALTER TABLE ONLY public.artifacts
+    ADD CONSTRAINT artifacts_pkey PRIMARY KEY (tenant, kind, name, version);
+ALTER TABLE ONLY public.artifacts
+    ADD CONSTRAINT artifacts_tenant_kind_name_digest_key UNIQUE (tenant, kind, name, digest);
+ALTER TABLE ONLY public.audit_records
+    ADD CONSTRAINT audit_records_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.effects
+    ADD CONSTRAINT effects_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.effects
+    ADD CONSTRAINT effects_run_id_path_key UNIQUE (run_id, path);
+ALTER TABLE ONLY public.effects
+    ADD CONSTRAINT effects_tenant_key_key UNIQUE (tenant, key);
+ALTER TABLE ONLY public.idempotency_keys
+    ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (tenant, key);
+ALTER TABLE ONLY public.migrations
+    ADD CONSTRAINT migrations_pkey PRIMARY KEY (name);
+ALTER TABLE ONLY public.pin_sets
+    ADD CONSTRAINT pin_sets_pkey PRIMARY KEY (tenant, digest);
+ALTER TABLE ONLY public.principals
+    ADD CONSTRAINT principals_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.principals
+    ADD CONSTRAINT principals_tenant_name_key UNIQUE (tenant, name);
+ALTER TABLE ONLY public.releases
+    ADD CONSTRAINT releases_pkey PRIMARY KEY (tenant, environment, kind, name);
+ALTER TABLE ONLY public.runs
+    ADD CONSTRAINT runs_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.sessions
+    ADD CONSTRAINT sessions_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.sign_in_links
+    ADD CONSTRAINT sign_in_links_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.step_runs
+    ADD CONSTRAINT step_runs_pkey PRIMARY KEY (run_id, path);
+ALTER TABLE ONLY public.tenants
+    ADD CONSTRAINT tenants_pkey PRIMARY KEY (name);
+ALTER TABLE ONLY public.workers
+    ADD CONSTRAINT workers_lock_key_key UNIQUE (lock_key);
+ALTER TABLE ONLY public.workers
+    ADD CONSTRAINT workers_pkey PRIMARY KEY (id);
+CREATE INDEX api_keys_by_principal ON public.api_keys USING btree (tenant, principal_id);
+CREATE INDEX approvals_by_root ON public.approvals USING btree (tenant, root_id, id);
+CREATE INDEX approvals_by_tenant ON public.approvals USING btree (tenant, id);
+CREATE INDEX approvals_due ON public.approvals USING btree (expires_at) WHERE (status = 'PENDING'::text);
+CREATE INDEX approvals_pending ON public.approvals USING btree (tenant, id) WHERE (status = 'PENDING'::text);
+CREATE INDEX audit_records_by_run ON public.audit_records USING btree (tenant, run_id, id) WHERE (run_id IS NOT NULL);
+CREATE INDEX audit_records_by_target ON public.audit_records USING btree (tenant, target_kind, target_id, id);
+CREATE INDEX audit_records_by_time ON public.audit_records USING btree (tenant, id);
+CREATE INDEX effects_open ON public.effects USING btree (tenant, id) WHERE (state = ANY (ARRAY['INTENT'::text, 'UNKNOWN'::text]));
+CREATE INDEX runs_by_blueprint ON public.runs USING btree (tenant, blueprint, id);
+CREATE INDEX runs_by_tenant ON public.runs USING btree (tenant, id);
+CREATE INDEX runs_dead ON public.runs USING btree (tenant, id) WHERE ((status = 'FAILED'::text) AND (dead_reason IS NOT NULL) AND (discarded_at IS NULL));
+CREATE INDEX runs_due ON public.runs USING btree (wake_at) WHERE ((status = 'SUSPENDED'::text) AND (wake_at IS NOT NULL));
+CREATE UNIQUE INDEX runs_items ON public.runs USING btree (parent_id, parent_path, item_no) WHERE (parent_id IS NOT NULL);
+CREATE INDEX runs_of_worker ON public.runs USING btree (worker_id) WHERE (status = 'RUNNING'::text);
+CREATE INDEX runs_ready ON public.runs USING btree (queue, priority DESC, ready_at, id) WHERE (status = 'PENDING'::text);
+CREATE INDEX runs_waiting ON public.runs USING btree (waiting_kind, id) WHERE (status = 'SUSPENDED'::text);
+CREATE INDEX workers_live ON public.workers USING btree (lease_until) WHERE (state = ANY (ARRAY['live'::text, 'draining'::text]));
+ALTER TABLE ONLY public.api_keys
+    ADD CONSTRAINT api_keys_principal_id_fkey FOREIGN KEY (principal_id) REFERENCES public.principals(id);
+ALTER TABLE ONLY public.api_keys
+    ADD CONSTRAINT api_keys_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.artifacts
+    ADD CONSTRAINT artifacts_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.pin_sets
+    ADD CONSTRAINT pin_sets_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.principals
+    ADD CONSTRAINT principals_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.releases
+    ADD CONSTRAINT releases_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.releases
+    ADD CONSTRAINT releases_tenant_kind_name_version_fkey FOREIGN KEY (tenant, kind, name, version) REFERENCES public.artifacts(tenant, kind, name, version);
+ALTER TABLE ONLY public.sessions
+    ADD CONSTRAINT sessions_principal_id_fkey FOREIGN KEY (principal_id) REFERENCES public.principals(id);
+ALTER TABLE ONLY public.sessions
+    ADD CONSTRAINT sessions_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.sign_in_links
+    ADD CONSTRAINT sign_in_links_principal_id_fkey FOREIGN KEY (principal_id) REFERENCES public.principals(id);
+ALTER TABLE ONLY public.sign_in_links
+    ADD CONSTRAINT sign_in_links_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE public.api_keys ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.approvals ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.artifacts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.audit_records ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.effects ENABLE ROW LEVEL SECURITY;
+CREATE POLICY engine ON public.approvals TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.artifacts TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.audit_records TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.effects TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.idempotency_keys TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.pin_sets TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.principals TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.releases TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.runs TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.step_runs TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.tenants TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.workers TO stanchion_engine USING (true) WITH CHECK (true);
+ALTER TABLE public.idempotency_keys ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own_tenant ON public.tenants TO stanchion_app USING ((name = current_setting('stanchion.tenant'::text))) WITH CHECK ((name = current_setting('stanchion.tenant'::text)));
+ALTER TABLE public.pin_sets ENABLE ROW LEVEL SECURITY;
+CREATE POLICY presented ON public.api_keys FOR SELECT TO stanchion_app USING ((id = (NULLIF(current_setting('stanchion.presented'::text, true), ''::text))::uuid));
+CREATE POLICY presented ON public.sessions FOR SELECT TO stanchion_app USING ((id = (NULLIF(current_setting('stanchion.presented'::text, true), ''::text))::uuid));
+CREATE POLICY presented ON public.sign_in_links FOR SELECT TO stanchion_app USING ((id = (NULLIF(current_setting('stanchion.presented'::text, true), ''::text))::uuid));
+ALTER TABLE public.principals ENABLE ROW LEVEL SECURITY;
+CREATE POLICY read_only ON public.workers FOR SELECT TO stanchion_app USING (true);
+ALTER TABLE public.releases ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.runs ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.sessions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.sign_in_links ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.step_runs ENABLE ROW LEVEL SECURITY;
+CREATE POLICY tenant_wall ON public.api_keys TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.approvals TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.artifacts TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.audit_records TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.effects TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.idempotency_keys TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.pin_sets TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.principals TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.releases TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.runs TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.sessions TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.sign_in_links TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.step_runs TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+ALTER TABLE public.tenants ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.workers ENABLE ROW LEVEL SECURITY;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.api_keys TO stanchion_app;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.approvals TO stanchion_app;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.approvals TO stanchion_engine;
+GRANT SELECT,INSERT ON TABLE public.artifacts TO stanchion_app;
+GRANT SELECT,INSERT ON TABLE public.artifacts TO stanchion_engine;
+GRANT SELECT,INSERT ON TABLE public.audit_records TO stanchion_app;
+GRANT SELECT,INSERT ON TABLE public.audit_records TO stanchion_engine;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.effects TO stanchion_app;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.effects TO stanchion_engine;
+GRANT SELECT,INSERT ON TABLE public.idempotency_keys TO stanchion_app;
+GRANT SELECT,INSERT,DELETE ON TABLE public.idempotency_keys TO stanchion_engine;
+GRANT SELECT ON TABLE public.migrations TO stanchion_app;
+GRANT SELECT ON TABLE public.migrations TO stanchion_engine;
+GRANT SELECT,INSERT ON TABLE public.pin_sets TO stanchion_app;
+GRANT SELECT,INSERT ON TABLE public.pin_sets TO stanchion_engine;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.principals TO stanchion_app;
+GRANT SELECT ON TABLE public.principals TO stanchion_engine;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.releases TO stanchion_app;
+GRANT SELECT ON TABLE public.releases TO stanchion_engine;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.runs TO stanchion_app;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.runs TO stanchion_engine;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.sessions TO stanchion_app;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.sign_in_links TO stanchion_app;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.step_runs TO stanchion_app;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.step_runs TO stanchion_engine;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.tenants TO stanchion_app;
+GRANT SELECT,INSERT ON TABLE public.tenants TO stanchion_engine;
+GRANT SELECT ON TABLE public.workers TO stanchion_app;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.workers TO stanchion_engine;
