@@ -34,9 +34,9 @@ class Binaries:
         return self.folder / name
 
     @property
-    def installation(self) -> Path:
-        """The folder above: the server reads `share` and `lib` beside `bin`."""
-        return self.folder.parent
+    def needs(self) -> tuple[Path, ...]:
+        """What the user the server runs as must be able to read: `postgres`, and `share` beside `bin`."""
+        return tuple(path for path in (self.program("postgres"), self.folder.parent / "share") if path.exists())
 
 
 def find_binaries() -> Path:

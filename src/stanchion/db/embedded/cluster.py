@@ -99,7 +99,7 @@ def create_cluster(layout: Layout, binaries: Binaries, account: Account | None, 
         ],
         layout=layout,
         account=account,
-        needs=(binaries.program("postgres"), binaries.installation / "share", layout.setup),
+        needs=(*binaries.needs, layout.setup),
     )
     if durable:
         # One pass at the end costs a fifth of what initdb's own two passes and the server's first start would.

@@ -21,6 +21,7 @@ _DEFAULTS: Mapping[str, str] = {
     "max_connections": "120",
     "shared_buffers": "128MB",
     "max_wal_size": "512MB",
+    "max_logical_replication_workers": "0",  # one process less
     "jit": "off",  # our statements are short; compiling them costs more than it saves
     "idle_in_transaction_session_timeout": "10min",
 }

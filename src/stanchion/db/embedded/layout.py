@@ -105,13 +105,14 @@ def claim_home(layout: Layout, account: Account | None) -> None:
     """
     try:
         _refuse_foreign(layout)
+        if account:  # an ordinary user may use another's folder that lets it in; what root leaves there is root's
+            _refuse_other_owner(layout.data, {0, account.uid})
+        _refuse_other_owner(layout.home, {0} if account else {os.geteuid()})
         for folder in (layout.data, layout.home):
-            _refuse_other_owner(folder, account)
-            # The server's user must be able to pass through; every single thing inside is closed by its own mode.
-            _make_folder(folder, 0o711 if account else 0o700)
-        if account:
-            os.chown(layout.home, 0, account.gid, follow_symlinks=False)
-            layout.home.chmod(0o710)
+            if _make_folder(folder, 0o700) and account:
+                # The server's user must be able to pass through, and only to pass.
+                os.chown(folder, 0, account.gid, follow_symlinks=False)
+                folder.chmod(0o710)
     except OSError as error:
         raise folder_problem(error, layout) from error
 
@@ -212,28 +213,28 @@ def _foreign(folder: Path, why: str) -> Conflict:
     )
 
 
-def _refuse_other_owner(folder: Path, account: Account | None) -> None:
-    """Started as root, writing into another user's folder would leave things there that user cannot open."""
+def _refuse_other_owner(folder: Path, allowed: set[int]) -> None:
     try:
         found = folder.stat(follow_symlinks=False)
     except FileNotFoundError:
         return
-    allowed = {0, account.uid} if account else {os.geteuid()}
-    ours = found.st_uid in allowed or (folder.name != "postgres" and account is None)
-    if not ours:
+    if found.st_uid not in allowed:
+        owner = user_name(found.st_uid)
         raise Conflict(
             "db.data_owner",
-            f"The folder {folder} belongs to user {user_name(found.st_uid)}, and this is user {user_name(os.geteuid())}.",
-            hint=f"Run Stanchion as user {user_name(found.st_uid)}, or choose another --data.",
+            f"The folder {folder} belongs to user {owner}, and this is user {user_name(os.geteuid())}.",
+            hint=f"Run Stanchion as user {owner}, or choose another --data.",
         )
 
 
-def _make_folder(folder: Path, mode: int) -> None:
+def _make_folder(folder: Path, mode: int) -> bool:
+    """Make one folder; False if it was there."""
     if not folder.is_symlink() and folder.is_dir():
-        return
+        return False
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(mode=mode)
     folder.chmod(mode)  # whatever the umask says
+    return True
 
 
 def is_plain_folder(path: Path) -> bool:

@@ -95,7 +95,9 @@ def read_pid_file(layout: Layout) -> PidFile | None:
         return None
     if pid <= 0 or pid == _NOBODYS_PID:
         return None
-    return PidFile(pid=pid, socket_dir=os.fsdecode(lines[4].strip()), status=lines[7].strip().decode("ascii", "replace"))
+    return PidFile(
+        pid=pid, socket_dir=os.fsdecode(lines[4].strip()), status=lines[7].strip().decode("ascii", "replace")
+    )
 
 
 def find_server(layout: Layout) -> Process | None:
@@ -176,9 +178,7 @@ def _serves(pid: int, layout: Layout) -> bool:
     if process_name(pid) != "postgres":
         return False
     try:
-        return Path(f"/proc/{pid}/cwd").stat().st_ino == layout.cluster.stat().st_ino and os.path.samefile(
-            f"/proc/{pid}/cwd", layout.cluster
-        )
+        return Path(f"/proc/{pid}/cwd").samefile(layout.cluster)
     except PermissionError:
         pass
     except OSError:

@@ -95,6 +95,17 @@ class EmbeddedPostgres:
         return self._process.pid if self._process and self._process.alive else None
 
     @property
+    def urls(self) -> ClusterUrls:
+        """The URLs of the running server, as `start` returned them. Raises Conflict `db.server_not_started`."""
+        if self._credentials is None:
+            raise Conflict(
+                "db.server_not_started",
+                f"The database server of {self._layout.data} was not started by this object.",
+                hint="Call start() first.",
+            )
+        return self._credentials.urls(self._socket_dir)
+
+    @property
     def socket_dir(self) -> str:
         """The folder of the server's socket, or the prefix of its abstract name (`@…`); empty before `start`."""
         return self._socket_dir
@@ -118,7 +129,7 @@ class EmbeddedPostgres:
                 lines it printed.
         """
         if self._credentials and self.is_running():
-            return self._credentials.urls(self._socket_dir)
+            return self.urls
         self._let_go()
         binaries = inspect_binaries(self._folder or find_binaries())
         claim_home(self._layout, self._account)
@@ -190,7 +201,7 @@ class EmbeddedPostgres:
             self._launch(binaries, credentials)
         self._credentials = credentials
         self.prune_logs()
-        return credentials.urls(self._socket_dir)
+        return self.urls
 
     def _check_same_cluster(self, credentials: Credentials) -> None:
         found = system_identifier(self._layout.cluster)
@@ -290,7 +301,7 @@ class EmbeddedPostgres:
             child = spawn(
                 [server, "-D", layout.cluster, "-c", f"config_file={conf}"],
                 account=account,
-                needs=(server, binaries.installation / "share", layout.cluster, conf),
+                needs=(*binaries.needs, layout.cluster, conf),
                 output=output.fileno(),
             )
             self._process = Process(child.pid, is_child=True)
