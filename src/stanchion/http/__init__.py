@@ -1,1 +1,35 @@
-"""HTTP ground: problem details, paging, the authenticated Ctx of a request."""
+"""HTTP ground: problem details, paging, the authenticated Ctx of a request.
+
+A domain's `routes.py` needs four things of it: `CtxDep` (who calls), `PageDep` and `Page` (lists), and `Model` (what
+bodies look like). Problems raised by verbs become RFC 9457 answers by themselves; a route catches none.
+"""
+
+from stanchion.http.context import CTX_KEY, REQUEST_ID_KEY, CtxDep, current_ctx, request_id_of
+from stanchion.http.handlers import install_problem_handlers
+from stanchion.http.models import Model, Reply
+from stanchion.http.paging import Page, PageDep, PageParams, Slice, decode_cursor, encode_cursor, page_params, slice_of
+from stanchion.http.problems import PROBLEM_JSON, ProblemModel, problem_body, problem_response, status_of
+
+__all__ = [
+    "CTX_KEY",
+    "PROBLEM_JSON",
+    "REQUEST_ID_KEY",
+    "CtxDep",
+    "Model",
+    "Page",
+    "PageDep",
+    "PageParams",
+    "ProblemModel",
+    "Reply",
+    "Slice",
+    "current_ctx",
+    "decode_cursor",
+    "encode_cursor",
+    "install_problem_handlers",
+    "page_params",
+    "problem_body",
+    "problem_response",
+    "request_id_of",
+    "slice_of",
+    "status_of",
+]

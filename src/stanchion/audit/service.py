@@ -1,0 +1,85 @@
+"""Verbs of audit: record a change, list what was recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from stanchion.audit import store
+from stanchion.audit.rules import build, trace_id_of
+from stanchion.audit.types import AuditRecord, Listed, Outcome
+from stanchion.base import Invalid
+from stanchion.context import Ctx
+from stanchion.db import Tx
+from stanchion.http import PageParams, Slice, decode_cursor, slice_of
+
+
+async def record(
+    tx: Tx,
+    ctx: Ctx,
+    event_type: str,
+    *,
+    target: tuple[str, str | UUID],
+    run_id: UUID | None = None,
+    before: object = None,
+    after: object = None,
+    reason: str | None = None,
+    outcome: Outcome | None = None,
+    extra: Mapping[str, object] | None = None,
+) -> AuditRecord:
+    """Record a change of `ctx`'s actor in the transaction `tx` of that change (I6). Arguments as in `build`."""
+    made = build(
+        clock=ctx.env.clock,
+        ids=ctx.env.ids,
+        tenant=ctx.tenant,
+        environment=ctx.env.environment.name,
+        actor=ctx.actor,
+        event_type=event_type,
+        target=target,
+        run_id=run_id,
+        before=before,
+        after=after,
+        reason=reason,
+        outcome=outcome,
+        trace_id=trace_id_of(ctx.traceparent),
+        extra=extra,
+    )
+    await store.insert_many(tx, [made])
+    return made
+
+
+async def list_records(
+    ctx: Ctx,
+    page: PageParams,
+    *,
+    target_kind: str | None = None,
+    target_id: str | None = None,
+    run_id: UUID | None = None,
+    event_type: str | None = None,
+) -> Slice[Listed]:
+    """The tenant's records, newest first, that match every filter given."""
+    ctx.require("audit.read")
+    after = _cursor_id(page.after)
+    async with ctx.tx() as tx:
+        found = await store.select(
+            tx,
+            ctx.tenant,
+            target_kind=target_kind,
+            target_id=target_id,
+            run_id=run_id,
+            event_type=event_type,
+            after=after,
+            limit=page.limit + 1,
+        )
+    return slice_of(found, page.limit, lambda r: (str(r.id),))
+
+
+def _cursor_id(after: str | None) -> UUID | None:
+    if after is None:
+        return None
+    try:
+        return UUID(decode_cursor(after, 1)[0])
+    except ValueError as error:
+        raise Invalid(
+            "page.bad_cursor", "`after` is not a cursor of this list.", hint="Leave it out to start again."
+        ) from error

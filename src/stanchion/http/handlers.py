@@ -1,0 +1,90 @@
+"""What FastAPI and Starlette raise, as problems."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, cast
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from stanchion.base import Denied, Internal, Invalid, NotFound, Problem
+from stanchion.http.context import request_id_of
+from stanchion.http.problems import problem_response
+
+# A document with more mistakes than this is told about the first ones; the answer must not outgrow the request.
+_ERRORS_MAX: Final = 100
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """Let `app` answer every Problem, validation error and HTTP error as problem details."""
+    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(RequestValidationError, _on_validation)
+    app.add_exception_handler(HTTPException, _on_http)
+
+
+def _answer(request: Request, problem: Problem) -> Response:
+    return problem_response(problem, request_id_of(request.scope))
+
+
+async def _on_problem(request: Request, error: Exception) -> Response:
+    return _answer(request, cast("Problem", error))
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    """Starlette's own: unknown paths, wrong methods, unreadable bodies."""
+    found = cast("HTTPException", error)
+    path = request.url.path
+    if found.status_code == 404:
+        problem: Problem = NotFound("request.no_such_path", f"There is nothing at {path}.", hint="See /openapi.json.")
+    elif found.status_code == 405:
+        allow = (found.headers or {}).get("Allow", "")
+        problem = Invalid(
+            "request.method_not_allowed",
+            f"{path} does not answer to {request.method}.",
+            hint=f"It answers to {allow}.",
+            allow=allow,
+        )
+    elif found.status_code == 403:
+        problem = Denied("auth.denied", str(found.detail))
+    elif found.status_code < 500:
+        problem = Invalid("request.malformed", f"The request cannot be read: {found.detail}.")
+    else:
+        problem = Internal("internal.defect", "This request failed for a reason of ours.", hint="Quote the request id.")
+    return _answer(request, problem)
+
+
+async def _on_validation(request: Request, error: Exception) -> Response:
+    """A body that is not JSON or a parameter of the wrong form is 400; a body with wrong content is 422."""
+    found = cast("Sequence[Mapping[str, Any]]", cast("RequestValidationError", error).errors())
+    return _answer(request, validation_problem(found))
+
+
+def validation_problem(found: Sequence[Mapping[str, Any]]) -> Invalid:
+    """The problem for pydantic's errors, each with its place as a JSON pointer (RFC 6901). Inputs are not repeated."""
+    malformed = next((e for e in found if e["type"] == "json_invalid"), None)
+    if malformed is not None:
+        return Invalid(
+            "request.malformed",
+            f"The body is not JSON: {malformed.get('ctx', {}).get('error', 'unreadable')} at character {malformed['loc'][-1]}.",
+            hint="Send one JSON document with `Content-Type: application/json`.",
+        )
+    errors = [
+        {"in": str(e["loc"][0]), "pointer": _pointer(e["loc"][1:]), "message": str(e["msg"]), "code": str(e["type"])}
+        for e in found[:_ERRORS_MAX]
+    ]
+    first = errors[0]
+    where = f"{first['in']} {first['pointer']}".strip()
+    in_body = all(e["in"] == "body" for e in errors)
+    return Invalid(
+        "request.invalid" if in_body else "request.bad_parameter",
+        f"{len(found)} {'error' if len(found) == 1 else 'errors'} in the request; the first at {where}: {first['message']}.",
+        hint="`errors` names every place; /openapi.json has the schema and an example.",
+        errors=errors,
+    )
+
+
+def _pointer(loc: Sequence[object]) -> str:
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in loc)
