@@ -48,6 +48,7 @@ CREATE TABLE public.artifacts (
     version integer NOT NULL,
     digest text NOT NULL,
     body jsonb NOT NULL,
+    refs jsonb DEFAULT '[]'::jsonb NOT NULL,
     source text NOT NULL,
     source_path text NOT NULL,
     owner text NOT NULL,

@@ -75,6 +75,7 @@ create index audit_records_by_time on audit_records (tenant, id);
 create index audit_records_by_target on audit_records (tenant, target_kind, target_id, id);
 create index audit_records_by_run on audit_records (tenant, run_id, id) where run_id is not null;
 
+-- `refs` is a list of [kind, name]: what this version refers to, so that a release resolves its closure in one read.
 create table artifacts (
     tenant     text not null references tenants (name),
     kind       text not null check (kind in ('blueprint', 'prompt', 'route', 'tool', 'index', 'connector', 'policy', 'config', 'flag', 'eval_suite')),
@@ -82,6 +83,7 @@ create table artifacts (
     version    integer not null check (version > 0),
     digest     text not null,
     body       jsonb not null,
+    refs       jsonb not null default '[]',
     source     text not null,
     source_path text not null,
     owner      text not null,
