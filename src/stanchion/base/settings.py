@@ -1,0 +1,269 @@
+"""The settings there are: infrastructure only, one frozen tree, each with its parser, its help and whether it is secret.
+
+`base.config` fills the tree from the environment, a file and the defaults; the reference in docs/ is generated from
+the same metadata. What changes the behaviour of an application is an artifact, never a setting.
+"""
+
+# ruff: noqa: RUF009, TRY004 - `option` is dataclasses.field with our metadata; a parser refuses with ValueError alone
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+# A parser takes a TOML value or the text of a variable, and returns the value or raises ValueError with the reason.
+Parser = Callable[[object], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """What is known of one setting. `type` is said in the reference; `path` values are relative to their source."""
+
+    parse: Parser
+    type: str
+    help: str
+    secret: bool = False
+
+
+def option(default: Any, parser: tuple[str, Parser], help_text: str, *, secret: bool = False) -> Any:
+    """A field of the tree below; its metadata is the Option."""
+    type_name, parse = parser
+    metadata = {"option": Option(parse=parse, type=type_name, help=help_text, secret=secret)}
+    return field(default=default, metadata=metadata)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"must be a text, not {value!r}")
+    if not value.strip() or any(ord(c) < 32 for c in value):
+        raise ValueError("must not be empty or hold control characters")
+    return value
+
+
+def _matching(pattern: str, what: str) -> tuple[str, Parser]:
+    compiled = re.compile(pattern)
+
+    def parse(value: object) -> str:
+        if not compiled.fullmatch(text := _text(value)):
+            raise ValueError(f"must be {what}, not {text!r}")
+        return text
+
+    return (what, parse)
+
+
+def _choice(*allowed: str) -> tuple[str, Parser]:
+    def parse(value: object) -> str:
+        if (text := _text(value)) not in allowed:
+            raise ValueError(f"must be one of {', '.join(allowed)}, not {text!r}")
+        return text
+
+    return (" | ".join(allowed), parse)
+
+
+def _integer(low: int, high: int) -> tuple[str, Parser]:
+    def parse(value: object) -> int:
+        if isinstance(value, str) and re.fullmatch(r"[+-]?\d{1,18}", value.strip()):
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError(f"must be a whole number, not {value!r}")
+        if not low <= value <= high:
+            raise ValueError(f"must be from {low} to {high}, not {value}")
+        return value
+
+    return (f"integer, {low} to {high}", parse)
+
+
+def _number(low: float, high: float) -> tuple[str, Parser]:
+    def parse(value: object) -> float:
+        if isinstance(value, str):
+            try:
+                value = float(value)
+            except ValueError:
+                raise ValueError(f"must be a number, not {value!r}") from None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"must be a number, not {value!r}")
+        if not low <= value <= high:  # refuses NaN too
+            raise ValueError(f"must be from {low:g} to {high:g}, not {value:g}")
+        return float(value)
+
+    return (f"number, {low:g} to {high:g}", parse)
+
+
+def _boolean(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.strip().lower() in {"true", "1", "yes", "on", "false", "0", "no", "off"}:
+        return value.strip().lower() in {"true", "1", "yes", "on"}
+    raise ValueError(f"must be true or false, not {value!r}")
+
+
+def _names(value: object) -> tuple[str, ...]:
+    items = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(items, list) or not items:
+        raise ValueError(f"must be a list of names, not {value!r}")
+    found: list[str] = []
+    for item in items:  # pyright: ignore[reportUnknownVariableType] - a TOML array of anything
+        if not isinstance(item, str) or not re.fullmatch(r"[a-z][a-z0-9-]{0,62}", item):
+            raise ValueError(f"has {item!r}, which is not a name (lower case, digits, dashes)")
+        found.append(item)
+    return tuple(dict.fromkeys(found))
+
+
+def _path(value: object) -> Path:
+    return Path(_text(value)).expanduser()
+
+
+def _postgres_url(value: object) -> str:
+    text = _text(value)
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+        parse_qsl(parts.query, strict_parsing=bool(parts.query))
+    except ValueError as error:
+        # The reason without the value: it may hold a password.
+        raise ValueError(f"is not a URL ({type(error).__name__})") from None
+    if parts.scheme not in {"postgresql", "postgres"}:
+        raise ValueError("must begin with postgresql://")
+    if not parts.path.strip("/"):
+        raise ValueError("must name a database: postgresql://user:password@host:5432/database")
+    return text
+
+
+def _http_url(value: object) -> str:
+    text = _text(value)
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("must be a URL that begins with http:// or https://")
+    return text.rstrip("/")
+
+
+TEXT: tuple[str, Parser] = ("text", _text)
+BOOLEAN: tuple[str, Parser] = ("boolean", _boolean)
+NAMES: tuple[str, Parser] = ("list of names", _names)
+PATH: tuple[str, Parser] = ("path", _path)
+POSTGRES_URL: tuple[str, Parser] = ("PostgreSQL URL", _postgres_url)
+HTTP_URL: tuple[str, Parser] = ("http(s) URL", _http_url)
+NAME = _matching(r"[a-z][a-z0-9-]{0,62}", "a name in lower case")
+_SSLMODES = _choice("disable", "prefer", "require", "verify-ca", "verify-full")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseSettings:
+    """An external PostgreSQL, 15 or newer. Without `url`, the embedded one in the data folder is used."""
+
+    url: str | None = option(None, POSTGRES_URL, "Role stanchion_app; empty: embedded PostgreSQL.", secret=True)
+    engine_url: str | None = option(None, POSTGRES_URL, "Role stanchion_engine; needed with url.", secret=True)
+    owner_url: str | None = option(
+        None, POSTGRES_URL, "The schema's owner, for `stanchion migrate` and `up` alone.", secret=True
+    )
+    sslmode: str | None = option(None, _SSLMODES, "TLS of the three URLs; verify-full is right for production.")
+    sslrootcert: Path | None = option(None, PATH, "Certificate authority that the server's certificate must have.")
+    sslcert: Path | None = option(None, PATH, "Our certificate, where the server asks for one.")
+    sslkey: Path | None = option(None, PATH, "Its key, mode 0600.")
+    app_connections_max: int = option(10, _integer(1, 200), "Connections per process as stanchion_app.")
+    engine_connections_max: int = option(6, _integer(1, 200), "Connections per process as stanchion_engine.")
+    acquire_timeout_s: float = option(5.0, _number(0.1, 60), "Longest wait for a free connection, in seconds.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebSettings:
+    """The HTTP surface."""
+
+    host: str = option("127.0.0.1", TEXT, "Address to listen on; 0.0.0.0 for all.")
+    port: int = option(7080, _integer(0, 65535), "Port to listen on; `up` takes the next free one if it is taken.")
+    public_url: str | None = option(None, HTTP_URL, "How users reach it, for links; else derived from host and port.")
+    body_bytes_max: int = option(1_048_576, _integer(1024, 1 << 30), "Largest request body, in bytes (413 above).")
+    principal_requests_per_s: float = option(200.0, _number(0.1, 1e6), "Sustained requests a second per principal.")
+    principal_burst: int = option(400, _integer(1, 1_000_000), "Requests a principal may make at once.")
+    address_requests_per_s: float = option(
+        20.0, _number(0.1, 1e6), "Sustained requests a second per address without a valid credential."
+    )
+    address_burst: int = option(60, _integer(1, 1_000_000), "Such requests an address may make at once.")
+    read_timeout_s: float = option(15.0, _number(0.1, 600), "Longest time a client may take to send a request.")
+    write_timeout_s: float = option(30.0, _number(0.1, 600), "Longest time a client may leave an answer unread.")
+    grace_s: float = option(3.0, _number(0, 300), "Time for open requests and streams to end when asked to stop.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """Workers: they claim and execute BlueprintRuns."""
+
+    count: int = option(1, _integer(1, 64), "Worker processes that `up` starts.")
+    capacity: int = option(32, _integer(1, 1000), "Runs one worker holds at once.")
+    queues: tuple[str, ...] = option(("default",), NAMES, "Queues it takes runs from.")
+    grace_s: float = option(20.0, _number(0.1, 3600), "Time to finish or hand back its runs when asked to stop.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentSettings:
+    """The one environment this deployment is (I10)."""
+
+    name: str = option("local", NAME, "local, development, staging, sandbox, production, or a name of yours.")
+    production: bool | None = option(None, BOOLEAN, "Whether effects here are real production; default: by its name.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TelemetrySettings:
+    """Traces and logs. Metrics are always there."""
+
+    sample: float = option(0.1, _number(0, 1), "Share of traces that are recorded.")
+    otlp_endpoint: str | None = option(None, HTTP_URL, "OTLP/HTTP collector for spans; empty: none are sent.")
+    log_format: str = option("auto", _choice("auto", "text", "json"), "auto: text on a terminal, else JSON.")
+    log_level: str = option("info", _choice("debug", "info", "warning", "error"), "Least level that is logged.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolsSettings:
+    """Where connectors reach the machine's files."""
+
+    connectors_root: Path | None = option(
+        None, PATH, "Folder that connectors' files and url files are relative to; default: <data>/connectors."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentitySettings:
+    """Keys of identity."""
+
+    pepper_file: Path | None = option(
+        None, PATH, "0600 file with the secret that API keys are hashed with; default: <data>/pepper, made once."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything a process is told about where it runs."""
+
+    data: Path = option(Path(".stanchion"), PATH, "The data folder: embedded database, sockets, keys of this machine.")
+    database: DatabaseSettings = field(default_factory=DatabaseSettings)
+    web: WebSettings = field(default_factory=WebSettings)
+    worker: WorkerSettings = field(default_factory=WorkerSettings)
+    environment: EnvironmentSettings = field(default_factory=EnvironmentSettings)
+    telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
+    tools: ToolsSettings = field(default_factory=ToolsSettings)
+    identity: IdentitySettings = field(default_factory=IdentitySettings)
+
+    @property
+    def production(self) -> bool:
+        """Whether this deployment is production (I10): said, or by the name of the environment."""
+        said = self.environment.production
+        return self.environment.name == "production" if said is None else said
+
+    @property
+    def connectors_root(self) -> Path:
+        """The folder of connectors' files."""
+        return self.tools.connectors_root or self.data / "connectors"
+
+    @property
+    def pepper_file(self) -> Path:
+        """The file with the pepper of API keys."""
+        return self.identity.pepper_file or self.data / "pepper"
+
+    @property
+    def run_folder(self) -> Path:
+        """Where processes put their health sockets and the supervisor its state."""
+        return self.data / "run"
