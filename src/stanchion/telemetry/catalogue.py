@@ -74,7 +74,7 @@ CATALOGUE: dict[str, EventSpec] = {
         _gauge("worker.capacity", "runs_capacity", "Runs this worker may hold."),
         _gauge("queue.depth", "queue_depth", "Runs per queue and state.", "queue", "state"),
         _gauge("queue.age", "queue_oldest_age_seconds", "Age of the oldest ready run.", "queue"),
-        _gauge("dead.waiting", "dead_letters", "Dead letters that wait for a decision.", "queue", "reason"),
+        _gauge("dead.waiting", "dead_letters_waiting", "Dead letters that wait for a decision.", "queue", "reason"),
         _gauge("approvals.pending", "approvals_pending", "Approvals that wait for a decision."),
         _gauge("approvals.age", "approvals_oldest_age_seconds", "Age of the oldest pending approval."),
         _counter("approval.decided", "approvals_decided_total", "Approvals that ended.", "status"),
