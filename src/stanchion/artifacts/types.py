@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
 from stanchion.base import Json
@@ -13,7 +14,10 @@ from stanchion.blueprints import Issue, Lookup
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactVersion:
-    """One immutable, content-addressed version. `digest` is over `body`; `source` is the text as written."""
+    """One immutable, content-addressed version. `digest` is over `body`; `source` is the text as written.
+
+    `refs` are the artifacts that this one names, each [kind, name].
+    """
 
     tenant: str
     kind: str
@@ -21,8 +25,32 @@ class ArtifactVersion:
     version: int
     digest: str
     body: Mapping[str, Json]
+    refs: list[list[str]]
     source: str
     source_path: str
+    owner: str
+    author: str
+    changelog: str
+    created_at: datetime
+
+
+class PublishChange(StrEnum):
+    """What publishing a document meant for its name."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    REUSED = "reused"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactSummary:
+    """A version without its body and source: a row of a list."""
+
+    kind: str
+    name: str
+    version: int
+    digest: str
     owner: str
     author: str
     changelog: str

@@ -1,0 +1,92 @@
+"""HTTP: GET /api/artifacts, /api/artifacts/{kind}/{name}, /api/artifacts/{kind}/{name}/versions."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+from pydantic import ConfigDict
+
+from stanchion.artifacts.service import history, list_artifacts, show
+from stanchion.http import CtxDep, Page, PageDep, Reply
+
+_SUMMARY: dict[str, Any] = {
+    "kind": "policy",
+    "name": "supervisor-approval",
+    "version": 2,
+    "digest": "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "owner": "casework",
+    "author": "ada",
+    "changelog": "Ask from 100,000 euros on.",
+    "created_at": "2026-11-18T09:00:00Z",
+}
+
+
+class SummaryReply(Reply):
+    """One version, without its content."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_SUMMARY]})
+
+    kind: str
+    name: str
+    version: int
+    digest: str
+    owner: str
+    author: str
+    changelog: str
+    created_at: datetime
+
+
+class ArtifactReply(SummaryReply):
+    """One version: `body` is what `digest` addresses, `source` the text as its author wrote it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    **_SUMMARY,
+                    "body": {"policy": "supervisor-approval", "type": "approval"},
+                    "refs": [],
+                    "source": "policy: supervisor-approval\ntype: approval\n",
+                    "source_path": "policies/supervisor-approval.yaml",
+                }
+            ]
+        }
+    )
+
+    body: dict[str, Any]
+    refs: list[list[str]]
+    source: str
+    source_path: str
+
+
+KindPath = Annotated[str, Path(pattern=r"^[a-z_]{1,32}$", description="Artifact kind.")]
+NamePath = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{0,62}$", description="Artifact name.")]
+VersionQuery = Annotated[int | None, Query(ge=1, le=2**31 - 1, description="The latest if left out.")]
+
+
+def build_router() -> APIRouter:
+    """The routes of artifacts."""
+    router = APIRouter(prefix="/api/artifacts", tags=["artifacts"])
+
+    @router.get("", summary="List artifacts", operation_id="list_artifacts")
+    async def get_artifacts(
+        ctx: CtxDep, page: PageDep, kind: Annotated[str | None, Query(pattern=r"^[a-z_]{1,32}$")] = None
+    ) -> Page[SummaryReply]:
+        """The latest version of each artifact, by kind and name."""
+        found = await list_artifacts(ctx, page, kind=kind)
+        return Page(items=[SummaryReply.model_validate(row) for row in found.items], next=found.next)
+
+    @router.get("/{kind}/{name}", summary="Show an artifact", operation_id="show_artifact")
+    async def get_artifact(ctx: CtxDep, kind: KindPath, name: NamePath, version: VersionQuery = None) -> ArtifactReply:
+        """One version of an artifact."""
+        return ArtifactReply.model_validate(await show(ctx, kind, name, version))
+
+    @router.get("/{kind}/{name}/versions", summary="List an artifact's versions", operation_id="list_versions")
+    async def get_versions(ctx: CtxDep, kind: KindPath, name: NamePath, page: PageDep) -> Page[SummaryReply]:
+        """Every version of an artifact, newest first."""
+        found = await history(ctx, kind, name, page)
+        return Page(items=[SummaryReply.model_validate(row) for row in found.items], next=found.next)
+
+    return router

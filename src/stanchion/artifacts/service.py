@@ -1,0 +1,154 @@
+"""Verbs of artifacts: publish a version, read versions."""
+
+from __future__ import annotations
+
+from stanchion import audit
+from stanchion.artifacts import rules, store
+from stanchion.artifacts.types import ArtifactSummary, ArtifactVersion, Document, Parsed, PublishChange
+from stanchion.base import Invalid, NotFound, canonical, digest_bytes, invariant
+from stanchion.context import Ctx
+from stanchion.db import Tx
+from stanchion.http import PageParams, Slice, decode_cursor, slice_of
+
+_INT4_MAX = 2**31 - 1
+
+
+async def publish(
+    tx: Tx, ctx: Ctx, kind: str, parsed: Parsed, document: Document, *, changelog: str = ""
+) -> tuple[ArtifactVersion, PublishChange]:
+    """Give a checked document its version, in the caller's transaction.
+
+    Version numbers of a name are gapless under concurrency: the name is held until the transaction ends. A body that
+    is already a version of the name is not stored again, whatever its comments and layout. A new version is audited
+    as `artifact.published`.
+
+    Args:
+        tx: the caller's transaction, which also decides about the rest of its change.
+        ctx: who publishes; needs `artifacts.publish`.
+        kind: the artifact kind.
+        parsed: what the kind made of the document; must have no errors.
+        document: the text as written.
+        changelog: the author's own words on what changed.
+
+    Raises:
+        Denied, and Invalid `artifact.unstorable` or `artifact.too_large`.
+    """
+    ctx.require("artifacts.publish", kind=kind, name=parsed.name)
+    invariant(not [i for i in parsed.issues if i.severity == "error"], f"{kind} {parsed.name} has errors")
+    digest = content_digest(kind, parsed)
+    await store.lock_name(tx, ctx.tenant, kind, parsed.name)
+    placed = rules.place(digest, await store.versions(tx, ctx.tenant, kind, parsed.name))
+    if placed.change in (PublishChange.UNCHANGED, PublishChange.REUSED):
+        known = await store.by_version(tx, ctx.tenant, kind, parsed.name, placed.version)
+        invariant(known is not None, "a version that was just listed exists")
+        assert known is not None  # noqa: S101 - the invariant above, for the type checker
+        return known, placed.change
+    artifact = ArtifactVersion(
+        tenant=ctx.tenant,
+        kind=kind,
+        name=parsed.name,
+        version=placed.version,
+        digest=digest,
+        body=parsed.body,
+        refs=[list(reference) for reference in sorted(set(parsed.references))],
+        source=document.source,
+        source_path=document.path,
+        owner=parsed.owner,
+        author=ctx.actor.principal,
+        changelog=changelog,
+        created_at=ctx.now,
+    )
+    await store.insert(tx, artifact)
+    await audit.record(
+        tx,
+        ctx,
+        "artifact.published",
+        target=("artifact", f"{kind}/{parsed.name}"),
+        after=digest,
+        reason=changelog or None,
+        extra={"kind": kind, "name": parsed.name, "version": placed.version},
+    )
+    return artifact, placed.change
+
+
+def content_digest(kind: str, parsed: Parsed) -> str:
+    """The content address of a document: `sha256:…` over its canonical body.
+
+    Raises Invalid `artifact.unstorable` (naming the JSON pointer) or `artifact.too_large`.
+    """
+    broken = rules.unstorable(parsed.body)
+    if broken:
+        pointer, reason = broken
+        raise Invalid(
+            "artifact.unstorable",
+            f"{kind} {parsed.name} holds {reason} at {pointer or '/'}.",
+            hint="Write it as a text or number that JSON and PostgreSQL can keep.",
+            pointer=pointer,
+        )
+    data = canonical(parsed.body)
+    if len(data) > rules.BODY_BYTES_MAX:
+        raise Invalid(
+            "artifact.too_large",
+            f"{kind} {parsed.name} has {len(data)} bytes; at most {rules.BODY_BYTES_MAX} are allowed.",
+            hint="Split it, or keep the data outside the document.",
+        )
+    return digest_bytes(data)
+
+
+async def versions(tx: Tx, tenant: str, kind: str, name: str) -> list[tuple[int, str]]:
+    """(version, digest) of every version of a name, oldest first; empty for a name without versions."""
+    return await store.versions(tx, tenant, kind, name)
+
+
+async def load(tx: Tx, tenant: str, kind: str, digest: str) -> ArtifactVersion:
+    """The version with this content address. Raises NotFound `artifact.unknown`."""
+    found = await store.by_digest(tx, tenant, kind, digest)
+    if found is None:
+        raise NotFound("artifact.unknown", f"There is no {kind} with digest {digest}.")
+    return found
+
+
+async def show(ctx: Ctx, kind: str, name: str, version: int | None = None) -> ArtifactVersion:
+    """One version of a name, or its latest. Raises NotFound `artifact.unknown`."""
+    ctx.require("artifacts.read", kind=kind, name=name)
+    async with ctx.tx() as tx:
+        found = await store.by_version(tx, ctx.tenant, kind, name, version)
+    if found is None:
+        raise _unknown(kind, name, version)
+    return found
+
+
+async def history(ctx: Ctx, kind: str, name: str, page: PageParams) -> Slice[ArtifactSummary]:
+    """The versions of a name, newest first. Raises NotFound `artifact.unknown` for a name without any."""
+    ctx.require("artifacts.read", kind=kind, name=name)
+    before = _version_cursor(page.after)
+    async with ctx.tx() as tx:
+        found = await store.history(tx, ctx.tenant, kind, name, before=before, limit=page.limit + 1)
+    if not found and before is None:
+        raise _unknown(kind, name, None)
+    return slice_of(found, page.limit, lambda row: (str(row.version),))
+
+
+async def list_artifacts(ctx: Ctx, page: PageParams, *, kind: str | None = None) -> Slice[ArtifactSummary]:
+    """The latest version of each name of the tenant, by kind and name."""
+    ctx.require("artifacts.read")
+    after = decode_cursor(page.after, 2) if page.after else None
+    async with ctx.tx() as tx:
+        found = await store.latest(
+            tx, ctx.tenant, kind=kind, after=(after[0], after[1]) if after else None, limit=page.limit + 1
+        )
+    return slice_of(found, page.limit, lambda row: (row.kind, row.name))
+
+
+def _version_cursor(after: str | None) -> int | None:
+    if after is None:
+        return None
+    text = decode_cursor(after, 1)[0]
+    if not (text.isascii() and text.isdigit() and int(text) <= _INT4_MAX):
+        raise Invalid("page.bad_cursor", "`after` is not a cursor of this list.", hint="Leave it out to start again.")
+    return int(text)
+
+
+def _unknown(kind: str, name: str, version: int | None) -> NotFound:
+    what = f"{kind} {name}" if version is None else f"version {version} of {kind} {name}"
+    return NotFound("artifact.unknown", f"There is no {what}.", hint="`GET /api/artifacts` lists what there is.")
