@@ -1,0 +1,1 @@
+"""Commands that touch this machine: its settings, its database, its processes."""

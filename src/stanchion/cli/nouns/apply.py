@@ -1,0 +1,78 @@
+"""`stanchion apply -f FOLDER`: publish and release what changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stanchion.base.errors import Invalid
+from stanchion.cli import output, problems
+from stanchion.cli.kit import Session, remote
+
+DOCUMENT_BYTES_MAX = 1_048_576
+DOCUMENTS_MAX = 1000
+_SHOWN = output.columns("kind", "name", "version", "change", "digest")
+
+
+def read_documents(paths: tuple[Path, ...]) -> list[dict[str, str]]:
+    """The documents of files and folders (`*.yaml`, `*.yml`, recursively), in the order of their paths.
+
+    Raises Invalid `cli.usage`, naming the file.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for path in paths:
+        files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.suffix in {".yaml", ".yml"})
+        for file in files:
+            relative = file if path.is_file() else file.relative_to(path)
+            if any(part.startswith(".") for part in relative.parts) or not file.is_file():
+                continue
+            try:
+                if file.stat().st_size > DOCUMENT_BYTES_MAX:
+                    raise Invalid("cli.usage", f"{file} is larger than 1 MiB.", hint="Is it an artifact?")
+                found[str(file)] = {"path": str(file), "source": file.read_text(encoding="utf-8")}
+            except UnicodeDecodeError as error:
+                raise Invalid("cli.usage", f"{file} is not UTF-8.", hint="Save it as UTF-8.") from error
+            except OSError as error:
+                raise Invalid("cli.usage", f"{file} cannot be read: {error.strerror}.") from error
+    if not found:
+        raise Invalid(
+            "cli.usage", f"No *.yaml in {', '.join(str(p) for p in paths)}.", hint="Name a folder with artifacts."
+        )
+    if len(found) > DOCUMENTS_MAX:
+        raise Invalid(
+            "cli.usage", f"{len(found)} documents are more than {DOCUMENTS_MAX}.", hint="Apply them in parts."
+        )
+    return list(found.values())
+
+
+@click.command()
+@click.option(
+    "-f",
+    "--file",
+    "paths",
+    required=True,
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Folder or file; may be repeated.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
+@click.option("--changelog", default="", help="Why, kept with each version.")
+@remote
+def apply(session: Session, paths: tuple[Path, ...], dry_run: bool, changelog: str) -> None:
+    """Publish the artifacts of a folder and make them live. What did not change stays as it is."""
+    body = {"documents": read_documents(paths), "dry_run": dry_run, "changelog": changelog}
+    answer: dict[str, Any] = session.api.post("/api/artifacts/apply", body)
+    problems.report_issues([{**issue, "severity": "warning"} for issue in answer.get("warnings", [])])
+    changes: list[dict[str, Any]] = answer["changes"]
+    if session.form == "table":
+        session.list(changes, _SHOWN)
+    elif session.form == "id":
+        session.list(changes, _SHOWN, key="name")
+    else:
+        output.write_document(session.form, answer)
+    changed = sum(change["change"] != "unchanged" for change in changes)
+    done = "would change" if dry_run else "changed"
+    said = f"{changed} {done}, {len(changes) - changed} unchanged" if changed else "Everything is unchanged"
+    output.note(f"{said} in environment {answer['environment']}.")

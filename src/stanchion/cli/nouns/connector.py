@@ -1,0 +1,51 @@
+"""`stanchion connector`: configured adapters to external systems."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from stanchion.cli import output, problems
+from stanchion.cli.client import path
+from stanchion.cli.kit import Session, limit_options, remote
+
+_SHOWN = output.columns("name", "adapter", "environment", "version", "description")
+_FACTS = output.columns("name", "adapter", "environment", "version", "digest", "owner", "description", "resources")
+
+
+@click.group()
+def connector() -> None:
+    """Connectors: which external systems Blueprints may reach, and how."""
+
+
+@connector.command("list")
+@limit_options
+@remote
+def list_connectors(session: Session, limit: int, everything: bool) -> None:
+    """List connectors."""
+    session.list(session.api.items(path("connectors"), limit=None if everything else limit), _SHOWN, key="name")
+
+
+@connector.command()
+@click.argument("name")
+@remote
+def show(session: Session, name: str) -> None:
+    """Show one connector and its resources."""
+    session.one(session.api.get(path("connectors", name)), _FACTS, key="name")
+
+
+@connector.command()
+@click.argument("name")
+@remote
+def test(session: Session, name: str) -> int:
+    """Ask the external system whether it is there. Changes nothing."""
+    answer: dict[str, Any] = session.api.post(path("connectors", name, "test"))
+    fine = bool(answer.get("ok", True))
+    if session.form in {"table", "id"}:
+        output.note(
+            str(answer.get("narrative") or answer.get("message") or ("It answers." if fine else "It does not answer."))
+        )
+    else:
+        output.write_document(session.form, answer)
+    return problems.OK if fine else problems.FAILED
