@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import IO
 
@@ -75,8 +74,10 @@ def check_version(layout: Layout, binaries: Binaries) -> None:
         )
 
 
-def create_cluster(layout: Layout, binaries: Binaries, account: Account | None, *, durable: bool) -> None:
+def create_cluster(layout: Layout, binaries: Binaries, account: Account | None, *, durable: bool, keep: int) -> None:
     """Run initdb and write the credentials. When this returns, `layout.cluster` is complete.
+
+    `keep`, the server's lock, stays with initdb, so that nobody starts over while it still writes.
 
     The collation is PostgreSQL's own C.UTF-8 (from version 17 on): it needs no locale of the operating system and
     does not change with it, so no index is ever invalidated by an upgrade of libc.
@@ -100,19 +101,27 @@ def create_cluster(layout: Layout, binaries: Binaries, account: Account | None, 
         layout=layout,
         account=account,
         needs=(*binaries.needs, layout.setup),
+        keep=keep,
     )
     if durable:
-        # One pass at the end costs a fifth of what initdb's own two passes and the server's first start would.
         _sync_tree(made)
     save_credentials(layout.credentials, Credentials(cluster_id=system_identifier(made), passwords=passwords))
     made.rename(layout.cluster)
     sync_folder(layout.home)
-    shutil.rmtree(layout.setup)
+    discard_setup(layout)
 
 
-def output_file(layout: Layout) -> IO[bytes]:
-    """An unnamed file for what a program prints. Unnamed, so that no link can be put in its place."""
-    return tempfile.TemporaryFile(dir=layout.home)
+def discard_setup(layout: Layout) -> None:
+    """Remove what making a cluster leaves, whole or cut short. Call with the server's lock held."""
+    if layout.setup.is_symlink():
+        layout.setup.unlink()
+    elif layout.setup.exists():
+        shutil.rmtree(layout.setup)
+
+
+def output_file() -> IO[bytes]:
+    """A file in memory for what a program prints: it works on a full disk, and no link can be put in its place."""
+    return os.fdopen(os.memfd_create("stanchion-output", os.MFD_CLOEXEC), "r+b")
 
 
 def tail(file: IO[bytes]) -> str:
@@ -122,7 +131,9 @@ def tail(file: IO[bytes]) -> str:
     return "\n".join(text.strip().splitlines()[-_TAIL_LINES:])
 
 
-def program_problem(code: str, what: str, said: str, layout: Layout, account: Account | None) -> Unavailable:
+def program_problem(
+    code: str, what: str, said: str, layout: Layout, account: Account | None, *, hint: str = ""
+) -> Unavailable:
     """Why a PostgreSQL program failed, with the last lines it printed."""
     if dropped := drop_problem(said, account):
         return dropped
@@ -132,14 +143,16 @@ def program_problem(code: str, what: str, said: str, layout: Layout, account: Ac
             f"There is no space left for the database in {layout.home}. {what}; it said:\n{said}\n",
             hint="Free some space, or choose a --data folder on another disk; then start again.",
         )
-    return Unavailable(code, f"{what}; it said:\n{said or '(nothing)'}\n", hint=f"Its logs are in {layout.log}.")
+    return Unavailable(
+        code, f"{what}; it said:\n{said or '(nothing)'}\n", hint=hint or f"Its logs are in {layout.log}."
+    )
 
 
 def _run_initdb(
-    arguments: list[str | Path], *, layout: Layout, account: Account | None, needs: tuple[Path, ...]
+    arguments: list[str | Path], *, layout: Layout, account: Account | None, needs: tuple[Path, ...], keep: int
 ) -> None:
-    with output_file(layout) as output:
-        process = spawn(arguments, account=account, needs=needs, output=output.fileno())
+    with output_file() as output:
+        process = spawn(arguments, account=account, needs=needs, output=output.fileno(), keep=keep)
         try:
             code = process.wait(timeout=120)
         except BaseException as error:
@@ -156,7 +169,10 @@ def _run_initdb(
 
 
 def _sync_tree(folder: Path) -> None:
-    """Write the file system that holds `folder` to disk: one call instead of an fsync for each of 1,000 files."""
+    """Write the file system that holds `folder` to disk: one call instead of an fsync for each of 1,000 files.
+
+    Measured on ext4: 0.02 to 0.07 s, with 300 MB of others' unwritten data too; `initdb --sync-only` 0.08 to 0.12 s.
+    """
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         if _LIBC.syncfs(handle) != 0:

@@ -1,6 +1,7 @@
 """The embedded server's folder `<data>/postgres`: what lies in it, whose it is, and whether it is ours.
 
     lock               held with flock while an owner lives; says who it is
+    server.lock        held with flock while any process of the server lives
     credentials.json   0600: the cluster's id and the roles' passwords
     cluster/           PostgreSQL's data directory (owned by the server's user)
     setup/             a cluster in the making; becomes `cluster` by one rename, else is thrown away
@@ -16,7 +17,6 @@ from __future__ import annotations
 import errno
 import os
 import pwd
-import shutil
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
@@ -45,6 +45,11 @@ class Layout:
     def lock(self) -> Path:
         """The file that is locked; its presence also marks the folder as ours."""
         return self.home / "lock"
+
+    @property
+    def server_lock(self) -> Path:
+        """The file the server's processes keep locked."""
+        return self.home / "server.lock"
 
     @property
     def credentials(self) -> Path:
@@ -110,18 +115,16 @@ def claim_home(layout: Layout, account: Account | None) -> None:
         _refuse_other_owner(layout.home, {0} if account else {os.geteuid()})
         for folder in (layout.data, layout.home):
             if _make_folder(folder, 0o700) and account:
-                # The server's user must be able to pass through, and only to pass.
-                os.chown(folder, 0, account.gid, follow_symlinks=False)
-                folder.chmod(0o710)
+                _let_through(folder, account)
+        if account:
+            _let_through(layout.home, account)
     except OSError as error:
         raise folder_problem(error, layout) from error
 
 
 def prepare_home(layout: Layout, account: Account | None) -> None:
-    """With the lock held: remove a half-made cluster, and make the folders the server needs."""
+    """With the lock held: make the folders the server needs."""
     try:
-        if layout.setup.is_symlink() or layout.setup.exists():
-            shutil.rmtree(layout.setup)
         _make_folder(layout.etc, 0o711 if account else 0o700)
         for folder in (layout.log, layout.run):
             _make_folder(folder, 0o700)
@@ -199,7 +202,7 @@ def _refuse_foreign(layout: Layout) -> None:
         raise _foreign(layout.data, "it is itself a PostgreSQL data directory, which Stanchion did not make")
     if layout.home.is_symlink():
         raise _foreign(layout.home, "it is a symbolic link")
-    if layout.home.is_dir() and not layout.lock.exists():
+    if layout.home.is_dir() and not (layout.lock.exists() or layout.credentials.exists()):
         content = sorted(entry.name for entry in layout.home.iterdir())
         if content:
             raise _foreign(layout.home, f"it holds {', '.join(content[:3])}, which Stanchion did not make")
@@ -227,12 +230,18 @@ def _refuse_other_owner(folder: Path, allowed: set[int]) -> None:
         )
 
 
+def _let_through(folder: Path, account: Account) -> None:
+    """The server's user must be able to pass through, and only to pass."""
+    os.chown(folder, 0, account.gid, follow_symlinks=False)
+    folder.chmod(0o710)
+
+
 def _make_folder(folder: Path, mode: int) -> bool:
     """Make one folder; False if it was there."""
     if not folder.is_symlink() and folder.is_dir():
         return False
     folder.parent.mkdir(parents=True, exist_ok=True)
-    folder.mkdir(mode=mode)
+    folder.mkdir(mode=mode, exist_ok=True)
     folder.chmod(mode)  # whatever the umask says
     return True
 

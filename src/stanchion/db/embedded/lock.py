@@ -1,4 +1,9 @@
-"""One owner per data folder: an flock, which the kernel releases when its holder dies, however it dies."""
+"""One owner per data folder, one server per cluster: locks the kernel releases when their holders die, however.
+
+flock belongs to the open file, not to the process: who inherits the descriptor holds the lock too. The owner's is
+closed on exec. The server's is handed to every program we start on the cluster, and PostgreSQL's own children inherit
+it, so it is free exactly when nobody writes there any more, also when their pids cannot be seen (another container).
+"""
 
 from __future__ import annotations
 
@@ -26,13 +31,15 @@ class FolderLock:
         return self._handle is not None
 
     def acquire(self) -> None:
-        """Take the lock now.
+        """Take the lock now; nothing happens if this object has it.
 
         Raises:
             Conflict: `db.data_in_use`, naming the holder's pid, if someone else has it.
             OSError: the file cannot be opened.
         """
-        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        if self._handle is not None:
+            return
+        handle = _open(self._path)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(handle, 0)
@@ -66,6 +73,24 @@ class FolderLock:
             hint=f"{todo}, or choose another --data.",
             pid=pid,
         )
+
+
+def try_lock(path: Path) -> int | None:
+    """A descriptor of `path` that holds its lock, to be handed on and closed; None if someone has it."""
+    handle = _open(path)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
 def _holder(handle: int) -> int | None:

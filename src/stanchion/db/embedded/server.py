@@ -9,6 +9,7 @@ import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from threading import Event
 from types import TracebackType
 from typing import IO, Literal, Self
 
@@ -20,6 +21,7 @@ from stanchion.db.embedded.binaries import Binaries, find_binaries, inspect_bina
 from stanchion.db.embedded.cluster import (
     check_version,
     create_cluster,
+    discard_setup,
     output_file,
     program_problem,
     system_identifier,
@@ -34,7 +36,7 @@ from stanchion.db.embedded.configuration import (
 )
 from stanchion.db.embedded.credentials import DATABASE, SUPER, ClusterUrls, Credentials, load_credentials
 from stanchion.db.embedded.layout import claim_home, folder_problem, layout_of, prepare_home
-from stanchion.db.embedded.lock import FolderLock
+from stanchion.db.embedded.lock import FolderLock, try_lock
 from stanchion.db.embedded.postmaster import (
     Process,
     find_server,
@@ -190,18 +192,31 @@ class EmbeddedPostgres:
     def _start(self, binaries: Binaries, timeout_s: float) -> ClusterUrls:
         layout, account = self._layout, self._account
         prepare_home(layout, account)
-        if not (layout.cluster.exists() or layout.cluster.is_symlink()):
-            create_cluster(layout, binaries, account, durable=self._durable)
-        check_version(layout, binaries)
-        credentials = load_credentials(layout.credentials)
-        self._check_same_cluster(credentials)
+        exists = layout.cluster.exists() or layout.cluster.is_symlink()
+        credentials = self._inspect_cluster(binaries) if exists else None
         self._deadline = self._clock.monotonic() + timeout_s
-        if not self._adopt(credentials):
-            self._clear_remains()
-            self._launch(binaries, credentials)
+        if credentials is None or not self._adopt(credentials):
+            keep = self._lock_server()
+            try:
+                discard_setup(layout)
+                if credentials is None:
+                    create_cluster(layout, binaries, account, durable=self._durable, keep=keep)
+                    credentials = self._inspect_cluster(binaries)
+                    self._deadline = self._clock.monotonic() + timeout_s
+                self._clear_remains()
+                self._launch(binaries, credentials, keep)
+            finally:
+                os.close(keep)
         self._credentials = credentials
         self.prune_logs()
         return self.urls
+
+    def _inspect_cluster(self, binaries: Binaries) -> Credentials:
+        """The credentials of the cluster that lies there, which must fit it and our programs."""
+        check_version(self._layout, binaries)
+        credentials = load_credentials(self._layout.credentials)
+        self._check_same_cluster(credentials)
+        return credentials
 
     def _check_same_cluster(self, credentials: Credentials) -> None:
         found = system_identifier(self._layout.cluster)
@@ -237,21 +252,19 @@ class EmbeddedPostgres:
         return False
 
     def _clear_remains(self) -> None:
-        """Remove what a dead server left: its processes, its pid file's claim, its socket."""
+        """With the server's lock held: make its pid file harmless and remove its socket."""
         layout = self._layout
-        if (layout.cluster / "postmaster.pid").exists():
-            self._end_orphans()
-            retire_pid_file(layout, self._account)
-        sockets = layout.run / _SOCKET_NAME
+        retire_pid_file(layout, self._account)
+        path = layout.run / _SOCKET_NAME
         with suppress(FileNotFoundError):
-            if not stat.S_ISSOCK(sockets.stat(follow_symlinks=False).st_mode):
+            if not stat.S_ISSOCK(path.stat(follow_symlinks=False).st_mode):
                 raise Conflict(
                     "db.socket_in_use",
-                    f"{sockets} is in the place of the database's socket, and is not a socket.",
+                    f"{path} is in the place of the database's socket, and is not a socket.",
                     hint="Move it away.",
                 )
-            self._refuse_listener(str(sockets))
-            sockets.unlink()
+            self._refuse_listener(str(path))
+            path.unlink()
         (layout.run / f"{_SOCKET_NAME}.lock").unlink(missing_ok=True)
 
     def _refuse_listener(self, path: str) -> None:
@@ -264,45 +277,57 @@ class EmbeddedPostgres:
                 pid=pid,
             )
 
-    def _end_orphans(self) -> None:
-        """End the processes of a killed server, as its own immediate shutdown would have done."""
-        left = orphans(self._layout)
+    def _lock_server(self) -> int:
+        """Hold the server's lock: wait for, and end, the processes of one that was killed or is still ending.
+
+        They get the signal its own immediate shutdown would have sent them.
+        """
+        keep, pause, until = try_lock(self._layout.server_lock), Event(), self._clock.monotonic() + _ORPHAN_WAIT_S
+        left: list[Process] = []
+        if keep is None:
+            left = orphans(self._layout)
         for process in left:
             process.send(signal.SIGQUIT)
-        stuck = [process.pid for process in left if not process.wait(_ORPHAN_WAIT_S)]
+        while keep is None and self._clock.monotonic() < until:
+            pause.wait(_POLL_S)
+            keep = try_lock(self._layout.server_lock)
+        pids = " ".join(str(process.pid) for process in left if process.alive)
         for process in left:
             process.close()
-        if stuck:
-            pids = " ".join(str(pid) for pid in stuck)
-            raise Unavailable(
-                "db.server_orphans",
-                f"The database server was killed, and processes of it still run: {pids}.",
-                hint=f"End them (kill -KILL {pids}), then start again.",
-            )
+        if keep is not None:
+            return keep
+        raise Unavailable(
+            "db.server_orphans",
+            f"The database server in {self._layout.home} was killed, and processes of it still run: "
+            f"{pids or 'pids unknown, perhaps in another container'}.",
+            hint=f"End them ({f'kill -KILL {pids}' if pids else 'stop that container'}), then start again.",
+        )
 
     def _choose_socket_dir(self) -> str:
-        """Our folder, if the socket's path fits into an address; else a fresh name in the abstract namespace.
+        """Our folder, if clients can name it: the path fits into a socket's address and has no comma (libpq takes a
+        host with commas for several). Else a fresh name in the abstract namespace.
 
         An abstract name (unix(7)) lives in the kernel and leaves nothing in any folder. It has no permissions, so
         it is unguessable and new at each start, and both sides prove their passwords (SCRAM, `require_auth`). The
         colon is for psycopg, which takes a host for a local one by a leading `/` or a second character `:`.
         """
         folder = str(self._layout.run)
-        if len(os.fsencode(f"{folder}/{_SOCKET_NAME}")) <= SOCKET_PATH_BYTES_MAX:
+        if len(os.fsencode(f"{folder}/{_SOCKET_NAME}")) <= SOCKET_PATH_BYTES_MAX and "," not in folder:
             return folder
         return "@:stanchion-" + SystemIds(self._clock).secret(16).hex()
 
-    def _launch(self, binaries: Binaries, credentials: Credentials) -> None:
+    def _launch(self, binaries: Binaries, credentials: Credentials, keep: int) -> None:
         layout, account = self._layout, self._account
         self._socket_dir = self._choose_socket_dir()
         conf = write_configuration(layout, self._socket_dir, self._settings, durable=self._durable, account=account)
         server = binaries.program("postgres")
-        with output_file(layout) as output:
+        with output_file() as output:
             child = spawn(
                 [server, "-D", layout.cluster, "-c", f"config_file={conf}"],
                 account=account,
                 needs=(*binaries.needs, layout.cluster, conf),
                 output=output.fileno(),
+                keep=keep,
             )
             self._process = Process(child.pid, is_child=True)
             child.returncode = 0  # the pidfd watches it from here on; Popen need not warn that it outlives us
@@ -319,7 +344,9 @@ class EmbeddedPostgres:
                 raise program_problem("db.server_failed", what, self._said(output), self._layout, self._account)
             if self._left_s() <= 0:
                 what = f"The database server in {self._layout.home} takes no connections yet"
-                raise program_problem("db.server_timeout", what, self._said(output), self._layout, self._account)
+                hint = "Recovery after a crash can take a while: start again, with a longer timeout."
+                said = self._said(output)
+                raise program_problem("db.server_timeout", what, said, self._layout, self._account, hint=hint)
 
     def _said(self, output: IO[bytes]) -> str:
         """The last lines the server printed, and after its log took over, the last of the log."""
@@ -351,7 +378,7 @@ class EmbeddedPostgres:
             raise Unavailable(
                 "db.server_unusable",
                 f"The database server {what}(pid {process.pid}) runs, but cannot be used: {error}",
-                hint=f"Its logs are in {self._layout.log}.",
+                hint=f"Its logs are in {self._layout.log}. To start over, end it: kill -INT {process.pid}.",
                 pid=process.pid,
             ) from error
 

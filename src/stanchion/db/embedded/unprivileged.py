@@ -58,18 +58,19 @@ def choose_account() -> Account | None:
 
 
 def spawn(
-    arguments: Sequence[str | Path], *, account: Account | None, needs: Sequence[Path], output: int
+    arguments: Sequence[str | Path], *, account: Account | None, needs: Sequence[Path], output: int, keep: int
 ) -> subprocess.Popen[bytes]:
     """Start a PostgreSQL program as `account`, detached from this terminal.
 
     It gets a session of its own (Ctrl-C does not reach it), `/` as folder, umask 077, a minimal environment,
-    no input, no open file but `output`, which takes what it prints.
+    no input, no open file but `output` and `keep`.
 
     Args:
         arguments: the program's path and its arguments.
         account: whom to become; None to stay who we are.
         needs: files and folders the program must be able to read; checked as `account` before it starts.
-        output: an open file descriptor.
+        output: the file descriptor that takes what it prints.
+        keep: a file descriptor it keeps open: the server's lock.
     """
     command = [os.fspath(argument) for argument in arguments]
     if account:
@@ -86,6 +87,7 @@ def spawn(
         umask=0o077,
         start_new_session=True,
         close_fds=True,
+        pass_fds=(keep,),
     )
 
 
