@@ -1,0 +1,253 @@
+"""Paths against the JSON Schemas of a scope: which variable a path binds, and of which CEL type.
+
+JSON objects have no struct type in CEL, so every path that an expression names is declared as a variable of its own
+(`steps.case.record.fine_eur`: int) and only that value is converted. A CEL type is written here as a short text, the
+key of the compile cache: `int double string bool dyn decimal map list<...>`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from cel_expr_python import cel
+
+from stanchion.base import Json
+from stanchion.expressions.faults import Fault
+from stanchion.expressions.scanner import Path, Scan
+
+Schema = Mapping[str, Json]
+
+ANY: Schema = {}
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_SIMPLE = {"integer": "int", "number": "double", "boolean": "bool", "string": "string", "object": "map"}
+# `decimal` is a type of its own while checking, so that "9.5" < "10" cannot be written by mistake; it runs as text.
+_DECIMAL = cel.Type.AbstractType("decimal", [])
+_TYPES = {
+    "int": cel.Type.INT,
+    "double": cel.Type.DOUBLE,
+    "string": cel.Type.STRING,
+    "bool": cel.Type.BOOL,
+    "dyn": cel.Type.DYN,
+    "map": cel.Type.Map(cel.Type.STRING, cel.Type.DYN),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """One variable of an expression: its dotted name, the keys that lead to it in the scope, its type and schema.
+
+    `whole` is true if the path ends here; else the rest of it is CEL's business (a member of an open object).
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    type: str
+    schema: Schema
+    whole: bool
+
+
+def cel_type(text: str, *, checking: bool) -> cel.Type:
+    """The library's type for a type text; decimals are opaque while checking and texts while running."""
+    if text.startswith("list<"):
+        return cel.Type.List(cel_type(text[5:-1], checking=checking))
+    if text == "decimal":
+        return _DECIMAL if checking else cel.Type.STRING
+    return _TYPES[text]
+
+
+def type_of(schema: Schema) -> str:
+    """The type text of values that fit `schema`; `dyn` where null or several types are possible."""
+    kind = schema.get("type")
+    if kind is None and isinstance(schema.get("enum"), list):
+        values = cast("list[Json]", schema["enum"])
+        return "string" if values and all(isinstance(v, str) for v in values) else "dyn"
+    if not isinstance(kind, str):
+        return "dyn"
+    if kind == "string" and schema.get("format") == "decimal":
+        return "decimal"
+    if kind == "array":
+        return f"list<{type_of(items_of(schema))}>"
+    return _SIMPLE.get(kind, "dyn")
+
+
+def items_of(schema: Schema) -> Schema:
+    """The schema of an array's elements; anything if it says nothing."""
+    items = solid(schema).get("items")
+    return cast("Schema", items) if isinstance(items, dict) else ANY
+
+
+def solid(schema: Schema) -> Schema:
+    """`schema` without its null: `type: [object, null]` and `anyOf: [X, {type: null}]` become X."""
+    kind = schema.get("type")
+    if isinstance(kind, list):
+        rest = [k for k in kind if k != "null"]
+        return {**schema, "type": rest[0]} if len(rest) == 1 else schema
+    for union in ("anyOf", "oneOf"):
+        options = schema.get(union)
+        if isinstance(options, list):
+            rest = [o for o in options if isinstance(o, dict) and o.get("type") != "null"]
+            if len(rest) == 1:
+                return rest[0]
+    return schema
+
+
+def properties_of(schema: Schema) -> Mapping[str, Schema] | None:
+    """The declared properties of an object schema, or None for anything else."""
+    schema = solid(schema)
+    declared = schema.get("properties")
+    if schema.get("type") != "object" or not isinstance(declared, dict) or not declared:
+        return None
+    return {k: cast("Schema", v) if isinstance(v, dict) else ANY for k, v in declared.items()}
+
+
+def is_open(schema: Schema) -> bool:
+    """Whether an object may have properties its schema does not declare, because the schema says so itself."""
+    extra = solid(schema).get("additionalProperties")
+    return extra is True or isinstance(extra, dict)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`Did you mean x?` with the nearest known name, or the known names if there are few, else nothing."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f"Did you mean {close[0]}?"
+    return f"Known here: {', '.join(names)}." if 0 < len(names) <= 12 else ""
+
+
+def bind(path: Path, scope: Schema, hidden: Mapping[str, str]) -> Binding | Fault:
+    """The longest part of `path` that the scope declares, or the fault of a path that leaves its schema.
+
+    `hidden` maps dotted names that exist but may not be read here to the reason why.
+    """
+    schema = scope
+    for depth, name in enumerate(path.names):
+        properties = properties_of(schema)
+        if properties is None:
+            return _stop(path, depth, schema)
+        if name not in properties:
+            if depth and is_open(schema):
+                return Binding(".".join(path.names[:depth]), path.names[:depth], "map", solid(schema), whole=False)
+            return _unknown(path, depth, properties, hidden)
+        if depth and not _NAME.match(name):
+            return Binding(".".join(path.names[:depth]), path.names[:depth], "map", solid(schema), whole=False)
+        schema = properties[name]
+    if path.names == ("steps",):
+        return Fault(path.offsets[0], "steps alone is no value.", "Name the step: steps.<id>.")
+    return Binding(path.dotted, path.names, type_of(schema), schema, whole=True)
+
+
+def _stop(path: Path, depth: int, schema: Schema) -> Binding | Fault:
+    """The path goes on below something without declared properties: a map or unknown value, or a plain fault."""
+    kind = type_of(solid(schema))
+    if kind in ("map", "dyn"):
+        return Binding(".".join(path.names[:depth]), path.names[:depth], type_of(schema), schema, whole=False)
+    owner, name = ".".join(path.names[:depth]), path.names[depth]
+    word = "list" if kind.startswith("list") else {"int": "number", "double": "number"}.get(kind, kind)
+    hint = "Take one element ([0]) or use .map(x, ...), .filter(x, ...)." if word == "list" else ""
+    return Fault(path.offsets[depth], f"{owner} is a {word} and has no property {name}.", hint)
+
+
+def _unknown(path: Path, depth: int, properties: Mapping[str, Schema], hidden: Mapping[str, str]) -> Fault:
+    dotted = ".".join(path.names[: depth + 1])
+    hint = nearest(path.names[depth], properties)
+    if dotted in hidden:
+        return Fault(path.offsets[depth], f"{dotted}: {hidden[dotted]}", hint if hint.startswith("Did") else "")
+    if depth == 0:
+        return Fault(path.offsets[0], f"{dotted}: nothing of this name can be read here.", hint)
+    if path.names[0] == "steps" and depth == 1:
+        return Fault(path.offsets[1], f"{dotted}: there is no such step before this one.", hint)
+    return Fault(path.offsets[depth], f"{dotted}: no such property.", hint)
+
+
+def comprehension_faults(found: Scan, bindings: Mapping[Path, Binding], roots: frozenset[str]) -> Iterator[Fault]:
+    """Faults that CEL cannot see: a comprehension variable with a scope's name, and a member its list does not have."""
+    ends = {path.end: binding for path, binding in bindings.items() if binding.whole}
+    for macro in found.macros:
+        variable = macro.variable
+        if variable is None:
+            continue
+        if variable.text in roots:
+            yield Fault(variable.offset, f"{variable.text} is a name of the scope.", "Give the variable another name.")
+            continue
+        receiver = ends.get(found.tokens[macro.start].offset)
+        properties = properties_of(items_of(receiver.schema)) if receiver else None
+        if receiver is None or properties is None or is_open(items_of(receiver.schema)):
+            continue
+        if sum(m.variable is not None and m.variable.text == variable.text for m in found.macros) > 1:
+            continue
+        body = found.tokens[macro.open + 2 : macro.close]
+        for before, name, dot, member in zip(body, body[1:], body[2:], body[3:], strict=False):
+            if name.text != variable.text or before.text == "." or dot.text != "." or member.kind != "name":
+                continue
+            if member.text not in properties:
+                message = f"{variable.text}.{member.text}: the elements of {receiver.name} have no such property."
+                yield Fault(member.offset, message, nearest(member.text, properties))
+
+
+_RESULTS: Mapping[str, Schema] = {
+    "INT": {"type": "integer"},
+    "UINT": {"type": "integer"},
+    "DOUBLE": {"type": "number"},
+    "STRING": {"type": "string"},
+    "BOOL": {"type": "boolean"},
+    "NULL": {"type": "null"},
+    "decimal": {"type": "string", "format": "decimal"},
+    "TIMESTAMP": {"type": "string", "format": "date-time"},
+    "DURATION": {"type": "string"},
+}
+
+
+def schema_of_type(name: str) -> Schema | str:
+    """The JSON Schema of values of a CEL type by its name (`LIST<INT>`), or why such a value is no JSON."""
+    if name.startswith("LIST<"):
+        items = schema_of_type(name[5:-1])
+        return items if isinstance(items, str) else {"type": "array", "items": dict(items)}
+    if name.startswith("MAP<"):
+        key, _, value = name[4:-1].partition(", ")
+        if key not in ("STRING", "DYN"):
+            return "A map needs texts as keys to be JSON."
+        inner = schema_of_type(value)
+        return inner if isinstance(inner, str) else {"type": "object", "additionalProperties": dict(inner) or True}
+    if name == "BYTES":
+        return "Bytes are no JSON."
+    if name.startswith("TYPE"):
+        return "A type is no JSON."
+    return _RESULTS.get(name, ANY)
+
+
+def result_schema(found: Scan, bindings: Mapping[Path, Binding], by_type: Schema) -> Schema:
+    """A closer schema than CEL's type knows, for a lone path, `path[0]`, `path.filter(...)` and `sort_by(path, ...)`."""
+    words = found.tokens
+    for path, binding in bindings.items():
+        if not binding.whole or path.presence:
+            continue
+        first, last = path.offsets[0] == words[0].offset, path.end == words[-1].end
+        if first and last:
+            return binding.schema
+        rest = [t for t in words if t.offset >= path.end]
+        if first and len(rest) == 3 and rest[0].text == "[" and rest[1].kind == "number" and rest[2].text == "]":
+            return items_of(binding.schema)
+        ends_there = any(
+            m.name == "filter" and m.close == len(words) - 1 and words[m.start].offset == path.end for m in found.macros
+        )
+        if first and ends_there:
+            return binding.schema
+        if words[0].text == "sort_by" and len(words) > 2 and words[2].offset == path.offsets[0] and len(rest) == 3:
+            return binding.schema
+        if words[0].text == "group_by" and len(words) > 2 and words[2].offset == path.offsets[0] and len(rest) == 3:
+            return _groups(binding.schema)
+    return by_type
+
+
+def _groups(schema: Schema) -> Schema:
+    group: dict[str, Json] = {
+        "type": "object",
+        "required": ["key", "items"],
+        "properties": {"key": {}, "items": dict(schema)},
+    }
+    return {"type": "array", "items": group}
