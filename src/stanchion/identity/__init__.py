@@ -1,0 +1,75 @@
+"""Identity: tenants, principals, API keys, sign-in links, sessions, and the one decision point (Cedar).
+
+Nothing is open without a credential: an API key (`Authorization: Bearer stn_…`) or a session, begun by a one-time
+link. Both are stored as HMACs under a pepper that lives outside the database. Revoking or disabling counts on every
+process within a second. What each role permits is `policy.cedar`; `role_matrix()` shows it as a table.
+"""
+
+from stanchion.identity.authenticate import Authenticator
+from stanchion.identity.cedar import CedarAuthorizer, role_matrix
+from stanchion.identity.cookies import clear_cookies, session_cookie, set_cookie
+from stanchion.identity.pepper import Pepper
+from stanchion.identity.routes import build_router
+from stanchion.identity.service import (
+    create_key,
+    create_principal,
+    disable_principal,
+    get_principal,
+    grant_role,
+    list_keys,
+    list_principals,
+    list_tenants,
+    revoke_key,
+    revoke_role,
+    whoami,
+)
+from stanchion.identity.sessions import bootstrap_admin, create_sign_in_link, create_tenant, end_session, redeem
+from stanchion.identity.types import (
+    ACTIONS,
+    ROLES,
+    ApiKey,
+    Bootstrapped,
+    NewKey,
+    NewSession,
+    NewSignIn,
+    NewTenant,
+    Principal,
+    Tenant,
+)
+
+__all__ = [
+    "ACTIONS",
+    "ROLES",
+    "ApiKey",
+    "Authenticator",
+    "Bootstrapped",
+    "CedarAuthorizer",
+    "NewKey",
+    "NewSession",
+    "NewSignIn",
+    "NewTenant",
+    "Pepper",
+    "Principal",
+    "Tenant",
+    "bootstrap_admin",
+    "build_router",
+    "clear_cookies",
+    "create_key",
+    "create_principal",
+    "create_sign_in_link",
+    "create_tenant",
+    "disable_principal",
+    "end_session",
+    "get_principal",
+    "grant_role",
+    "list_keys",
+    "list_principals",
+    "list_tenants",
+    "redeem",
+    "revoke_key",
+    "revoke_role",
+    "role_matrix",
+    "session_cookie",
+    "set_cookie",
+    "whoami",
+]
