@@ -35,9 +35,25 @@ def make() -> Iterator[Make]:
         server.stop(mode="immediate")
 
 
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    with EmbeddedPostgres(folder, durable=False):
+        pass
+    return folder
+
+
 @pytest.fixture
-def data(tmp_path: Path) -> Path:
+def data(whole: Path, tmp_path: Path) -> Path:
+    """A data folder with a stopped cluster: a copy takes a tenth of the time that making one takes."""
+    subprocess.run(["cp", "-a", "--reflink=auto", whole, tmp_path / "data"], check=True)
     return tmp_path / "data"
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    """A data folder that is still to be made."""
+    return tmp_path / "empty"
 
 
 @pytest.fixture

@@ -67,17 +67,17 @@ def test_another_platform(monkeypatch):
         ("#!/bin/sh\n", 0o644, "Permission denied"),
     ],
 )
-def test_programs_that_do_not_run_here(make, data, tmp_path, content, mode, says):
+def test_programs_that_do_not_run_here(make, empty, tmp_path, content, mode, says):
     postgres = tmp_path / "postgres"
     postgres.write_text(content)
     postgres.chmod(mode)
     with pytest.raises(Unavailable, match=rf"in {tmp_path} does not run on this machine: .*{says}") as refused:
-        make(data, binaries=tmp_path).start()
+        make(empty, binaries=tmp_path).start()
     assert refused.value.code == "db.binaries_unusable"
-    assert not data.exists()
+    assert not empty.exists()
 
 
-def test_initdb_that_fails_is_quoted(make, data, tmp_path):
+def test_initdb_that_fails_is_quoted(make, empty, tmp_path):
     for name, script in {
         "postgres": "echo 'postgres (PostgreSQL) 18.4'",
         "initdb": "echo 'initdb: error: the moon is full' >&2; exit 3",
@@ -85,7 +85,7 @@ def test_initdb_that_fails_is_quoted(make, data, tmp_path):
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)
     with pytest.raises(Unavailable) as refused:
-        make(data, binaries=tmp_path).start()
+        make(empty, binaries=tmp_path).start()
     assert refused.value.code == "db.initdb_failed"
     assert "failed (initdb exit code 3); it said:\ninitdb: error: the moon is full" in str(refused.value)
-    make(data).start()
+    make(empty).start()

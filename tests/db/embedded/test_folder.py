@@ -98,43 +98,43 @@ def test_another_major_version(make, data):
     )
 
 
-def test_a_file_in_the_place_of_the_folder(make, data):
-    data.write_text("mine")
-    with pytest.raises(Conflict, match=f"cannot live in {data}: it is not a folder"):
-        make(data).start()
-    assert data.read_text() == "mine"
+def test_a_file_in_the_place_of_the_folder(make, empty):
+    empty.write_text("mine")
+    with pytest.raises(Conflict, match=f"cannot live in {empty}: it is not a folder"):
+        make(empty).start()
+    assert empty.read_text() == "mine"
 
 
-def test_someone_elses_content(make, data):
-    (data / "postgres").mkdir(parents=True)
-    (data / "postgres" / "notes.txt").write_text("mine")
+def test_someone_elses_content(make, empty):
+    (empty / "postgres").mkdir(parents=True)
+    (empty / "postgres" / "notes.txt").write_text("mine")
     with pytest.raises(Conflict, match=r"holds notes.txt, which Stanchion did not make. .*Nothing was changed."):
-        make(data).start()
-    assert [path.name for path in (data / "postgres").iterdir()] == ["notes.txt"]
+        make(empty).start()
+    assert [path.name for path in (empty / "postgres").iterdir()] == ["notes.txt"]
 
 
-def test_someone_elses_cluster(make, data):
-    data.mkdir()
-    (data / "PG_VERSION").write_text("15\n")
+def test_someone_elses_cluster(make, empty):
+    empty.mkdir()
+    (empty / "PG_VERSION").write_text("15\n")
     with pytest.raises(Conflict, match="is itself a PostgreSQL data directory"):
-        make(data).start()
-    assert [path.name for path in data.iterdir()] == ["PG_VERSION"]
+        make(empty).start()
+    assert [path.name for path in empty.iterdir()] == ["PG_VERSION"]
 
 
-def test_a_link_in_the_place_of_our_folder(make, data, tmp_path):
-    data.mkdir()
+def test_a_link_in_the_place_of_our_folder(make, empty, tmp_path):
+    empty.mkdir()
     (tmp_path / "elsewhere").mkdir()
-    (data / "postgres").symlink_to(tmp_path / "elsewhere")
+    (empty / "postgres").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(Conflict, match="it is a symbolic link"):
-        make(data).start()
+        make(empty).start()
 
 
-def test_other_things_in_the_data_folder_are_left_alone(make, data):
-    data.mkdir(mode=0o755)
-    (data / "objects").mkdir()
-    make(data).start()
-    assert sorted(path.name for path in data.iterdir()) == ["objects", "postgres"]
-    assert data.stat().st_mode & 0o777 == 0o755
+def test_other_things_in_the_data_folder_are_left_alone(make, empty):
+    empty.mkdir(mode=0o755)
+    (empty / "objects").mkdir()
+    make(empty).start()
+    assert sorted(path.name for path in empty.iterdir()) == ["objects", "postgres"]
+    assert empty.stat().st_mode & 0o777 == 0o755
 
 
 @pytest.mark.parametrize(
@@ -148,63 +148,48 @@ def test_other_things_in_the_data_folder_are_left_alone(make, data):
         (b'{"schema_v":1,"cluster_id":"7","passwords":{}}', "lacks a role's password"),
     ],
 )
-def test_lost_passwords(make, broken, content, says):
-    path = broken / "postgres" / "credentials.json"
+def test_lost_passwords(make, data, content, says):
+    path = data / "postgres" / "credentials.json"
     path.unlink()
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(Conflict, match=f"credentials.json with its passwords {says}. Restore that file from a backup"):
-        make(broken).start()
+        make(data).start()
 
 
-def test_the_passwords_of_another_cluster(make, broken):
-    path = broken / "postgres" / "credentials.json"
+def test_the_passwords_of_another_cluster(make, data):
+    path = data / "postgres" / "credentials.json"
     text = path.read_text()
     right = text.split('"cluster_id":"')[1].split('"')[0]
     path.write_text(text.replace(right, "7"))
     with pytest.raises(
         Conflict, match=f"are those of database 7, and .* is database {right}. Restore both from the same"
     ):
-        make(broken).start()
+        make(data).start()
 
 
 @pytest.mark.parametrize("missing", ["PG_VERSION", "global/pg_control"])
-def test_a_damaged_cluster(make, broken, missing):
-    (broken / "postgres" / "cluster" / missing).unlink()
+def test_a_damaged_cluster(make, data, missing):
+    (data / "postgres" / "cluster" / missing).unlink()
     with pytest.raises(Conflict, match=rf"is damaged: .*{missing} is missing.*(?s:.)*move .* away"):
-        make(broken).start()
+        make(data).start()
 
 
-def test_no_folder_where_the_cluster_should_be(make, broken):
-    cluster = broken / "postgres" / "cluster"
-    cluster.rename(broken / "aside")
-    cluster.symlink_to(broken / "aside")
+def test_no_folder_where_the_cluster_should_be(make, data):
+    cluster = data / "postgres" / "cluster"
+    cluster.rename(data / "aside")
+    cluster.symlink_to(data / "aside")
     with pytest.raises(Conflict, match=r"cluster is not a folder. Move it away"):
-        make(broken).start()
+        make(data).start()
 
 
-def test_remains_of_a_half_made_cluster_go(make, data):
-    setup = data / "postgres" / "setup"
+def test_remains_of_a_half_made_cluster_go(make, empty):
+    setup = empty / "postgres" / "setup"
     (setup / "cluster" / "base").mkdir(parents=True)
     (setup / "cluster" / "PG_VERSION").write_text("18\n")
-    (data / "postgres" / "lock").write_text("")
-    make(data).start()
+    (empty / "postgres" / "lock").write_text("")
+    make(empty).start()
     assert not setup.exists()
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("whole")
-    with EmbeddedPostgres(folder, durable=False):
-        pass
-    return folder
-
-
-@pytest.fixture
-def broken(whole: Path, tmp_path: Path) -> Path:
-    """A cluster that was stopped, for the test to break."""
-    subprocess.run(["cp", "-a", whole, tmp_path / "broken"], check=True)
-    return tmp_path / "broken"
 
 
 FULL = """

@@ -88,7 +88,7 @@ def test_the_server_outlives_a_killed_owner_and_the_next_one_adopts_it(make, dat
 
 
 @pytest.mark.parametrize("claimed", ["nobody", "a program", "a program in our folder", "another server"])
-def test_a_pid_file_that_names_someone_else_is_not_believed(make, data, tmp_path, claimed):
+def test_a_pid_file_that_names_someone_else_is_not_believed(make, data, tmp_path, whole, claimed):
     server = make(data, durable=True)
     urls = server.start()
     with psycopg.connect(urls.owner) as connection:
@@ -99,6 +99,7 @@ def test_a_pid_file_that_names_someone_else_is_not_believed(make, data, tmp_path
     # The same user as the server's: it is then that PostgreSQL, by itself, refuses to start.
     user = {"user": found.st_uid, "group": found.st_gid} if os.geteuid() == 0 else {}
     sleeper = subprocess.Popen(["sleep", "60"], cwd=cwd, **user)
+    subprocess.run(["cp", "-a", whole, tmp_path / "other"], check=True)
     other = make(tmp_path / "other")
     other.start()
     pid = {"nobody": 2**22 + 1, "another server": other.postmaster_pid}.get(claimed, sleeper.pid)
@@ -246,7 +247,7 @@ def test_a_server_still_starting_or_stopping_is_waited_for(make, data, scenario)
     assert server.postmaster_pid != pid
 
 
-def test_an_owner_killed_while_it_makes_the_cluster(make, data, scenario):
+def test_an_owner_killed_while_it_makes_the_cluster(make, empty, scenario):
     first = scenario(
         """
         from stanchion.db.embedded import cluster
@@ -259,22 +260,22 @@ def test_an_owner_killed_while_it_makes_the_cluster(make, data, scenario):
         cluster.spawn = spawn_and_die
         EmbeddedPostgres(Path(args[0])).start()
         """,
-        data,
+        empty,
     )
     assert first.process.wait(30) == -signal.SIGKILL
-    assert (data / "postgres" / "setup").exists()
-    assert not (data / "postgres" / "cluster").exists()
-    server = make(data)
+    assert (empty / "postgres" / "setup").exists()
+    assert not (empty / "postgres" / "cluster").exists()
+    server = make(empty)
     server.start()  # waits until the initdb that was left alone has ended, then begins anew
     assert server.is_running()
-    assert not (data / "postgres" / "setup").exists()
+    assert not (empty / "postgres" / "setup").exists()
 
 
-def test_a_start_cut_short_before_the_roles_exist_is_completed(make, data, monkeypatch):
+def test_a_start_cut_short_before_the_roles_exist_is_completed(make, empty, monkeypatch):
     def die(*_: object) -> None:
         raise KeyboardInterrupt
 
-    server = make(data)
+    server = make(empty)
     with monkeypatch.context() as patch:
         patch.setattr(server_module.roles, "set_up_database", die)
         with pytest.raises(KeyboardInterrupt):

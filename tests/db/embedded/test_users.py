@@ -49,10 +49,10 @@ def folders_above(path: Path) -> dict[Path, tuple[int, int, int]]:
 
 
 @as_root
-def test_root_starts_the_server_as_someone_else_and_touches_no_folder_above(make, data):
-    data.parent.chmod(0o700)
-    before = folders_above(data)
-    server = make(data)
+def test_root_starts_the_server_as_someone_else_and_touches_no_folder_above(make, empty):
+    empty.parent.chmod(0o700)
+    before = folders_above(empty)
+    server = make(empty)
     urls = server.start()
     account = unprivileged.choose_account()
     assert account
@@ -63,11 +63,11 @@ def test_root_starts_the_server_as_someone_else_and_touches_no_folder_above(make
     assert status["NoNewPrivs"] == "1"
     # That user cannot enter pytest's folder: the server may read what others own, and nothing more.
     assert capabilities(server.postmaster_pid) == {DAC_READ_SEARCH}
-    assert folders_above(data) == before
+    assert folders_above(empty) == before
     with psycopg.connect(urls.app) as connection:
         assert connection.execute("select current_user").fetchone() == ("stanchion_app",)
-    assert (data / "postgres" / "credentials.json").stat().st_uid == 0
-    assert (data / "postgres" / "cluster").stat().st_uid == account.uid
+    assert (empty / "postgres" / "credentials.json").stat().st_uid == 0
+    assert (empty / "postgres" / "cluster").stat().st_uid == account.uid
 
 
 @as_root
@@ -87,10 +87,10 @@ def all_may_pass(file: Path) -> bool:
 
 
 @as_root
-def test_without_the_capability_the_closed_folder_is_named(data, scenario):
-    data.parent.chmod(0o700)
-    closed = next(one for one in reversed(data.parents) if not one.stat().st_mode & 0o1)
-    told = scenario(WITHOUT_CAPABILITY + START, data).ends()
+def test_without_the_capability_the_closed_folder_is_named(empty, scenario):
+    empty.parent.chmod(0o700)
+    closed = next(one for one in reversed(empty.parents) if not one.stat().st_mode & 0o1)
+    told = scenario(WITHOUT_CAPABILITY + START, empty).ends()
     code, says = loads(told)
     assert code == "db.server_user"
     assert f"that user may not enter {closed}, on the way to" in says
@@ -98,10 +98,10 @@ def test_without_the_capability_the_closed_folder_is_named(data, scenario):
 
 
 @as_root
-def test_a_machine_without_an_unprivileged_user(data, monkeypatch, make):
+def test_a_machine_without_an_unprivileged_user(empty, monkeypatch, make):
     monkeypatch.setattr(unprivileged, "CANDIDATES", ("no-such-user", "root"))
     with pytest.raises(Unavailable, match=r"none of the users no-such-user, root. Add one .useradd --system stanchion"):
-        make(data)
+        make(empty)
 
 
 @as_root

@@ -1,10 +1,9 @@
 """PostgreSQL 18 with pgvector on this machine, in one folder, without an installation (DESIGN §4, "Embedded").
 
     with EmbeddedPostgres(Path("data")) as server:
-        urls = server.start()          # idempotent
-        psycopg.connect(urls.app)
+        psycopg.connect(server.urls.app)
 
-States of a folder: empty → cluster in the making (`setup`) → cluster, server running or not. What always holds:
+`server.py` is the story; read it first. States of a folder: empty → cluster in the making (`setup`) → cluster, server running or not. What always holds:
 
 * One owner at a time, by a lock the kernel releases when the owner dies.
 * A server left by a dead owner is adopted after it has proved, over its socket, to be ours; a stale pid file,

@@ -329,7 +329,12 @@ class EmbeddedPostgres:
                 output=output.fileno(),
                 keep=keep,
             )
-            self._process = Process(child.pid, is_child=True)
+            try:
+                self._process = Process(child.pid, is_child=True)
+            except BaseException:
+                child.kill()
+                child.wait()
+                raise
             child.returncode = 0  # the pidfd watches it from here on; Popen need not warn that it outlives us
             self._await_ready(self._process, output)
             self._verify(self._process, credentials, adopted=False)
@@ -375,10 +380,11 @@ class EmbeddedPostgres:
                     roles.set_up_database(connection)
         except psycopg.Error as error:
             what = "left by an earlier owner " if adopted else ""
+            over = f" To start over, end it: kill -INT {process.pid}." if adopted else ""
             raise Unavailable(
                 "db.server_unusable",
                 f"The database server {what}(pid {process.pid}) runs, but cannot be used: {error}",
-                hint=f"Its logs are in {self._layout.log}. To start over, end it: kill -INT {process.pid}.",
+                hint=f"Its logs are in {self._layout.log}.{over}",
                 pid=process.pid,
             ) from error
 
