@@ -7,33 +7,28 @@ from typing import Annotated, Any, cast
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from pydantic import ConfigDict
 
 from stanchion.audit.service import list_records
 from stanchion.audit.types import Listed
 from stanchion.base import loads
-from stanchion.http import CtxDep, Page, PageDep, Reply
+from stanchion.http import CtxDep, Page, PageDep, Reply, example
 
 
 class RecordReply(Reply):
     """One audit record; `record` is exactly what `leaf` commits to."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "id": "0199c1f0-5c7e-7d31-9a54-6f1f0a4f5d11",
-                    "recorded_at": "2026-11-18T09:00:00.123456Z",
-                    "event_type": "principal.role_granted",
-                    "actor": "0199c1e0-0000-7000-8000-000000000001",
-                    "actor_name": "admin",
-                    "target_kind": "principal",
-                    "target_id": "0199c1e0-0000-7000-8000-000000000002",
-                    "run_id": None,
-                    "record": {"schema_version": 1, "event_type": "principal.role_granted"},
-                    "leaf": "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef",
-                }
-            ]
+    model_config = example(
+        {
+            "id": "0199c1f0-5c7e-7d31-9a54-6f1f0a4f5d11",
+            "recorded_at": "2026-11-18T09:00:00.123456Z",
+            "event_type": "principal.role_granted",
+            "actor": "0199c1e0-0000-7000-8000-000000000001",
+            "actor_name": "admin",
+            "target_kind": "principal",
+            "target_id": "0199c1e0-0000-7000-8000-000000000002",
+            "run_id": None,
+            "record": {"schema_version": 1, "event_type": "principal.role_granted"},
+            "leaf": "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef",
         }
     )
 

@@ -6,7 +6,7 @@ bodies look like). Problems raised by verbs become RFC 9457 answers by themselve
 
 from stanchion.http.context import CTX_KEY, REQUEST_ID_KEY, CtxDep, current_ctx, request_id_of
 from stanchion.http.handlers import install_problem_handlers
-from stanchion.http.models import Model, Reply
+from stanchion.http.models import Model, Reply, example
 from stanchion.http.paging import Page, PageDep, PageParams, Slice, decode_cursor, encode_cursor, page_params, slice_of
 from stanchion.http.problems import PROBLEM_JSON, ProblemModel, problem_body, problem_response, status_of
 
@@ -25,6 +25,7 @@ __all__ = [
     "current_ctx",
     "decode_cursor",
     "encode_cursor",
+    "example",
     "install_problem_handlers",
     "page_params",
     "problem_body",

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from pydantic import AwareDatetime, BeforeValidator, ConfigDict, Field
+from pydantic import AwareDatetime, BeforeValidator, Field
 
-from stanchion.http import Model, Reply
+from stanchion.http import Model, Reply, example
 from stanchion.identity.types import PrincipalKind
 
 _TEXT: Final = r"^[^\x00-\x1f\x7f]*$"
@@ -37,10 +37,6 @@ _KEY: Final[dict[str, Any]] = {
 _TENANT: Final[dict[str, Any]] = {"name": "acme", "display_name": "Acme", "created_at": "2026-11-18T09:00:00Z"}
 
 
-def _example(value: dict[str, Any], *, forbid: bool = False) -> ConfigDict:
-    return ConfigDict(json_schema_extra={"examples": [value]}, extra="forbid" if forbid else "ignore")
-
-
 Label = Annotated[str, Field(max_length=200, pattern=_TEXT)]
 Names = Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=64)]
 
@@ -58,7 +54,7 @@ Instant = Annotated[AwareDatetime, BeforeValidator(_only_text)]
 class PrincipalReply(Reply):
     """A principal."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_PRINCIPAL]})
+    model_config = example(_PRINCIPAL)
 
     tenant: str
     id: UUID
@@ -73,19 +69,15 @@ class PrincipalReply(Reply):
 class WhoamiReply(Reply):
     """Who this request is made by, and what its credential is permitted."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "tenant": "default",
-                    "principal": _PRINCIPAL,
-                    "credential": f"api_key:{_KEY_ID}",
-                    "environment": "local",
-                    "production": False,
-                    "scopes": [],
-                    "actions": ["approvals.decide", "approvals.read", "identity.whoami"],
-                }
-            ]
+    model_config = example(
+        {
+            "tenant": "default",
+            "principal": _PRINCIPAL,
+            "credential": f"api_key:{_KEY_ID}",
+            "environment": "local",
+            "production": False,
+            "scopes": [],
+            "actions": ["approvals.decide", "approvals.read", "identity.whoami"],
         }
     )
 
@@ -101,18 +93,18 @@ class WhoamiReply(Reply):
 class NewPrincipalBody(Model):
     """A principal to make."""
 
-    model_config = _example({"name": "ada@example.org", "kind": "user", "roles": ["approver"]}, forbid=True)
+    model_config = example({"name": "ada@example.org", "kind": "user", "roles": ["approver"]})
 
     name: Annotated[str, Field(min_length=1, max_length=127)]
     kind: PrincipalKind
     display_name: Label = ""
-    roles: Names = []
+    roles: Names = Field(default_factory=list)
 
 
 class RoleBody(Model):
     """A role to grant or revoke."""
 
-    model_config = _example({"role": "approver"}, forbid=True)
+    model_config = example({"role": "approver"})
 
     role: Annotated[str, Field(max_length=64)]
 
@@ -120,7 +112,7 @@ class RoleBody(Model):
 class KeyReply(Reply):
     """An API key without its secret."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_KEY]})
+    model_config = example(_KEY)
 
     id: UUID
     principal: str
@@ -135,26 +127,25 @@ class KeyReply(Reply):
 class NewKeyBody(Model):
     """An API key to make."""
 
-    model_config = _example(
+    model_config = example(
         {
             "principal": "ci",
             "label": "nightly build",
             "scopes": ["runs.start", "runs.read"],
             "expires_at": "2027-11-18T09:00:00Z",
-        },
-        forbid=True,
+        }
     )
 
     principal: Annotated[str, Field(min_length=1, max_length=127)]
     label: Label
-    scopes: Names = []
+    scopes: Names = Field(default_factory=list)
     expires_at: Instant | None = None
 
 
 class NewKeyReply(Reply):
     """A key just made; `text` is shown this once."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"key": _KEY, "text": _KEY_TEXT}]})
+    model_config = example({"key": _KEY, "text": _KEY_TEXT})
 
     key: KeyReply
     text: str
@@ -163,7 +154,7 @@ class NewKeyReply(Reply):
 class TenantReply(Reply):
     """A tenant."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_TENANT]})
+    model_config = example(_TENANT)
 
     name: str
     display_name: str
@@ -173,7 +164,7 @@ class TenantReply(Reply):
 class TenantsReply(Reply):
     """The tenants that the caller may see."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_TENANT], "next": None}]})
+    model_config = example({"items": [_TENANT], "next": None})
 
     items: list[TenantReply]
     next: str | None = None
@@ -182,7 +173,7 @@ class TenantsReply(Reply):
 class NewTenantBody(Model):
     """A tenant to make, and its first admin's name."""
 
-    model_config = _example({"name": "acme", "display_name": "Acme", "admin": "admin"}, forbid=True)
+    model_config = example({"name": "acme", "display_name": "Acme", "admin": "admin"})
 
     name: Annotated[str, Field(min_length=1, max_length=63)]
     display_name: Label = ""
@@ -192,15 +183,11 @@ class NewTenantBody(Model):
 class NewTenantReply(Reply):
     """A tenant just made, its first admin, and the admin's key, shown this once."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "tenant": _TENANT,
-                    "admin": _PRINCIPAL | {"tenant": "acme", "name": "admin", "roles": ["admin"]},
-                    "key": {"key": _KEY | {"principal": "admin", "label": "first admin key"}, "text": _KEY_TEXT},
-                }
-            ]
+    model_config = example(
+        {
+            "tenant": _TENANT,
+            "admin": _PRINCIPAL | {"tenant": "acme", "name": "admin", "roles": ["admin"]},
+            "key": {"key": _KEY | {"principal": "admin", "label": "first admin key"}, "text": _KEY_TEXT},
         }
     )
 
@@ -212,7 +199,7 @@ class NewTenantReply(Reply):
 class SignInLinkBody(Model):
     """Whom the link shall sign in."""
 
-    model_config = _example({"principal": "ada@example.org"}, forbid=True)
+    model_config = example({"principal": "ada@example.org"})
 
     principal: Annotated[str, Field(min_length=1, max_length=127)]
 
@@ -220,15 +207,11 @@ class SignInLinkBody(Model):
 class SignInLinkReply(Reply):
     """A one-time link. Whoever has it can sign in once until `expires_at`: send it to that person alone."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "principal": "ada@example.org",
-                    "url": "https://stanchion.example.org/sign-in?token=0199c1f05c7e7d319a546f1f0a4f5d11." + "0" * 43,
-                    "expires_at": "2026-11-18T09:15:00Z",
-                }
-            ]
+    model_config = example(
+        {
+            "principal": "ada@example.org",
+            "url": "https://stanchion.example.org/sign-in?token=0199c1f05c7e7d319a546f1f0a4f5d11." + "0" * 43,
+            "expires_at": "2026-11-18T09:15:00Z",
         }
     )
 
@@ -240,6 +223,6 @@ class SignInLinkReply(Reply):
 class SignOutReply(Reply):
     """Whether there was a session to end."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"signed_out": True}]})
+    model_config = example({"signed_out": True})
 
     signed_out: bool
