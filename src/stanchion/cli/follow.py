@@ -69,7 +69,7 @@ def follow(
     view.items = dict(view.run.get("items") or {})
     drawn = _Live() if live else _Lines(say)
     give_up = time.monotonic() + timeout_s if timeout_s is not None else None  # noqa: TID251 - a wait of the client's own
-    reached = until or (lambda seen: seen.ended)
+    reached = until or _has_ended
     try:
         drawn.show(view)
         if not reached(view) and not view.ended:
@@ -81,6 +81,10 @@ def follow(
     finally:
         drawn.close()
     return api.get(path("runs", run_id))
+
+
+def _has_ended(view: View) -> bool:
+    return view.ended
 
 
 def apply_event(view: View, event: Event) -> None:

@@ -1,0 +1,103 @@
+"""The data folder as a whole: made with the right modes, one supervisor at a time, and what `up` leaves in it.
+
+run/         health sockets, the supervisor's lock and state (0700)
+log/         logs of the processes (0700)
+profile.json address and admin key for the command line on this machine (0600)
+pepper       the key that credentials are hashed with (0600)
+connectors/  files that connectors name
+postgres/    the embedded database
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from stanchion.base import Conflict, Unavailable, dumps, loads
+
+STATE_FILE = "up.json"
+
+
+def prepare_data(data: Path) -> None:
+    """Make the folder and its rooms. Raises Unavailable `data.unusable` with what the system said."""
+    try:
+        # As root the database server runs under another user, who must be able to pass through (DESIGN §4).
+        data.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+        for room in ("run", "log", "connectors"):
+            (data / room).mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(
+            "data.unusable",
+            f"The data folder {data} cannot be used: {error.strerror}.",
+            hint="Choose another with --data, or give this user the folder.",
+            retryable=False,
+        ) from error
+
+
+class UpLock:
+    """Held by the one supervisor of a data folder; the kernel releases it when that dies, however it dies."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._handle = -1
+
+    def acquire(self) -> None:
+        """Take it now. Raises Conflict `up.running` with the pid and address of the one that has it."""
+        path = self._data / "run" / "lock"
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(handle)
+            state = read_state(self._data) or {}
+            pid, url = state.get("pid", "unknown"), state.get("url", "")
+            where = f" at {url}" if url else ""
+            raise Conflict(
+                "up.running",
+                f"A Stanchion is running in {self._data} already (process {pid}){where}.",
+                hint=f"Use it (stanchion --help), stop it (kill {pid}), or choose another --data.",
+                pid=pid,
+                url=url,
+            ) from error
+        self._handle = handle
+
+    def release(self) -> None:
+        """Give it back."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+
+def write_state(data: Path, state: dict[str, object]) -> None:
+    """Say who supervises the folder: `{pid, url, workers, database}`."""
+    draft = data / "run" / f".{STATE_FILE}.new"
+    draft.write_bytes(dumps(state) + b"\n")
+    draft.replace(data / "run" / STATE_FILE)
+
+
+def read_state(data: Path) -> dict[str, object] | None:
+    """What `write_state` left; None if there is nothing. It may be stale: the lock tells whether anyone lives."""
+    try:
+        state = loads((data / "run" / STATE_FILE).read_bytes())
+    except OSError:
+        return None
+    return dict(state) if isinstance(state, dict) else None
+
+
+def is_running(data: Path) -> bool:
+    """Whether a supervisor holds the folder now."""
+    lock = UpLock(data)
+    try:
+        lock.acquire()
+    except Conflict:
+        return True
+    except OSError:
+        return False
+    lock.release()
+    return False
+
+
+def clear_state(data: Path) -> None:
+    """Nobody supervises the folder any more."""
+    (data / "run" / STATE_FILE).unlink(missing_ok=True)
