@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from stanchion.base import Invalid
-from stanchion.base.config import with_tls
+import psycopg
+
+from stanchion.base import Invalid, Unavailable
+from stanchion.base.config import mask, with_tls
 from stanchion.base.settings import DatabaseSettings, Settings
 from stanchion.db import DatabaseUrls, migrate
 from stanchion.db.embedded import EmbeddedPostgres
@@ -53,7 +55,7 @@ class Base:
         else:
             urls = self._external or DatabaseUrls(app="", engine="")
         if urls.owner is not None:
-            migrate(urls.owner)
+            migrate_url(urls.owner)
         return urls
 
     def revive(self) -> bool:
@@ -72,3 +74,18 @@ class Base:
 def overrides_for(urls: DatabaseUrls, data: str) -> Mapping[str, object]:
     """What children are told: run-time roles only, never the owner."""
     return {"data": data, "database.url": urls.app, "database.engine_url": urls.engine}
+
+
+def migrate_url(owner_url: str) -> list[str]:
+    """Migrate an external database; the names applied.
+
+    Raises Unavailable `db.unreachable` with the server's reason, Conflict and Unavailable as `db.migrate`.
+    """
+    try:
+        return migrate(owner_url)
+    except psycopg.OperationalError as error:
+        raise Unavailable(
+            "db.unreachable",
+            f"The database {mask(owner_url)} cannot be reached: {str(error).strip()}.",
+            hint="Check database.owner_url, and that the server accepts this role.",
+        ) from error

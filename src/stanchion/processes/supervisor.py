@@ -112,7 +112,7 @@ class Supervisor:
                 listener.close()
                 last = error
                 continue
-            if port != wanted and wanted != 0:
+            if wanted not in {port, 0}:
                 self._say("web", f"port {wanted} is taken, using {port}")
             return listener
         reason = last.strerror if last else "no port is free"

@@ -15,7 +15,9 @@ from stanchion.cli.kit import Session, limit_options, remote
 from stanchion.cli.profiles import ProfileStore, check_name
 
 ROLES = ("viewer", "analyst", "author", "approver", "operator", "admin", "auditor", "service")
-_ME = output.columns("principal", "tenant", "kind", "roles", "scopes", "credential", "environment", "server")
+_ME = output.columns(
+    "principal=principal.name", "tenant", "kind=principal.kind", "roles=principal.roles", "scopes", "credential", "environment", "server", "actions",
+)  # fmt: skip
 _KEYS = output.columns(
     "id", "principal", "label", "scopes", "created=created_at", "expires=expires_at", "revoked=revoked_at"
 )
@@ -56,8 +58,8 @@ def login(session: Session, url: str, name: str, token_stdin: bool) -> None:
     me: dict[str, Any] = Api(server, token).get("/api/whoami")
     store = ProfileStore(session.environment)
     store.put(name, server, token)
-    session.one({**me, "server": server}, _ME, key="principal")
-    output.note(f"Signed in as {me['principal']}; kept as profile {name} in {store.path}.")
+    session.one({**me, "server": server}, _ME, key="principal.name")
+    output.note(f"Signed in as {me['principal']['name']}; kept as profile {name} in {store.path}.")
 
 
 @auth.command()
@@ -81,7 +83,7 @@ def logout(session: Session, name: str | None) -> None:
 def whoami(session: Session) -> None:
     """Show who the key speaks for."""
     me: dict[str, Any] = session.api.get("/api/whoami")
-    session.one({**me, "server": session.api.url}, _ME, key="principal")
+    session.one({**me, "server": session.api.url}, _ME, key="principal.name")
 
 
 @auth.command()
@@ -89,10 +91,8 @@ def whoami(session: Session) -> None:
 @remote
 def link(session: Session, principal: str | None) -> None:
     """Make a one-time link that signs a browser in."""
-    body = {"principal": principal} if principal else {}
-    made: dict[str, Any] = session.api.post(path("sign-in-links"), body)
-    address = str(made["url"])
-    made["url"] = address if "://" in address else session.api.url + address
+    whom = principal or str(session.api.get("/api/whoami")["principal"]["name"])
+    made: dict[str, Any] = session.api.post(path("sign-in-links"), {"principal": whom})
     session.one(made, output.columns("url", "principal", "expires=expires_at"), key="url")
 
 
@@ -120,7 +120,7 @@ def create_token(session: Session, principal: str, label: str, scopes: tuple[str
     body = {"principal": principal, "label": label, "scopes": list(scopes), "expires_at": session.until(lasts)}
     made: dict[str, Any] = session.api.post(path("keys"), body)
     if session.form in {"table", "id"}:
-        click.echo(made["key"])
+        click.echo(made["text"])
         output.note("This is the only time the key is shown.")
     else:
         output.write_document(session.form, made)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from stanchion.cli import output
@@ -26,10 +28,15 @@ def list_tenants(session: Session, limit: int, everything: bool) -> None:
 
 @tenant.command()
 @click.argument("name")
-@click.option("--display-name", help="For people; else the name.")
+@click.option("--display-name", default="", help="For people; else the name.")
+@click.option("--admin", default="admin", show_default=True, help="Name of its first principal, an admin.")
 @remote
-def create(session: Session, name: str, display_name: str | None) -> None:
-    """Create a tenant."""
-    made = session.api.post(path("tenants"), {"name": name, "display_name": display_name or name})
-    session.one(made, _SHOWN, key="name")
-    output.note(f"Created tenant {name}.")
+def create(session: Session, name: str, display_name: str, admin: str) -> None:
+    """Create a tenant with its first admin. The admin's key is written to standard output once."""
+    body = {"name": name, "display_name": display_name, "admin": admin}
+    made: dict[str, Any] = session.api.post(path("tenants"), body)
+    if session.form in {"table", "id"}:
+        click.echo(made["key"]["text"])
+        output.note(f"Created tenant {name}. This is the only time the key of {admin} is shown.")
+    else:
+        output.write_document(session.form, made)

@@ -1,0 +1,74 @@
+"""What `stanchion up` does around the supervisor: the ephemeral folder, the first admin, the profile of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from stanchion.base import Problem, SystemClock
+from stanchion.base.config import Loaded
+from stanchion.bootstrap import FirstAdmin, first_admin
+from stanchion.cli.profiles import LOCAL_FILE, local_profile, write_private
+from stanchion.processes.lifecycle import run_process
+from stanchion.processes.logs import configure_logs
+from stanchion.processes.supervisor import Started, Supervisor, record_started
+
+Say = Callable[[str, str], None]
+Welcome = Callable[[Started, FirstAdmin, Path], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to bring it up. `config`: the settings file, for the children."""
+
+    loaded: Loaded
+    config: str | None
+    ephemeral: bool
+    show_logs: bool
+
+
+def run_up(options: Options, say: Say, welcome: Welcome) -> int:
+    """Run until asked to stop; the exit code. Raises the Problem that kept it from starting."""
+    settings = options.loaded.settings
+    folder = Path(tempfile.mkdtemp(prefix="stanchion-")) if options.ephemeral else None
+    if folder is not None:
+        # mkdtemp closes the folder to everyone else; as root, the database's user must pass through.
+        folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
+        settings = replace(settings, data=folder)
+    configure_logs(
+        replace(settings.telemetry, log_level=settings.telemetry.log_level if options.show_logs else "error")
+    )
+    supervisor = Supervisor(
+        settings,
+        config=options.config,
+        durable=folder is None,
+        port_is_said=options.loaded.sources["web.port"] != "default",
+        show_logs=options.show_logs,
+        clock=SystemClock(),
+        say=say,
+    )
+
+    async def ready(started: Started) -> None:
+        try:
+            known = local_profile(settings.data)
+        except Problem:
+            known = None  # a damaged profile is written anew
+        admin = await first_admin(settings, started.urls, known_key=known.token if known else None)
+        write_private(settings.data / LOCAL_FILE, {"url": started.url, "token": admin.key})
+        record_started(settings, started, os.getpid())
+        welcome(started, admin, settings.data)
+
+    async def main(stop: asyncio.Event) -> int:
+        return await supervisor.run(stop, ready)
+
+    grace_s = settings.web.grace_s + settings.worker.grace_s + 60
+    try:
+        return run_process(main, grace_s=grace_s)
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
