@@ -1,0 +1,110 @@
+"""The contract of an adapter: code that speaks to one kind of external system.
+
+An adapter performs one call and classifies what happened; it never retries, never decides, and holds nothing of a
+run between calls. The rules every implementation keeps (and `tests/conformance/test_adapters.py` holds them to):
+
+* A read cannot change the target, whatever its statement says; the target's own means enforce that.
+* A push is serialised on its idempotency key in the target: whoever comes second sees that the first applied, so a
+  dead worker's late write and its successor's repetition never both happen.
+* Every failure is an `AdapterProblem`. `sent` is False only where it is certain that nothing was written.
+* No URL and no credential is ever part of a problem, an envelope, a log line or a span (I9).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from stanchion.base import Json, Unavailable
+from stanchion.blueprints import ConfigIssue, Schema
+from stanchion.tools.types import Connector, Envelope, Operation, Record, Resource
+
+
+class AdapterProblem(Unavailable):
+    """A call of an external system failed. `sent`: whether its write may have been applied all the same."""
+
+    @property
+    def sent(self) -> bool:
+        """False only where it is certain that nothing was written."""
+        return bool(self.fields.get("sent", False))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where one call goes: a resource of a connector, how long it may take (seconds), under which trace."""
+
+    connector: Connector
+    resource: Resource
+    operation: Operation
+    timeout_s: float
+    traceparent: str | None = None
+
+    @property
+    def name(self) -> str:
+        """`casebook.cases`, as messages say it."""
+        return f"{self.connector.name}.{self.resource.name}"
+
+    def problem(
+        self,
+        code: str,
+        message: str,
+        *,
+        hint: str = "",
+        retryable: bool = False,
+        sent: bool = False,
+        **fields: object,
+    ) -> AdapterProblem:
+        """An AdapterProblem about this call. `message` follows the resource's name: "timed out after 5 s"."""
+        return AdapterProblem(
+            code, f"{self.name} {message}", hint=hint, retryable=retryable, sent=sent, resource=self.name, **fields
+        )
+
+
+class Adapter(Protocol):
+    """One kind of external system. Built once per process, closed once.
+
+    Attributes:
+        name: the value of `adapter:` in a connector.
+        settings_schema: properties of a connector's document that belong to this adapter, name -> JSON Schema.
+        settings_required: those that must be there.
+        resource_schema: the same for a resource.
+        operation_schemas: operation -> JSON Schema of its object, for the operations this adapter can do.
+        refused: operation -> why this adapter does not offer it.
+    """
+
+    name: str
+    settings_schema: Mapping[str, Schema]
+    settings_required: tuple[str, ...]
+    resource_schema: Mapping[str, Schema]
+    resource_required: tuple[str, ...]
+    operation_schemas: Mapping[str, Schema]
+    refused: Mapping[str, str]
+
+    def check(self, body: Mapping[str, Json]) -> Iterable[ConfigIssue]:
+        """Complaints about a connector's document beyond its schema; pointers are into the document. Touches nothing."""
+        ...
+
+    async def fetch(self, target: Target, where: Record, limit: int, page: str | None) -> Envelope:
+        """At most `limit` records; `metadata.page` is what to pass as `page` for those that follow, or None."""
+        ...
+
+    async def lookup(self, target: Target, key: Json) -> Envelope:
+        """The one record with that key, or none. Raises AdapterProblem `adapter.ambiguous` if there are several."""
+        ...
+
+    async def push(self, target: Target, record: Record, idempotency_key: str) -> Envelope:
+        """Write `record` unless the target has it under this key; `metadata.applied` says which."""
+        ...
+
+    async def probe(self, target: Target, record: Record, idempotency_key: str) -> bool:
+        """Whether the target has the write of that key. Only where idempotency is `probe`."""
+        ...
+
+    async def test(self, connector: Connector, timeout_s: float) -> str:
+        """Reach the target without changing it; return a sentence about what was found. Raises AdapterProblem."""
+        ...
+
+    async def close(self) -> None:
+        """Give back connections and files. The adapter is not used afterwards."""
+        ...

@@ -1,0 +1,259 @@
+"""Lines of a data file: reading them bounded, and appending so that a crash leaves nothing half-written behind.
+
+A file belongs to the format of its name: `.jsonl` (one JSON object a line) or `.csv` (RFC 4180, UTF-8, a header).
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, cast
+
+from stanchion.base import Invalid, Json, dumps, loads
+
+Format = Literal["jsonl", "csv"]
+# Larger files are a database's business; a read holds one file at a time.
+FILE_BYTES_MAX = 64 * 1_048_576
+KEY_FIELD = "idempotency_key"
+
+
+class BadFile(Exception):  # noqa: N818 - becomes an AdapterProblem, which knows the resource
+    """The file is not what its name says. The text follows the resource's name and quotes no content."""
+
+
+def format_of(path: str) -> Format | None:
+    """The format that the file's name says, or None."""
+    suffix = path.rsplit(".", 1)[-1].lower()
+    return suffix if suffix in {"jsonl", "csv"} else None  # type: ignore[return-value]
+
+
+def read_bytes(descriptor: int) -> bytes:
+    """The whole file. Raises BadFile above 64 MiB."""
+    size = os.fstat(descriptor).st_size
+    if size > FILE_BYTES_MAX:
+        raise BadFile(f"is a file of {size} bytes; at most {FILE_BYTES_MAX} are read")
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    data = b""
+    while part := os.read(descriptor, max(1, size + 1 - len(data))):
+        data += part
+        if len(data) > FILE_BYTES_MAX:
+            raise BadFile(f"grew above {FILE_BYTES_MAX} bytes while it was read")
+    return data
+
+
+def whole_length(data: bytes, form: Format) -> int:
+    """How many bytes from the start are complete lines; the rest is the torn beginning of one (or a last line without
+    its line end). In CSV a line end inside quotes does not end a line."""
+    if form == "jsonl":
+        return data.rfind(b"\n") + 1
+    if data.count(b'"') % 2 == 0 and data.endswith(b"\n"):
+        return len(data)
+    end, quoted = 0, False
+    for position, byte in enumerate(data):
+        if byte == 0x22:
+            quoted = not quoted
+        elif byte == 0x0A and not quoted:
+            end = position + 1
+    return end
+
+
+def rest_is_whole(rest: bytes, form: Format, header: Sequence[str]) -> bool:
+    """Whether a last line without a line end is a complete record all the same (files written by hand often end so)."""
+    if form == "jsonl":
+        try:
+            return isinstance(loads(rest), dict)
+        except Invalid:
+            return False
+    try:
+        rows = list(csv.reader(io.StringIO(rest.decode("utf-8"), newline=""), strict=True))
+    except (csv.Error, UnicodeDecodeError):
+        return False
+    if len(rows) != 1 or len(rows[0]) != len(header):
+        return False
+    # Rows of ours end with the key, whose length is known: a shorter one was cut.
+    return KEY_FIELD not in header or header[-1] != KEY_FIELD or len(rows[0][-1]) in {0, KEY_LENGTH}
+
+
+# `eff_` and 64 hex digits.
+KEY_LENGTH = 68
+
+
+def rows_of(data: bytes, form: Format) -> Iterator[Mapping[str, object]]:
+    """The records in the file's order: JSON values, or texts of a CSV. A torn last line of a JSONL file is left out.
+
+    Raises BadFile naming the line.
+    """
+    return _json_rows(data) if form == "jsonl" else _csv_rows(data)
+
+
+def _json_rows(data: bytes) -> Iterator[Mapping[str, object]]:
+    whole = whole_length(data, "jsonl")
+    lines = data[:whole].split(b"\n")
+    if rest_is_whole(data[whole:], "jsonl", ()):
+        lines.append(data[whole:])
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            value = loads(line)
+        except Invalid:
+            value = None
+        if not isinstance(value, dict):
+            raise BadFile(f"has no JSON object in line {number}")
+        yield value
+
+
+def header_of(data: bytes) -> list[str]:
+    """The names of a CSV's columns; empty for an empty file. Raises BadFile."""
+    rows = _csv_reader(data)
+    header = next(rows, list[str]())
+    if len(set(header)) != len(header):
+        raise BadFile("has a header that names a column twice")
+    return header
+
+
+def _csv_reader(data: bytes) -> Iterator[list[str]]:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadFile(f"is not UTF-8 at byte {error.start}") from None
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    while True:
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise BadFile(f"is not CSV in line {reader.line_num}: {error}") from None
+        yield row
+
+
+def _csv_rows(data: bytes) -> Iterator[Mapping[str, object]]:
+    header = header_of(data)
+    rows = _csv_reader(data)
+    next(rows, None)
+    for number, row in enumerate(rows, start=1):
+        if not row:
+            continue
+        if len(row) != len(header):
+            raise BadFile(f"has {len(row)} columns in record {number}, not {len(header)} as its header")
+        yield dict(zip(header, row, strict=True))
+
+
+def encode(record: Mapping[str, Json], form: Format, header: Sequence[str]) -> bytes:
+    """One line with its line end."""
+    if form == "jsonl":
+        return dumps(record) + b"\n"
+    out = io.StringIO(newline="")
+    csv.writer(out, lineterminator="\n").writerow([_cell(record.get(name)) for name in header])
+    return out.getvalue().encode()
+
+
+def _cell(value: Json) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, str) else dumps(value).decode()
+
+
+@contextmanager
+def opened(path: Path, *, write: bool) -> Iterator[int]:
+    """The file, never through a link; created (0600) only for writing."""
+    flags = os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_RDWR | os.O_CREAT | os.O_APPEND if write else os.O_RDONLY)
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def locked(descriptor: int, *, write: bool) -> bool:
+    """Try to take the file's lock without waiting; it ends with the descriptor."""
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_EX if write else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def append_once(descriptor: int, path: Path, record: Mapping[str, Json], form: Format, fields: Sequence[str]) -> bool:
+    """Append the record unless a line with its idempotency key is there; return whether it was appended. The caller
+    holds the lock. Returns only after the line is on disk; an append that fails is undone."""
+    data = _repaired(descriptor, path, form, fields)
+    key = record[KEY_FIELD]
+    if any(row.get(KEY_FIELD) == key for row in rows_of(data, form)):
+        return False
+    prefix, header = b"", list[str]()
+    if form == "csv":
+        header = header_of(data)
+        if not header:
+            header = [*fields, KEY_FIELD]
+            prefix = encode({name: name for name in header}, "csv", header)
+        if missing := [name for name in record if name not in header]:
+            raise BadFile(f"has no column {missing[0]!r}")
+    _append(descriptor, prefix + encode(record, form, header))
+    if not data:
+        _sync_folder(path.parent)
+    return True
+
+
+def _repaired(descriptor: int, path: Path, form: Format, fields: Sequence[str]) -> bytes:
+    """The file with complete lines only. What a crash tore off is kept beside it in `<file>.torn`, then cut."""
+    data = read_bytes(descriptor)
+    whole = whole_length(data, form)
+    if whole == len(data):
+        return data
+    rest = data[whole:]
+    header = header_of(data[:whole]) if form == "csv" else []
+    if rest_is_whole(rest, form, header) if header or form == "jsonl" else _is_header(rest, fields):
+        _append(descriptor, b"\n")
+        return data + b"\n"
+    with opened(path.with_name(path.name + ".torn"), write=True) as torn:
+        _append(torn, rest + b"\n")
+    os.ftruncate(descriptor, whole)
+    os.fsync(descriptor)
+    return data[:whole]
+
+
+def _is_header(rest: bytes, fields: Sequence[str]) -> bool:
+    try:
+        return {*fields, KEY_FIELD} <= set(header_of(rest))
+    except BadFile:
+        return False
+
+
+def _append(descriptor: int, line: bytes) -> None:
+    before = os.fstat(descriptor).st_size
+    try:
+        view = memoryview(line)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+    except OSError:
+        os.ftruncate(descriptor, before)
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def has_key(data: bytes, form: Format, key: str) -> bool:
+    """Whether a complete line carries that idempotency key."""
+    whole = data if form == "jsonl" else data[: whole_length(data, form)]
+    return any(row.get(KEY_FIELD) == key for row in rows_of(whole, form))
+
+
+def typed_mapping(value: Json) -> Mapping[str, Json]:
+    """`value` as the mapping that a checked document is known to have there."""
+    return cast("Mapping[str, Json]", value)

@@ -1,0 +1,160 @@
+"""What a connector's document says to the `http` adapter, and what is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import cast
+from urllib.parse import quote
+
+from yarl import URL
+
+from stanchion.base import Json
+from stanchion.blueprints import ConfigIssue, Schema
+from stanchion.tools.adapters.http_paging import PAGE_NEEDS, PAGE_SCHEMA
+from stanchion.tools.types import Record
+
+_PATH: Schema = {"type": "string", "pattern": "^/[^?#\\s]*$", "maxLength": 1000}
+_POINTER: Schema = {"type": "string", "pattern": "^(/.*)?$", "maxLength": 200}
+_CONSTANTS: Schema = {
+    "type": "object",
+    "maxProperties": 50,
+    "additionalProperties": {"type": ["string", "integer", "boolean"], "maxLength": 1000},
+}
+SETTINGS_SCHEMA: Mapping[str, Schema] = {
+    "base_url": {"type": "string", "pattern": "^https?://", "maxLength": 1000},
+    "headers": {
+        "type": "object",
+        "maxProperties": 50,
+        "additionalProperties": {"type": "string", "pattern": "^[\\x20-\\x7e]*$", "maxLength": 1000},
+    },
+}
+OPERATION_SCHEMAS: Mapping[str, Schema] = {
+    "fetch": {
+        "type": "object",
+        "required": ["path"],
+        "additionalProperties": False,
+        "properties": {
+            "path": _PATH,
+            "parameters": {"x-parameters": True},
+            "query": _CONSTANTS,
+            "records": _POINTER,
+            "page": PAGE_SCHEMA,
+        },
+    },
+    "lookup": {
+        "type": "object",
+        "required": ["path"],
+        "additionalProperties": False,
+        "properties": {"path": _PATH, "query": _CONSTANTS, "records": _POINTER},
+    },
+}
+# Headers that carry credentials, or that the client itself must set.
+_CREDENTIAL = re.compile(r"authorization|cookie|token|secret|password|api[-_]?key|credential", re.IGNORECASE)
+_OURS = {"host", "content-length", "transfer-encoding", "connection", "traceparent", "accept"}
+_PLACE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def path_parameters(path: str) -> list[str]:
+    """The names in braces, `/cases/{key}` -> `["key"]`."""
+    return _PLACE.findall(path)
+
+
+def placed(path: str, values: Record) -> str:
+    """The path with its parameters, each percent-encoded whole: a value is one segment and never leads elsewhere.
+
+    Raises ValueError for a value that cannot be a segment.
+    """
+
+    def segment(match: re.Match[str]) -> str:
+        value = values.get(match.group(1))
+        if isinstance(value, bool) or not isinstance(value, str | int | float) or str(value) in {"", ".", ".."}:
+            raise ValueError(
+                f"its path needs a {match.group(1)!r} that is a text or a number and neither empty nor dots"
+            )
+        return quote(str(value), safe="")
+
+    return _PLACE.sub(segment, path)
+
+
+def check_http(body: Mapping[str, Json]) -> Iterable[ConfigIssue]:
+    """All complaints beyond the schema."""
+    yield from _check_base(str(body["base_url"]))
+    for header in cast("Mapping[str, Json]", body.get("headers", {})):
+        yield from _check_header(header)
+    for name, resource in cast("Mapping[str, Mapping[str, Json]]", body["resources"]).items():
+        for verb in ("fetch", "lookup"):
+            if verb in resource:
+                pointer = f"/resources/{name}/{verb}"
+                operation = cast("Mapping[str, Json]", resource[verb])
+                yield from _check_path(pointer, verb, operation)
+                if "page" in operation:
+                    yield from _check_page(f"{pointer}/page", cast("Mapping[str, Json]", operation["page"]))
+
+
+def _check_base(text: str) -> Iterable[ConfigIssue]:
+    def issue(message: str, hint: str) -> ConfigIssue:
+        return ConfigIssue(pointer="/base_url", code="connector.bad_base_url", message=message, hint=hint)
+
+    try:
+        url = URL(text)
+        host = url.host
+    except ValueError:
+        host = None
+        url = URL()
+    if not host:
+        yield issue("The base URL names no host.", "https://host/path")
+    elif url.user is not None or url.password is not None:
+        yield issue("The base URL holds a user or password.", "A connector never holds a credential; leave it out.")
+    elif url.raw_query_string or url.raw_fragment:
+        yield issue("The base URL has a query or fragment.", "Constant parameters belong in an operation's `query`.")
+
+
+def _check_header(name: str) -> Iterable[ConfigIssue]:
+    pointer = f"/headers/{name.replace('~', '~0').replace('/', '~1')}"
+    if _CREDENTIAL.search(name):
+        yield ConfigIssue(
+            pointer=pointer,
+            code="connector.credential",
+            message=f"The header {name!r} would carry a credential.",
+            hint="A connector never holds one; credentials for HTTP come with the broker.",
+        )
+    elif name.lower() in _OURS or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+        yield ConfigIssue(
+            pointer=pointer, code="connector.bad_header", message=f"The header {name!r} cannot be set here."
+        )
+
+
+def _check_path(pointer: str, verb: str, operation: Mapping[str, Json]) -> Iterable[ConfigIssue]:
+    path, names = str(operation["path"]), path_parameters(str(operation["path"]))
+    declared = ["key"] if verb == "lookup" else list(cast("Mapping[str, Json]", operation.get("parameters", {})))
+    for name in names:
+        if name not in declared:
+            yield ConfigIssue(
+                pointer=f"{pointer}/path",
+                code="connector.undeclared_parameter",
+                message=f"The path uses {{{name}}}, which is not declared.",
+                hint=f"It may use: {', '.join(f'{{{n}}}' for n in declared) or 'no parameters'}.",
+            )
+    if verb == "lookup" and "key" not in names:
+        yield ConfigIssue(
+            pointer=f"{pointer}/path",
+            code="connector.unused_parameter",
+            message="The path of a lookup does not use {key}.",
+            hint="Such as /cases/{key}.",
+        )
+    if "{" in _PLACE.sub("", path) or any(part in {".", ".."} for part in path.split("/")):
+        yield ConfigIssue(
+            pointer=f"{pointer}/path", code="connector.bad_path", message="The path has an open brace or a dot segment."
+        )
+
+
+def _check_page(pointer: str, page: Mapping[str, Json]) -> Iterable[ConfigIssue]:
+    style = str(page["style"])
+    needed, allowed = PAGE_NEEDS[style]
+    for name in sorted(needed - page.keys()):
+        yield ConfigIssue(pointer=pointer, code="connector.missing_field", message=f"Paging by {style} needs `{name}`.")
+    for name in sorted(page.keys() - needed - allowed - {"style"}):
+        yield ConfigIssue(
+            pointer=f"{pointer}/{name}", code="connector.unknown_field", message=f"Paging by {style} has no `{name}`."
+        )

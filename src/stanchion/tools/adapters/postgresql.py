@@ -1,0 +1,256 @@
+"""PostgreSQL for the `sql` adapter: the URL from a private file, few connections kept for use, outcomes classified.
+
+libpq's own messages about connecting may quote the connection string, so none of them is passed on (I9): what went
+wrong is said from the SQLSTATE, and of the server's answers only the primary message is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, LiteralString, cast
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from stanchion.base import Invalid, Json
+from stanchion.secrets import read_private
+from stanchion.tools.adapter import AdapterProblem, Target
+from stanchion.tools.adapters.call import Call
+from stanchion.tools.adapters.paths import inside
+from stanchion.tools.adapters.statements import NULL_TEST, read_statement
+from stanchion.tools.types import Record
+
+Connection = psycopg.AsyncConnection[Any]
+
+# Connections per database: at once, kept for use between calls, and for how long (seconds).
+_AT_ONCE, _IDLE_MAX, _IDLE_S = 16, 4, 30.0
+_CONNECT: Final[dict[str, Any]] = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    "application_name": "stanchion",
+}
+# SQLSTATE classes and codes after which the same call may succeed: connection, resources, operator intervention
+# (restart), rollback (deadlock, serialization); lock not available, query cancelled (time was up).
+_RETRYABLE_CLASSES = {"08", "53", "57", "40"}
+_RETRYABLE = {"55P03", "57014"}
+# Refusals that pass: a server that starts or stops, all its connections taken.
+_BUSY = re.compile(r"starting up|shutting down|recovery|too many|remaining connection slots")
+
+
+@dataclass(slots=True, kw_only=True)
+class _Pool:
+    """The connections of one URL."""
+
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
+    idle: list[tuple[float, Connection]] = field(default_factory=list[tuple[float, Connection]])
+
+
+class PostgresDriver:
+    """See the module."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        # By the digest of the URL: a changed file means another pool, and no URL is kept in memory between calls.
+        self._pools: dict[bytes, _Pool] = {}
+
+    async def read(
+        self, call: Call, statement: str, values: Record, skip: int, limit: int
+    ) -> list[Mapping[str, object]]:
+        """At most `limit` rows after the first `skip`, in a read-only transaction."""
+        async with self._transaction(call, read_only=True) as connection:
+            return await _rows(connection, statement, values, skip, limit)
+
+    async def write(self, call: Call, statement: str, values: Record, probe: str | None, key: str) -> int | None:
+        """One transaction under the advisory lock of the key: whoever else writes under it waits, then finds it."""
+        async with self._transaction(call, read_only=False) as connection:
+            await connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (key,))
+            if probe is not None and await _rows(connection, probe, values, 0, 1):
+                return None
+            async with connection.cursor() as cursor:
+                await cursor.execute(*_prepared(statement, values), binary=True)
+                return max(cursor.rowcount, 0)
+
+    async def test(self, call: Call) -> str:
+        """Connect, and say which server this is and whether the role may write."""
+        async with self._transaction(call, read_only=True) as connection:
+            cursor = await connection.execute("select current_setting('server_version')")
+            version = await cursor.fetchone()
+            return f"PostgreSQL {str(version[0]).split(' ')[0] if version else '?'}."
+
+    async def close(self) -> None:
+        """Close connections that wait for use."""
+        for pool in self._pools.values():
+            for _, connection in pool.idle:
+                await connection.close()
+        self._pools.clear()
+
+    @asynccontextmanager
+    async def _transaction(self, call: Call, *, read_only: bool) -> AsyncGenerator[Connection]:
+        """A transaction of the target; commits a write. Every failure leaves as an AdapterProblem: `sent` only if the
+        connection was lost between our COMMIT and its answer, since before that the server rolls back for certain."""
+        target, url = call.target, self._url(call.target)
+        pool = self._pools.setdefault(hashlib.sha256(url.encode()).digest(), _Pool())
+        committing = False
+        try:
+            async with (
+                asyncio.timeout(call.left_s()),
+                pool.slots,
+                self._borrowed(call, pool, url, read_only) as borrowed,
+            ):
+                yield borrowed
+                committing = not read_only
+                await _end(borrowed, "commit" if committing else "rollback")
+        except TimeoutError:
+            raise target.problem(
+                "adapter.timeout", f"timed out after {target.timeout_s:g} s.", retryable=True, sent=committing
+            ) from None
+        except psycopg.Error as error:
+            raise _problem(target, error, committing=committing) from None
+
+    def _url(self, target: Target) -> str:
+        database = cast("Mapping[str, Json]", target.connector.settings["database"])
+        url = read_private(inside(self._root, str(database["url_file"])))
+        try:
+            if url.startswith(("postgresql://", "postgres://")) and conninfo_to_dict(url):
+                return url
+        except psycopg.Error:
+            pass
+        raise Invalid(
+            "connector.bad_url",
+            f"The URL file of the connector {target.connector.name!r} holds no PostgreSQL URL.",
+            hint="One line: postgresql://user:password@host:5432/database?sslmode=verify-full",
+        )
+
+    @asynccontextmanager
+    async def _borrowed(self, call: Call, pool: _Pool, url: str, read_only: bool) -> AsyncGenerator[Connection]:
+        connection = await self._begun(call, pool, url, read_only)
+        healthy = False
+        try:
+            yield connection
+            healthy = True
+        finally:
+            idle = connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+            if healthy and idle and len(pool.idle) < _IDLE_MAX and self._pools:
+                pool.idle.append((call.clock.monotonic(), connection))
+            else:
+                await connection.close()
+
+    async def _begun(self, call: Call, pool: _Pool, url: str, read_only: bool) -> Connection:
+        """A connection in a new transaction. One kept for use may have died meanwhile; then a new one is opened."""
+        call.calls += 1
+        while pool.idle:
+            since, kept = pool.idle.pop()
+            if call.clock.monotonic() - since > _IDLE_S or kept.closed:
+                await kept.close()
+                continue
+            try:
+                return await _begin(kept, call, read_only)
+            except psycopg.OperationalError:
+                await kept.close()
+            except BaseException:
+                await kept.close()
+                raise
+        timeout_s = max(2, round(call.left_s()))
+        fresh = await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=timeout_s, **_CONNECT)
+        try:
+            return await _begin(fresh, call, read_only)
+        except BaseException:
+            await fresh.close()
+            raise
+
+
+async def _begin(connection: Connection, call: Call, read_only: bool) -> Connection:
+    await connection.execute("begin read only" if read_only else "begin read write")
+    milliseconds = str(max(1, round(call.left_s() * 1000)))
+    await connection.execute("select set_config('statement_timeout', %s, true)", (milliseconds,))
+    return connection
+
+
+async def _end(connection: Connection, how: LiteralString) -> None:
+    cursor = await connection.execute(how)
+    if how == "commit" and cursor.statusmessage != "COMMIT":
+        raise psycopg.errors.InFailedSqlTransaction("the transaction had failed")
+
+
+async def _rows(
+    connection: Connection, statement: str, values: Record, skip: int, limit: int
+) -> list[Mapping[str, object]]:
+    """Rows as they arrive, one by one: a result larger than the limit is never held whole."""
+    found: list[Mapping[str, object]] = []
+    query, bound = _prepared(statement, values)
+    async with connection.cursor(row_factory=dict_row) as cursor, aclosing(cursor.stream(query, bound)) as stream:
+        async for row in stream:
+            skip -= 1
+            if skip < 0:
+                found.append(row)
+            if len(found) == limit:
+                return found
+    return found
+
+
+def _prepared(statement: str, values: Record) -> tuple[LiteralString, dict[str, object]]:
+    """The statement for psycopg, and the parameters it uses: lists and objects as jsonb."""
+    read = read_statement(statement, "postgresql")
+    bound: dict[str, object] = {}
+    for name in read.parameters:
+        value = values[name]
+        bound[name] = Jsonb(value) if isinstance(value, list | dict) else value
+        bound[name + NULL_TEST] = None if value is None else ""
+    # The text of a published connector, checked to be one statement; values only travel as parameters.
+    return cast("LiteralString", read.pyformat), bound
+
+
+def _not_let_in(target: Target) -> AdapterProblem:
+    return target.problem(
+        "adapter.not_authenticated",
+        "did not let us in.",
+        hint="Check user, password and database in the connector's URL file.",
+    )
+
+
+def _problem(target: Target, error: psycopg.Error, *, committing: bool) -> AdapterProblem:
+    state = error.sqlstate
+    if state is None:
+        return _without_state(target, error, committing=committing)
+    if state[:2] == "28":
+        return _not_let_in(target)
+    if state == "57014":
+        return target.problem("adapter.timeout", f"timed out after {target.timeout_s:g} s.", retryable=True)
+    if state == "25006":
+        return target.problem(
+            "adapter.not_allowed",
+            "declares a statement that writes, where its operation only reads.",
+            hint="fetch, lookup and probe only read; what writes is a push.",
+        )
+    # 57P01-57P03 end the connection, so after our COMMIT its outcome is open.
+    lost = committing and state[:3] == "57P"
+    retryable = state[:2] in _RETRYABLE_CLASSES or state in _RETRYABLE
+    reason = error.diag.message_primary or type(error).__name__
+    return target.problem(
+        "adapter.refused", f"refused the statement: {reason}.", retryable=retryable, sent=lost, sqlstate=state
+    )
+
+
+def _without_state(target: Target, error: psycopg.Error, *, committing: bool) -> AdapterProblem:
+    # A server that refuses a connection says so in a text without SQLSTATE.
+    if "FATAL" in str(error) and not _BUSY.search(str(error)):
+        return _not_let_in(target)
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return target.problem(
+            "adapter.unreachable",
+            "cannot be reached, or closed the connection.",
+            hint="Is the database up, and do host, port and TLS settings in the URL file fit it?",
+            retryable=True,
+            sent=committing,
+        )
+    return target.problem("adapter.refused", f"cannot run the statement: {type(error).__name__}.")

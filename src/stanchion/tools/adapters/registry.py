@@ -1,0 +1,36 @@
+"""Which adapters there are. Built once per process; `close` gives back what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from stanchion.base import Clock, Invalid
+from stanchion.tools.adapter import Adapter
+from stanchion.tools.adapters.files import FilesAdapter
+from stanchion.tools.adapters.http import HttpAdapter
+from stanchion.tools.adapters.sql import SqlAdapter
+
+
+class Adapters:
+    """All adapters by name. `root` is the folder that connectors' paths are relative to."""
+
+    def __init__(self, root: Path, clock: Clock) -> None:
+        found: tuple[Adapter, ...] = (SqlAdapter(root, clock), FilesAdapter(root, clock), HttpAdapter(clock))
+        self.by_name: Mapping[str, Adapter] = {adapter.name: adapter for adapter in found}
+
+    def get(self, name: str) -> Adapter:
+        """The adapter. Raises Invalid `connector.unknown_adapter`."""
+        found = self.by_name.get(name)
+        if found is None:
+            raise Invalid(
+                "connector.unknown_adapter",
+                f"There is no adapter {name!r}.",
+                hint=f"There are: {', '.join(self.by_name)}.",
+            )
+        return found
+
+    async def close(self) -> None:
+        """Close every adapter."""
+        for adapter in self.by_name.values():
+            await adapter.close()

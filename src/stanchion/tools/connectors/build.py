@@ -1,0 +1,92 @@
+"""The Connector that a published body says. The body was checked at publish; a later defect is ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from stanchion.base import Json, NotFound
+from stanchion.expressions import nearest
+from stanchion.tools.connectors.schema import VERBS
+from stanchion.tools.records import types_of
+from stanchion.tools.types import Connector, Operation, Resource
+
+# For a call, unless the connector says otherwise; a step's own timeout may shorten it.
+TIMEOUT_S_DEFAULT = 30.0
+_COMMON = {"connector", "description", "owner", "adapter", "environment", "timeout_s", "resources"}
+_SCALARS = {"string", "integer", "number", "boolean"}
+
+
+def connector_of(body: Mapping[str, Json], digest: str = "") -> Connector:
+    """The connector of a checked body."""
+    resources = cast("Mapping[str, Mapping[str, Json]]", body["resources"])
+    adapter = str(body["adapter"])
+    return Connector(
+        name=str(body["connector"]),
+        description=str(body.get("description", "")),
+        owner=str(body["owner"]),
+        adapter=adapter,
+        environment=str(body["environment"]),
+        timeout_s=float(cast("float", body.get("timeout_s", TIMEOUT_S_DEFAULT))),
+        digest=digest,
+        resources={name: _resource(name, resource, adapter) for name, resource in resources.items()},
+        settings={name: value for name, value in body.items() if name not in _COMMON},
+    )
+
+
+def _resource(name: str, body: Mapping[str, Json], adapter: str) -> Resource:
+    fields = cast("Mapping[str, Mapping[str, Json]]", body["fields"])
+    operations = {
+        verb: _operation(verb, cast("Mapping[str, Json]", body[verb]), fields, adapter)
+        for verb in VERBS
+        if verb in body
+    }
+    settings = {n: v for n, v in body.items() if n not in {"description", "key", "fields", *VERBS}}
+    return Resource(
+        name=name,
+        description=str(body.get("description", "")),
+        key=str(body.get("key", "")),
+        fields=fields,
+        operations=operations,
+        settings=settings,
+    )
+
+
+def _operation(
+    verb: str, body: Mapping[str, Json], fields: Mapping[str, Mapping[str, Json]], adapter: str
+) -> Operation:
+    parameters: Mapping[str, Mapping[str, Json]] = cast("Any", body.get("parameters", {}))
+    if verb == "fetch" and adapter == "files":
+        # Files are filtered by any field of a simple type; a parameter that is absent filters nothing.
+        parameters = {
+            name: {"type": [*types_of(schema), "null"]}
+            for name, schema in fields.items()
+            if set(types_of(schema)) <= {*_SCALARS, "null"}
+        }
+    own = {"parameters", "effect", "idempotency"}
+    return Operation(
+        verb=cast("Any", verb),
+        parameters=parameters,
+        effect=cast("Any", body.get("effect", "write" if verb == "push" else "read")),
+        idempotency=cast("Any", body.get("idempotency", "none")),
+        settings={name: value for name, value in body.items() if name not in own},
+    )
+
+
+def resource_of(connector: Connector, resource: str, verb: str) -> tuple[Resource, Operation]:
+    """The resource and its operation. Raises NotFound `connector.unknown_resource` or `connector.no_such_operation`."""
+    found = connector.resources.get(resource)
+    if found is None:
+        raise NotFound(
+            "connector.unknown_resource",
+            f"The connector {connector.name!r} has no resource {resource!r}.",
+            hint=nearest(resource, connector.resources),
+        )
+    operation = found.operations.get(verb)
+    if operation is None:
+        raise NotFound(
+            "connector.no_such_operation",
+            f"The resource {connector.name}.{resource} has no {verb}.",
+            hint=f"It has: {', '.join(found.operations)}.",
+        )
+    return found, operation

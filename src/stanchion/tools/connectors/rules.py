@@ -1,0 +1,131 @@
+"""What must hold in a connector's document beyond its schema, whatever its adapter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import cast
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
+
+from stanchion.base import Json
+from stanchion.blueprints import ConfigIssue
+from stanchion.expressions import nearest
+from stanchion.tools.adapter import Adapter
+from stanchion.tools.connectors.schema import VERBS
+from stanchion.tools.records import types_of
+
+# A user and password in a URL, and the beginnings of keys that well-known issuers hand out.
+_CREDENTIAL = re.compile(
+    r"[a-z][a-z0-9+.-]*://[^/\s:@]*:[^/\s@]+@"
+    r"|\bpassword\s*=\s*[^\s:]"
+    r"|\b(?:sk-[A-Za-z0-9_-]{20,}|ghp_[A-Za-z0-9]{36}|AKIA[0-9A-Z]{16}|xox[abp]-[A-Za-z0-9-]{10,})"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----",
+    re.IGNORECASE,
+)
+
+
+def check_connector(body: Mapping[str, Json], adapter: Adapter) -> Iterable[ConfigIssue]:
+    """All complaints about a document that fits its schema."""
+    yield from _check_credentials("", body)
+    for name, value in _mapping(body["resources"]).items():
+        yield from _check_resource(f"/resources/{name}", name, _mapping(value), adapter)
+    yield from adapter.check(body)
+
+
+def _mapping(value: Json) -> Mapping[str, Json]:
+    return cast("Mapping[str, Json]", value)
+
+
+def _check_credentials(pointer: str, value: Json | Mapping[str, Json]) -> Iterator[ConfigIssue]:
+    if isinstance(value, str) and _CREDENTIAL.search(value):
+        yield ConfigIssue(
+            pointer=pointer,
+            code="connector.credential",
+            message="This looks like a credential.",
+            hint="A connector never holds one: it is published, shown and kept for ever. Name a file of mode 0600.",
+        )
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _check_credentials(f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}", item)
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _check_credentials(f"{pointer}/{number}", item)
+
+
+def _check_resource(pointer: str, name: str, resource: Mapping[str, Json], adapter: Adapter) -> Iterator[ConfigIssue]:
+    fields = _mapping(resource["fields"])
+    for field, schema in fields.items():
+        yield from _check_field(f"{pointer}/fields/{field}", _mapping(schema))
+    yield from _check_key(pointer, name, resource, fields)
+    if not any(verb in resource for verb in VERBS):
+        yield ConfigIssue(
+            pointer=pointer,
+            code="connector.no_operation",
+            message=f"The resource {name!r} has no operation.",
+            hint=f"Give it one of: {', '.join(v for v in VERBS if v not in adapter.refused)}.",
+        )
+    for verb, reason in adapter.refused.items():
+        if verb in resource:
+            yield ConfigIssue(pointer=f"{pointer}/{verb}", code="connector.not_offered", message=reason)
+    for verb in VERBS:
+        parameters = _mapping(_mapping(resource.get(verb) or {}).get("parameters") or {})
+        for parameter, schema in parameters.items():
+            yield from _check_field(f"{pointer}/{verb}/parameters/{parameter}", _mapping(schema))
+
+
+def _check_key(
+    pointer: str, name: str, resource: Mapping[str, Json], fields: Mapping[str, Json]
+) -> Iterator[ConfigIssue]:
+    key = resource.get("key")
+    if key is None:
+        if "lookup" in resource:
+            yield ConfigIssue(
+                pointer=f"{pointer}/lookup",
+                code="connector.missing_field",
+                message=f"A lookup needs the `key` of the resource {name!r}.",
+                hint="`key` names the field that identifies a record.",
+            )
+        return
+    if str(key) not in fields:
+        yield ConfigIssue(
+            pointer=f"{pointer}/key",
+            code="connector.unknown_key",
+            message=f"The key {key!r} is not a field of {name!r}.",
+            hint=nearest(str(key), fields),
+        )
+    elif not {"string", "integer"} & set(types_of(_mapping(fields[str(key)]))):
+        yield ConfigIssue(
+            pointer=f"{pointer}/key",
+            code="connector.bad_key",
+            message=f"The key {key!r} is neither a string nor an integer.",
+        )
+
+
+def _check_field(pointer: str, schema: Mapping[str, Json]) -> Iterator[ConfigIssue]:
+    types = types_of(schema)
+    if types and set(types) == {"null"}:
+        yield ConfigIssue(
+            pointer=f"{pointer}/type", code="connector.bad_field", message="A field that is only ever null."
+        )
+    try:
+        Draft202012Validator.check_schema(dict(schema))  # pyright: ignore[reportUnknownMemberType]
+    except SchemaError as error:
+        where = "".join(f"/{part}" for part in error.absolute_path)
+        yield ConfigIssue(
+            pointer=f"{pointer}{where}",
+            code="connector.bad_field",
+            message=f"This is not a JSON Schema: {error.message[:300]}.",
+        )
+    pattern = schema.get("pattern")
+    if isinstance(pattern, str):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            yield ConfigIssue(
+                pointer=f"{pointer}/pattern", code="connector.bad_field", message=f"The pattern is not valid: {error}."
+            )
+    enum = schema.get("enum")
+    if isinstance(enum, list) and len({str(v) for v in enum}) != len(enum):
+        yield ConfigIssue(pointer=f"{pointer}/enum", code="connector.bad_field", message="The enum repeats a value.")

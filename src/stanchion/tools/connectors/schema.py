@@ -1,0 +1,122 @@
+"""The JSON Schema of a connector's document, put together from the common part and its adapter's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+from stanchion.base import Json
+from stanchion.blueprints import Schema
+from stanchion.tools.adapter import Adapter
+
+NAME_PATTERN = "^[a-z][a-z0-9-]{0,62}$"
+# What expressions can select with a dot, in CEL.
+FIELD_PATTERN = "^[A-Za-z_][A-Za-z0-9_]{0,62}$"
+RESOURCE_PATTERN = "^[a-z][a-z0-9_-]{0,62}$"
+TYPES = ("string", "integer", "number", "boolean", "object", "array", "null")
+TIMEOUT_S_MAX = 600
+VERBS = ("fetch", "lookup", "push")
+
+_DESCRIPTION: Schema = {"type": "string", "maxLength": 2000}
+# A field: its type, and whatever of JSON Schema narrows it. What stands inside `items` and `properties` is checked as
+# JSON Schema itself.
+FIELD: Schema = {
+    "type": "object",
+    "required": ["type"],
+    "additionalProperties": False,
+    "properties": {
+        "type": {
+            "anyOf": [
+                {"enum": list(TYPES)},
+                {"type": "array", "items": {"enum": list(TYPES)}, "minItems": 1, "maxItems": 3, "uniqueItems": True},
+            ]
+        },
+        "description": _DESCRIPTION,
+        "format": {"enum": ["date", "date-time", "time", "decimal", "uuid", "uri", "email"]},
+        "enum": {"type": "array", "minItems": 1, "maxItems": 200},
+        "items": {"type": "object"},
+        "properties": {"type": "object"},
+        "required": {"type": "array", "items": {"type": "string"}},
+        "additionalProperties": {"type": "boolean"},
+        "minimum": {"type": "number"},
+        "maximum": {"type": "number"},
+        "minLength": {"type": "integer", "minimum": 0},
+        "maxLength": {"type": "integer", "minimum": 0},
+        "minItems": {"type": "integer", "minimum": 0},
+        "maxItems": {"type": "integer", "minimum": 0},
+        "pattern": {"type": "string", "maxLength": 500},
+    },
+}
+
+
+def fields_schema(count_max: int = 200) -> dict[str, Json]:
+    """Schema of a mapping from field (or parameter) name to its schema."""
+    return {
+        "type": "object",
+        "maxProperties": count_max,
+        "propertyNames": {"pattern": FIELD_PATTERN},
+        "additionalProperties": _json(FIELD),
+    }
+
+
+def document_schema(adapter: Adapter | None, adapters: tuple[str, ...]) -> Schema:
+    """Schema of a whole document. Without a known adapter, what belongs to adapters is left open, so that the one
+    complaint is about the adapter's name."""
+    properties: dict[str, Json] = {
+        "connector": {"type": "string", "pattern": NAME_PATTERN},
+        "description": _json(_DESCRIPTION),
+        "owner": {"type": "string", "minLength": 1, "maxLength": 200},
+        "adapter": {"enum": list(adapters)},
+        "environment": {"type": "string", "pattern": NAME_PATTERN},
+        "timeout_s": {"type": "number", "minimum": 0.1, "maximum": TIMEOUT_S_MAX},
+        "resources": {
+            "type": "object",
+            "minProperties": 1,
+            "maxProperties": 200,
+            "propertyNames": {"pattern": RESOURCE_PATTERN},
+            "additionalProperties": _json(_resource(adapter)) if adapter else {"type": "object"},
+        },
+    }
+    settings = adapter.settings_schema if adapter else {}
+    required = ["connector", "owner", "adapter", "environment", "resources"]
+    return {
+        "type": "object",
+        "required": [*required, *(adapter.settings_required if adapter else ())],
+        "additionalProperties": adapter is None,
+        "properties": {**properties, **{name: _json(schema) for name, schema in settings.items()}},
+    }
+
+
+def _resource(adapter: Adapter) -> Schema:
+    operations = {
+        verb: _operation(adapter.operation_schemas[verb]) for verb in VERBS if verb in adapter.operation_schemas
+    }
+    # An operation that the adapter refuses is answered with its own reason, not as an unknown field.
+    refused: dict[str, Json] = {verb: {"type": "object"} for verb in adapter.refused}
+    return {
+        "type": "object",
+        "required": ["fields", *adapter.resource_required],
+        "additionalProperties": False,
+        "properties": {
+            "description": _json(_DESCRIPTION),
+            "key": {"type": "string", "pattern": FIELD_PATTERN},
+            "fields": {**fields_schema(), "minProperties": 1},
+            **{name: _json(schema) for name, schema in adapter.resource_schema.items()},
+            **operations,
+            **refused,
+        },
+    }
+
+
+def _operation(schema: Schema) -> Json:
+    """An adapter's operation schema with `{"x-parameters": true}` replaced by that of declared parameters."""
+    properties = cast("Mapping[str, Json]", schema["properties"])
+    filled = {
+        name: fields_schema(50) if isinstance(value, dict) and value.get("x-parameters") else value
+        for name, value in properties.items()
+    }
+    return {**schema, "properties": filled}
+
+
+def _json(schema: Schema) -> Json:
+    return dict(schema)

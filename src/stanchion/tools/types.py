@@ -1,0 +1,99 @@
+"""The nouns of tools: a connector, what it offers, and the envelope of a call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from stanchion.base import Json
+from stanchion.blueprints import Schema
+
+# The form of the envelope. Raise it when a field changes its meaning.
+ENVELOPE_V = 1
+# Bounds of one step's result (DESIGN §6: larger results will be record sets by reference).
+RECORDS_MAX = 10_000
+OUTPUT_BYTES_MAX = 1_048_576
+
+Record = Mapping[str, "Json"]
+Verb = Literal["fetch", "lookup", "push"]
+Idempotency = Literal["key", "natural", "probe", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """What a resource can do: one of `fetch`, `lookup`, `push`.
+
+    Attributes:
+        parameters: declared parameters of a fetch, name -> schema of its value.
+        effect: what a push does to the outside; reads are `read`.
+        idempotency: how a repeated push is recognised (DESIGN §5, I5): `key`, the target itself refuses a second write
+            under the key; `natural`, the same record written twice is one record; `probe`, the target can be asked;
+            `none`, none of these: an outcome that was not seen is a person's to settle.
+        settings: the rest as the document has it, for the adapter.
+    """
+
+    verb: Verb
+    parameters: Mapping[str, Schema] = field(default_factory=dict[str, Schema])
+    effect: Literal["read", "write", "destructive"] = "read"
+    idempotency: Idempotency = "none"
+    settings: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """One kind of record in an external system. `fields`: field name -> JSON Schema, `key`: the field that names one."""
+
+    name: str
+    description: str
+    key: str
+    fields: Mapping[str, Schema]
+    operations: Mapping[str, Operation]
+    settings: Mapping[str, Json]
+
+    def record_schema(self) -> Schema:
+        """JSON Schema of a record as a read returns it: every declared field is there, nothing else is."""
+        properties: dict[str, Json] = {name: dict(schema) for name, schema in self.fields.items()}
+        return {
+            "type": "object",
+            "properties": properties,
+            "required": list(properties),
+            "additionalProperties": False,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connector:
+    """A configured adapter, as published. `digest` addresses it; it never holds a credential (I9)."""
+
+    name: str
+    description: str
+    owner: str
+    adapter: str
+    environment: str
+    timeout_s: float
+    digest: str
+    resources: Mapping[str, Resource]
+    settings: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """What every adapter call returns.
+
+    Attributes:
+        records: the records, typed as the resource declares them, in the target's order.
+        metrics: `duration_ms` (int), `calls` to the target, `bytes` read where the adapter knows them.
+        trace: `traceparent` of the call, empty outside a trace.
+        narrative: one sentence for a person: what was done, how much of it.
+        metadata: adapter, connector, resource, operation; `truncated` and `page` of a fetch (None: there is no more);
+            `applied`, `rows` and `idempotency_key` of a push; `applied` of a probe.
+        schema_v: the form of this envelope.
+    """
+
+    records: Sequence[Record]
+    metrics: Mapping[str, int]
+    trace: Mapping[str, str]
+    narrative: str
+    metadata: Mapping[str, Json]
+    schema_v: int = ENVELOPE_V
