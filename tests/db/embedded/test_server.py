@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -143,6 +144,15 @@ def test_starting_twice_changes_nothing_and_a_restart_keeps_the_data(make, data)
     assert again.start() == urls
     assert again.cluster_id == cluster
     assert one(urls.owner, "select n from kept") == 42
+
+
+def test_a_stop_after_the_folder_was_removed(make, data):
+    server = make(data)
+    server.start()
+    pid = server.postmaster_pid
+    shutil.rmtree(data)
+    server.stop()
+    assert not Path(f"/proc/{pid}").exists()
 
 
 def test_an_immediate_stop_loses_nothing_committed(make, data):

@@ -166,6 +166,9 @@ class EmbeddedPostgres:
                     hint=f"Wait, or end it at once: kill -QUIT {process.pid}. Nothing committed is lost.",
                     pid=process.pid,
                 )
+            with suppress(OSError):  # the folder may be gone by now
+                if (keep := self._await_lock_free()) is not None:
+                    os.close(keep)
         self._let_go()
         self._lock.release()
 
@@ -277,20 +280,24 @@ class EmbeddedPostgres:
                 pid=pid,
             )
 
+    def _await_lock_free(self) -> int | None:
+        """Wait a while for the server's lock: its logger, for one, ends shortly after it. None if it stays taken."""
+        until, pause = self._clock.monotonic() + _ORPHAN_WAIT_S, Event()
+        while (keep := try_lock(self._layout.server_lock)) is None and self._clock.monotonic() < until:
+            pause.wait(_POLL_S)
+        return keep
+
     def _lock_server(self) -> int:
         """Hold the server's lock: wait for, and end, the processes of one that was killed or is still ending.
 
         They get the signal its own immediate shutdown would have sent them.
         """
-        keep, pause, until = try_lock(self._layout.server_lock), Event(), self._clock.monotonic() + _ORPHAN_WAIT_S
-        left: list[Process] = []
-        if keep is None:
-            left = orphans(self._layout)
+        keep = try_lock(self._layout.server_lock)
+        left = orphans(self._layout) if keep is None else []
         for process in left:
             process.send(signal.SIGQUIT)
-        while keep is None and self._clock.monotonic() < until:
-            pause.wait(_POLL_S)
-            keep = try_lock(self._layout.server_lock)
+        if keep is None:
+            keep = self._await_lock_free()
         pids = " ".join(str(process.pid) for process in left if process.alive)
         for process in left:
             process.close()
