@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -113,6 +114,19 @@ def _names(value: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def _addresses(value: object) -> tuple[str, ...]:
+    items = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    if not isinstance(items, list):
+        raise ValueError(f"must be a list of addresses, not {value!r}")
+    found: list[str] = []
+    for item in items:  # pyright: ignore[reportUnknownVariableType] - a TOML array of anything
+        try:
+            found.append(str(ip_network(item)))
+        except (ValueError, TypeError):
+            raise ValueError(f"has {item!r}, which is no IP address or network") from None
+    return tuple(found)
+
+
 def _path(value: object) -> Path:
     return Path(_text(value)).expanduser()
 
@@ -144,6 +158,7 @@ def _http_url(value: object) -> str:
 TEXT: tuple[str, Parser] = ("text", _text)
 BOOLEAN: tuple[str, Parser] = ("boolean", _boolean)
 NAMES: tuple[str, Parser] = ("list of names", _names)
+ADDRESSES: tuple[str, Parser] = ("list of addresses", _addresses)
 PATH: tuple[str, Parser] = ("path", _path)
 POSTGRES_URL: tuple[str, Parser] = ("PostgreSQL URL", _postgres_url)
 HTTP_URL: tuple[str, Parser] = ("http(s) URL", _http_url)
@@ -179,13 +194,18 @@ class WebSettings:
     body_bytes_max: int = option(1_048_576, _integer(1024, 1 << 30), "Largest request body, in bytes (413 above).")
     principal_requests_per_s: float = option(200.0, _number(0.1, 1e6), "Sustained requests a second per principal.")
     principal_burst: int = option(400, _integer(1, 1_000_000), "Requests a principal may make at once.")
-    address_requests_per_s: float = option(
-        20.0, _number(0.1, 1e6), "Sustained requests a second per address without a valid credential."
+    address_requests_per_s: float = option(400.0, _number(0.1, 1e6), "Sustained requests a second per client address.")
+    address_burst: int = option(800, _integer(1, 1_000_000), "Requests an address may make at once.")
+    header_timeout_s: float = option(
+        10.0, _number(0.1, 600), "Longest time a client may take to send a request's head."
     )
-    address_burst: int = option(60, _integer(1, 1_000_000), "Such requests an address may make at once.")
-    read_timeout_s: float = option(15.0, _number(0.1, 600), "Longest time a client may take to send a request.")
-    write_timeout_s: float = option(30.0, _number(0.1, 600), "Longest time a client may leave an answer unread.")
-    grace_s: float = option(3.0, _number(0, 300), "Time for open requests and streams to end when asked to stop.")
+    body_timeout_s: float = option(20.0, _number(0.1, 3600), "Longest time a client may take to send a request's body.")
+    send_timeout_s: float = option(30.0, _number(0.1, 3600), "Longest time a client may leave an answer unread.")
+    connections_max: int = option(1000, _integer(1, 100_000), "Connections and requests at once; 503 above.")
+    trusted_proxies: tuple[str, ...] = option(
+        (), ADDRESSES, "Addresses or networks whose X-Forwarded-* headers are believed; empty: nobody's."
+    )
+    grace_s: int = option(3, _integer(0, 300), "Seconds for open requests and streams to end when asked to stop.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
