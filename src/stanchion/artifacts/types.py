@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from stanchion.base import Json
-from stanchion.blueprints import Issue, Lookup
+from stanchion.blueprints import Document, Lookup, Parsed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,25 +55,6 @@ class ArtifactSummary:
     author: str
     changelog: str
     created_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Document:
-    """A file to publish: `path` as the author knows it (for error positions), `source` its text (UTF-8)."""
-
-    path: str
-    source: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parsed:
-    """What a kind makes of a document: its name, the body that is content-addressed, its references, its issues."""
-
-    name: str
-    body: Mapping[str, Json]
-    owner: str
-    references: tuple[tuple[str, str], ...]
-    issues: tuple[Issue, ...]
 
 
 class KindSpec(Protocol):

@@ -1,31 +1,61 @@
-"""Blueprints: the document, its validation with all errors at once, and the program it compiles to."""
+"""Blueprints: the document, its validation with all errors at once, and the program it compiles to.
 
+`compile_document` for what an author wrote, `program_from_body` for what was published; `check_document` reads other
+kinds' documents with the same quality of errors, and `validate_value` checks a run's input.
+"""
+
+from stanchion.blueprints.check import check_document
+from stanchion.blueprints.compiler import compile_document, program_from_body
+from stanchion.blueprints.durations import duration_s
+from stanchion.blueprints.json_schema import FORMATS, SCHEMA_OF_SCHEMAS, closed, validate_value
+from stanchion.blueprints.kind import BlueprintKind
+from stanchion.blueprints.reader import Positions, Read, read_document
 from stanchion.blueprints.types import (
     Block,
     ConfigIssue,
+    Document,
     ForEach,
     Issue,
     Lookup,
     Op,
     OpKind,
+    Parsed,
     Program,
     Retry,
     Schema,
     Step,
     VerbSpec,
 )
+from stanchion.blueprints.verbs import LOGIC_GATE, TRANSFORM, document_schema
 
 __all__ = [
+    "FORMATS",
+    "LOGIC_GATE",
+    "SCHEMA_OF_SCHEMAS",
+    "TRANSFORM",
     "Block",
+    "BlueprintKind",
     "ConfigIssue",
+    "Document",
     "ForEach",
     "Issue",
     "Lookup",
     "Op",
     "OpKind",
+    "Parsed",
+    "Positions",
     "Program",
+    "Read",
     "Retry",
     "Schema",
     "Step",
     "VerbSpec",
+    "check_document",
+    "closed",
+    "compile_document",
+    "document_schema",
+    "duration_s",
+    "program_from_body",
+    "read_document",
+    "validate_value",
 ]

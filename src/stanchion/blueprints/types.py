@@ -18,6 +18,14 @@ Schema = Mapping[str, "Json"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A file to publish: `path` as the author knows it (for error positions), `source` its text (UTF-8)."""
+
+    path: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Issue:
     """One thing wrong with a document, at its own place.
 
@@ -39,6 +47,17 @@ class Issue:
     step: str | None
     pointer: str
     severity: Literal["error", "warning"] = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed:
+    """What a kind makes of a document: its name, the body that is content-addressed, its references, its issues."""
+
+    name: str
+    body: Mapping[str, Json]
+    owner: str
+    references: tuple[tuple[str, str], ...]
+    issues: tuple[Issue, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +121,8 @@ class Op:
         step: the step for STEP, GATE and FAN_OUT.
         condition: for GATE.
         target: next op index when the gate is false, or where to jump; for a skipped or failed step unused.
-        exits: named ways on that a handler may choose (`rejected`, `expired`) -> op index; `next` is the following op.
+        exits: named ways on -> op index. A handler may choose `rejected` or `expired`; `skipped`, on every GATE, is where
+            the run goes on if the gate's own `if:` is false. Without an exit the following op is next.
         approvals: paths of the GOVERN steps that dominate this one (same or enclosing block, earlier): I8.
         own_fields: for a PUSH under an approval, the top-level record fields that come from those approvals' own
             outputs; they are left out of the digest that must equal a shown value.
@@ -167,13 +187,19 @@ class VerbSpec(Protocol):
         suspends: whether it may suspend the run (such verbs need a block inside a for_each).
         config_schema: JSON Schema of the config as written; every value position marked `"x-template": true` takes
             literals and `${ }`, every string marked `"x-expression": true` is a bare CEL expression, and
-            `"x-artifact": "<kind>"` is the literal name of an artifact. `"x-block": true` is a list of steps.
+            `"x-artifact": "<kind>"` is the literal name of an artifact. `"x-block": true` is a list of steps,
+            `"x-duration": true` a duration such as `60s`, `"x-schema": true` a JSON Schema. Fields not declared are
+            refused if it says `additionalProperties: false`, which it should.
     """
 
-    verb: str
-    effect: Literal["none", "read", "write"]
-    suspends: bool
-    config_schema: Schema
+    @property
+    def verb(self) -> str: ...  # noqa: D102 - see above
+    @property
+    def effect(self) -> Literal["none", "read", "write"]: ...  # noqa: D102
+    @property
+    def suspends(self) -> bool: ...  # noqa: D102
+    @property
+    def config_schema(self) -> Schema: ...  # noqa: D102
 
     def check(self, config: Mapping[str, Json], lookup: Lookup) -> Iterable[ConfigIssue]:
         """Complaints beyond the schema: unknown resource, missing parameter. `config` is as written."""

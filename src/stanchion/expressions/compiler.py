@@ -192,8 +192,4 @@ def _unknown_name_hint(name: str) -> str:
     return f"Did you mean {close[0]}?" if close else "Literal text inside an expression stands in quotes."
 
 
-_STANDARD = (
-    "all bool bytes contains double duration dyn endsWith exists exists_one false filter getDate getDayOfMonth "
-    "getDayOfWeek getDayOfYear getFullYear getHours getMilliseconds getMinutes getMonth getSeconds has int map "
-    "matches null size startsWith string timestamp true type"
-).split()
+_STANDARD = ["all", "bool", "bytes", "contains", "double", "duration", "dyn", "endsWith", "exists", "exists_one", "false", "filter", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear", "getFullYear", "getHours", "getMilliseconds", "getMinutes", "getMonth", "getSeconds", "has", "int", "map", "matches", "null", "size", "startsWith", "string", "timestamp", "true", "type"]

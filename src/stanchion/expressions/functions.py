@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation, localcontext
 from itertools import product
 from threading import local
+from typing import cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cel_expr_python import cel
@@ -65,7 +66,7 @@ def to_decimal(value: object) -> Decimal:
 
 def from_decimal(number: Decimal) -> str:
     """The text of a decimal: plain digits, never an exponent, the scale kept (`2.50` stays `2.50`)."""
-    return format(number if number else abs(number), "f")
+    return format(number or abs(number), "f")
 
 
 def _calculate(operation: Callable[[Decimal, Decimal], Decimal]) -> Callable[[object, object], str]:
@@ -82,6 +83,10 @@ def _divide(a: object, b: object, places: int) -> str:
         raise ValueError("division by zero")
     with localcontext(prec=2 * DIGITS_MAX):
         return _quantized(to_decimal(a) / divisor, places)
+
+
+def _decimal(value: object) -> str:
+    return from_decimal(to_decimal(value))
 
 
 def _compare(a: object, b: object) -> int:
@@ -120,7 +125,7 @@ def _sum(values: Sequence[object]) -> object:
 def _field(row: object, field: str) -> object:
     if not isinstance(row, Mapping):
         raise ValueError(f"an element is no object, so it has no {field}")  # noqa: TRY004 - as above
-    return row.get(field)
+    return cast("Mapping[str, object]", row).get(field)
 
 
 def _group_by(rows: Sequence[object], field: str) -> list[dict[str, object]]:
@@ -166,6 +171,10 @@ def _date(text: str) -> str:
         return date.fromisoformat(text).isoformat() if len(text) == 10 else _moment(text).date().isoformat()
     except ValueError as error:
         raise ValueError(f"date: {text[:60]!r} is neither YYYY-MM-DD nor an RFC 3339 time") from error
+
+
+def _day(moment: datetime) -> str:
+    return moment.astimezone(UTC).date().isoformat()
 
 
 def _in_zone(moment: str | datetime, zone: str) -> str:
@@ -248,7 +257,7 @@ def _checked() -> Iterable[_Row]:
 
 def _running() -> Iterable[_Row]:
     for a in _KINDS:
-        yield "decimal", [a], _T.STRING, lambda x: from_decimal(to_decimal(x)), False
+        yield "decimal", [a], _T.STRING, _decimal, False
     for a, b in product(_KINDS, _KINDS):
         for name, operation in _ARITHMETIC.items():
             yield name, [a, b], _T.STRING, operation, False
@@ -266,7 +275,7 @@ def _shared(*, running: bool) -> Iterable[_Row]:
     """Functions of texts, whose types are the same in both environments."""
     rows: list[tuple[str, list[cel.Type], cel.Type, Callable[..., object], bool]] = [
         ("date", [_T.STRING], _T.STRING, _date, False),
-        ("date", [_T.TIMESTAMP], _T.STRING, lambda t: t.astimezone(UTC).date().isoformat(), False),
+        ("date", [_T.TIMESTAMP], _T.STRING, _day, False),
         ("in_zone", [_T.STRING, _T.STRING], _T.STRING, _in_zone, False),
         ("in_zone", [_T.TIMESTAMP, _T.STRING], _T.STRING, _in_zone, False),
         ("join", [_T.List(_T.DYN if running else _T.STRING), _T.STRING], _T.STRING, _join, True),

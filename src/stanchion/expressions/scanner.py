@@ -75,11 +75,10 @@ class Macro:
     close: int
 
 
-def tokens(source: str, start: int = 0, *, embedded: bool = False) -> Iterator[Token]:
+def tokens(source: str, start: int = 0) -> Iterator[Token]:
     """The tokens from `start` on, without space and comments.
 
-    With `embedded`, the source goes on after the expression (a `${ }` in a text), so the caller stops where it likes.
-    Raises FaultyExpression at a character no token starts with, and at a string that does not end.
+    They are made one by one: where the source goes on after the expression (a `${ }` in a text), the caller stops. Raises FaultyExpression at a character no token starts with, and at a string that does not end.
     """
     at = start
     while at < len(source):
@@ -169,7 +168,7 @@ def embedded_end(source: str, start: int) -> int:
     Raises FaultyExpression if there is none.
     """
     depth = 0
-    for token in tokens(source, start, embedded=True):
+    for token in tokens(source, start):
         if token.kind != "mark":
             continue
         if token.text == "{":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -17,7 +17,7 @@ from cel_expr_python import cel
 
 from stanchion.base import Json
 from stanchion.expressions.faults import Fault
-from stanchion.expressions.scanner import Path, Scan
+from stanchion.expressions.scanner import Path, Scan, Token
 
 Schema = Mapping[str, Json]
 
@@ -99,7 +99,9 @@ def properties_of(schema: Schema) -> Mapping[str, Schema] | None:
     """The declared properties of an object schema, or None for anything else."""
     schema = solid(schema)
     declared = schema.get("properties")
-    if schema.get("type") != "object" or not isinstance(declared, dict) or not declared:
+    if schema.get("type") != "object" or not isinstance(declared, dict):
+        return None
+    if not declared and schema.get("additionalProperties") is not False:
         return None
     return {k: cast("Schema", v) if isinstance(v, dict) else ANY for k, v in declared.items()}
 
@@ -222,7 +224,7 @@ def schema_of_type(name: str) -> Schema | str:
 
 def result_schema(found: Scan, bindings: Mapping[Path, Binding], by_type: Schema) -> Schema:
     """A closer schema than CEL's type knows, for a lone path, `path[0]`, `path.filter(...)` and `sort_by(path, ...)`."""
-    words = found.tokens
+    words: Sequence[Token] = found.tokens
     for path, binding in bindings.items():
         if not binding.whole or path.presence:
             continue

@@ -133,8 +133,8 @@ def _object(value: dict[str, Json], pointer: str, context: _Context) -> tuple[Re
 
 def _list(value: list[Json], pointer: str, context: _Context) -> tuple[Render | None, Schema]:
     made = [_node(v, f"{pointer}/{i}", context) for i, v in enumerate(value)]
-    items = made[0][1] if made and all(s == made[0][1] for _, s in made) else {}
-    schema: Schema = {"type": "array", "items": cast("Json", items)}
+    alike = bool(made) and all(s == made[0][1] for _, s in made)
+    schema: Schema = {"type": "array", "items": cast("Json", made[0][1]) if alike else {}}
     if all(r is None for r, _ in made):
         return None, schema
     renders = [r or _constant(v) for (r, _), v in zip(made, value, strict=True)]
@@ -170,13 +170,9 @@ def _text(text: str, pointer: str, context: _Context) -> tuple[Render | None, Sc
     return lambda scope: "".join([p(scope) for p in pieces]), plain
 
 
-def _compile(
-    source: str, text: str, offset: int, pointer: str, context: _Context, *, alone: bool
-) -> Expression | None:
+def _compile(source: str, text: str, offset: int, pointer: str, context: _Context, *, alone: bool) -> Expression | None:
     try:
-        expression = compile_expression(
-            source, context.scope, where=context.where + pointer, hidden=context.hidden
-        )
+        expression = compile_expression(source, context.scope, where=context.where + pointer, hidden=context.hidden)
     except FaultyExpression as error:
         faults = tuple(Fault(f.offset + offset, f.message, f.hint, f.code) for f in error.faults)
         context.faulty.append(Misplaced(pointer, text, faults))

@@ -69,10 +69,10 @@ class Expression:
         if kind is int or kind is bool or plain is None:
             return cast("Json", plain)
         if kind is str and value.type() == cel.Type.ERROR:
-            raise self._failed(cast("str", plain), data)
+            raise self._failed(cast("str", plain))
         return to_json(plain, self._failed)
 
-    def _failed(self, reason: str, data: Mapping[str, object] | None = None) -> Invalid:
+    def _failed(self, reason: str) -> Invalid:
         """The problem of an evaluation that gave no value."""
         hint = ""
         reason = reason.removesuffix("]").rpartition(" [")[0] or reason if reason.endswith("]") else reason
@@ -88,9 +88,7 @@ class Expression:
             reason = "it takes more than 10000 iterations"
             hint = "Work on fewer elements, or spread them with for_each."
         shown = self.source if len(self.source) <= 200 else self.source[:200] + "…"
-        return Invalid(
-            "expression.failed", f"{self.where}: `{shown}` failed: {reason}.", hint=hint, where=self.where
-        )
+        return Invalid("expression.failed", f"{self.where}: `{shown}` failed: {reason}.", hint=hint, where=self.where)
 
 
 def _present(scope: Scope, keys: tuple[str, ...]) -> bool:
@@ -100,7 +98,7 @@ def _present(scope: Scope, keys: tuple[str, ...]) -> bool:
         if not isinstance(value, Mapping) or key not in value:
             return False
         value = cast("Mapping[str, object]", value)[key]
-    return value is not None or len(keys) > 2 or keys[0] != "steps"
+    return value is not None or len(keys) != 2 or keys[:1] != ("steps",)
 
 
 Render = Callable[[Scope], Json]

@@ -70,5 +70,6 @@ def _longest(data: object) -> tuple[int, int]:
             texts = max(texts, len(value))
         elif isinstance(value, list | Mapping):
             lists = max(lists, len(cast("list[object]", value)))
-            stack.extend(value.values() if isinstance(value, Mapping) else cast("list[object]", value))
+            mapping = isinstance(value, Mapping)
+            stack.extend(cast("Mapping[str, object]", value).values() if mapping else cast("list[object]", value))
     return lists, texts
