@@ -22,7 +22,6 @@ begin
             'alter role %I login nosuperuser nocreatedb nocreaterole noreplication nobypassrls', wanted);
     end loop;
     -- The owner may make databases beside its own: a restore before it takes the place of the live one, a test's copy.
-    alter role stanchion_owner createdb;
 end $$;
 """
 
@@ -52,7 +51,6 @@ def set_up_cluster(connection: psycopg.Connection[tuple[object, ...]], credentia
     if not connection.execute("select 1 from pg_database where datname = %s", (DATABASE,)).fetchone():
         connection.execute("create database stanchion owner stanchion_owner")
     connection.execute("revoke all on database stanchion, postgres, template1 from public")
-    connection.execute("grant connect on database postgres to stanchion_owner")
     connection.execute("grant connect, temporary on database stanchion to stanchion_app, stanchion_engine")
 
 
