@@ -21,7 +21,6 @@ begin
         execute format(
             'alter role %I login nosuperuser nocreatedb nocreaterole noreplication nobypassrls', wanted);
     end loop;
-    -- The owner may make databases beside its own: a restore before it takes the place of the live one, a test's copy.
 end $$;
 """
 
