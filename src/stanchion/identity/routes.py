@@ -6,6 +6,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from starlette.responses import RedirectResponse
 
 from stanchion.http import CtxDep, Page, PageDep
 from stanchion.identity import service, sessions
@@ -59,11 +60,18 @@ def _add_self(router: APIRouter, authenticator: Authenticator) -> None:
             actions=sorted(service.permitted(ctx, ACTIONS)),
         )
 
-    @router.post("/sign-out", summary="End the session of this request")
-    async def sign_out(ctx: CtxDep, response: Response) -> SignOutReply:
-        """Ends the session and drops its cookie. A request made with an API key has none to end."""
+    @router.post("/sign-out", summary="End the session of this request", response_model=SignOutReply)
+    async def sign_out(ctx: CtxDep, request: Request, response: Response) -> SignOutReply | Response:
+        """Ends the session and drops its cookie. A request made with an API key has none to end.
+
+        A browser's form is sent on to the sign-in page (303).
+        """
         ended = await sessions.end_session(ctx)
         authenticator.forget(ctx.actor)
+        if "text/html" in request.headers.get("accept", ""):
+            response = RedirectResponse("/sign-in", status_code=303)
+            clear_cookies(response)
+            return response
         clear_cookies(response)
         return SignOutReply(signed_out=ended)
 
