@@ -4,10 +4,10 @@
 kinds' documents with the same quality of errors, and `validate_value` checks a run's input.
 """
 
-from stanchion.blueprints.check import check_document
+from stanchion.blueprints.check import Fault, check_document, in_order, to_issue
 from stanchion.blueprints.compiler import compile_document, program_from_body
 from stanchion.blueprints.durations import duration_s
-from stanchion.blueprints.json_schema import FORMATS, SCHEMA_OF_SCHEMAS, closed, validate_value
+from stanchion.blueprints.json_schema import FORMATS, SCHEMA_OF_SCHEMAS, closed, dangling, validate_value
 from stanchion.blueprints.kind import BlueprintKind
 from stanchion.blueprints.reader import Positions, Read, read_document
 from stanchion.blueprints.types import (
@@ -37,6 +37,7 @@ __all__ = [
     "BlueprintKind",
     "ConfigIssue",
     "Document",
+    "Fault",
     "ForEach",
     "Issue",
     "Lookup",
@@ -53,9 +54,12 @@ __all__ = [
     "check_document",
     "closed",
     "compile_document",
+    "dangling",
     "document_schema",
     "duration_s",
+    "in_order",
     "program_from_body",
     "read_document",
+    "to_issue",
     "validate_value",
 ]

@@ -31,12 +31,9 @@ def check_push(
     fields of the form `${steps.<approval>…}` are left out.
     """
     record = written.get("record")
-    own = (
-        frozenset(k for k, v in record.items() if _comes_from(v, approvals))
-        if isinstance(record, dict)
-        else frozenset()
-    )
-    rest: Json = {k: v for k, v in record.items() if k not in own} if isinstance(record, dict) else record
+    fields = record if isinstance(record, dict) else {}
+    own = frozenset(k for k, v in fields.items() if _comes_from(v, approvals))
+    rest: Json = {k: v for k, v in fields.items() if k not in own} if isinstance(record, dict) else record
     for approval in approvals:
         for value in approval.shown:
             if _same(record, value):

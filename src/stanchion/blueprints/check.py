@@ -10,6 +10,7 @@ The walker knows the part of JSON Schema 2020-12 that documents of Stanchion use
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,7 +24,46 @@ from stanchion.blueprints.types import Document, Issue, Schema
 from stanchion.expressions import nearest
 
 KEYWORDS = frozenset(
-    ["$ref", "$defs", "$schema", "$id", "title", "description", "examples", "default", "type", "const", "enum", "properties", "required", "additionalProperties", "items", "minItems", "maxItems", "uniqueItems", "minimum", "maximum", "exclusiveMinimum", "minLength", "maxLength", "pattern", "anyOf", "oneOf", "format", "minProperties", "maxProperties", "propertyNames", "deprecated", "x-template", "x-expression", "x-artifact", "x-duration", "x-schema", "x-block", "x-label"]
+    [
+        "$ref",
+        "$defs",
+        "$schema",
+        "$id",
+        "title",
+        "description",
+        "examples",
+        "default",
+        "type",
+        "const",
+        "enum",
+        "properties",
+        "required",
+        "additionalProperties",
+        "items",
+        "minItems",
+        "maxItems",
+        "uniqueItems",
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "minLength",
+        "maxLength",
+        "pattern",
+        "anyOf",
+        "oneOf",
+        "format",
+        "minProperties",
+        "maxProperties",
+        "propertyNames",
+        "deprecated",
+        "x-template",
+        "x-expression",
+        "x-artifact",
+        "x-duration",
+        "x-schema",
+        "x-block",
+        "x-label",
+    ]
 )
 _WORDS = {
     "object": "an object",
@@ -289,9 +329,9 @@ def _scalar(value: Json, schema: Schema, pointer: str) -> Iterator[Fault]:
     if not isinstance(value, int | float) or isinstance(value, bool):
         return
     for keyword, bad, words in (
-        ("minimum", lambda a, b: a < b, "at least"),
-        ("maximum", lambda a, b: a > b, "at most"),
-        ("exclusiveMinimum", lambda a, b: a <= b, "more than"),
+        ("minimum", operator.lt, "at least"),
+        ("maximum", operator.gt, "at most"),
+        ("exclusiveMinimum", operator.le, "more than"),
     ):
         limit = schema.get(keyword)
         if isinstance(limit, int | float) and bad(value, limit):

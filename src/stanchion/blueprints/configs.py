@@ -54,7 +54,7 @@ class Findings:
 
     def template(self, value: Json, place: Place, pointer: str, step: str) -> Template | None:
         """Compile a value with `${ }`; None if it has faults."""
-        hidden = place.hidden(self.known, pointer) if has_expressions(value) else {}
+        hidden = place.hidden(self.known, pointer) if has_expressions(value) else None
         try:
             made = compile_template(value, place.schema(), where=_where(step, pointer), hidden=hidden)
         except FaultyTemplate as error:
@@ -90,7 +90,7 @@ class Findings:
     def _read(self, paths: tuple[str, ...]) -> None:
         ids = {p.split(".")[1] for p in paths if p.startswith("steps.")}
         for reading in self.reading:
-            reading |= ids
+            reading.update(ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ def check_config(
 ) -> Schema:
     """Look up the artifacts the config names, hear the verb's own complaints, and return the output's schema."""
     unknown = False
-    for kind, name, at in _artifacts(raw, spec.config_schema, pointer):
+    for kind, name, at in _artifacts(dict(raw), spec.config_schema, pointer):
         findings.references[(kind, name)] = None
         if lookup(kind, name) is None:
             unknown = True

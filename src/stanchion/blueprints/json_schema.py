@@ -181,7 +181,7 @@ def validate_value(schema: Schema, value: Json) -> list[tuple[str, str]]:
     for error in _validator(canonical(schema)).iter_errors(cast("Any", value)):
         pointer = "".join(f"/{str(p).replace('~', '~0').replace('/', '~1')}" for p in error.absolute_path)
         if error.validator == "additionalProperties" and isinstance(error.instance, Mapping):
-            known = cast("Mapping[str, object]", cast("Any", error).schema.get("properties", {}))
+            known = cast("Mapping[str, object]", error.schema.get("properties", {}))
             for name in cast("Mapping[str, object]", error.instance):
                 if name not in known:
                     hint = nearest(name, known)

@@ -192,32 +192,31 @@ class _Builder:
             return None
         if text in _TRUE or text in _FALSE:
             return text in _TRUE
-        if _INT.match(text):
-            number = int(text, 0) if text[:2] in ("0x", "0o") else _decimal_int(text)
-            if number is not None and -_INT64 <= number < _INT64:
-                return number
-            self.faults.append(_Fault(at, "document.number", "The number does not fit 64 bits.", "Quote it.", pointer))
-            return 0
-        if _FLOAT.match(text):
-            number = float(text.replace(".inf", "inf").replace(".nan", "nan")) if text[-1].isdigit() else _odd(text)
-            if math.isfinite(number):
-                return number
-            self.faults.append(_Fault(at, "document.number", f"{text} is no JSON number.", "Quote a text.", pointer))
-            return 0
-        return text
+        return self._number(text, pointer, at) if _INT.match(text) or _FLOAT.match(text) else text
+
+    def _number(self, text: str, pointer: str, at: int) -> int | float:
+        number = _number(text)
+        if isinstance(number, float) and math.isfinite(number):
+            return number
+        if isinstance(number, int) and -_INT64 <= number < _INT64:
+            return number
+        message = f"{text[:40]} is no number that JSON and 64 bits can hold."
+        self.faults.append(_Fault(at, "document.number", message, "Quote it if it is a text.", pointer))
+        return 0
 
 
-def _index(mark: yaml.Mark | None) -> int:
-    return mark.index if mark is not None else 0
+def _index(mark: object) -> int:
+    """Characters before a mark; the two parsers have a Mark of their own each."""
+    return cast("int", getattr(mark, "index", 0))
 
 
-def _decimal_int(text: str) -> int | None:
-    return int(text) if len(text) <= 20 else None
-
-
-def _odd(text: str) -> float:
-    """`1.` ends in a dot; infinities and NaN end in letters and are refused by the caller."""
-    return float(text) if text.endswith(".") else math.nan
+def _number(text: str) -> int | float:
+    """The value of an int or float of the core schema; infinity for what is refused."""
+    if text.lower().lstrip("+-") in (".inf", ".nan") or len(text) > 400:
+        return math.inf
+    if _INT.match(text):
+        return int(text, 0) if text[:2] in ("0x", "0o") else int(text)
+    return float(text)
 
 
 def _join(pointer: str, key: str) -> str:
@@ -241,8 +240,8 @@ def read_document(document: Document) -> Read:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         message = f"This is not YAML: {error.problem or error.context}."
-        hint = "A plain text with ': ' or ' #' in it, or one that begins with a special character, needs quotes."
-        fault = _Fault(mark.index if mark else 0, "document.syntax", message, hint, "")
+        at = mark.index if mark else 0
+        fault = _Fault(at, "document.syntax", message, _syntax_hint(source, at), "")
         return _result(document.path, source, builder, [*builder.faults, fault], readable=False)
     except (yaml.YAMLError, UnicodeError) as error:
         fault = _Fault(getattr(error, "position", 0) or 0, "document.syntax", f"This is not YAML: {error}.", "", "")
@@ -250,6 +249,14 @@ def read_document(document: Document) -> Read:
     if builder.documents == 0:
         builder.faults.append(_Fault(0, "document.empty", "The document is empty.", "", ""))
     return _result(document.path, source, builder, builder.faults, readable=True)
+
+
+def _syntax_hint(source: str, at: int) -> str:
+    """What most often is the matter with the line of a syntax error."""
+    line = source[source.rfind("\n", 0, at) + 1 :].split("\n", 1)[0]
+    if "${" in line:
+        return "Put quotes around a text whose ${ } holds ': ', ' #', braces or quotes, or write it below >- ."
+    return "A plain text with ': ' or ' #' in it, or one that begins with a special character, needs quotes."
 
 
 def _result(path: str, source: str, builder: _Builder, faults: list[_Fault], *, readable: bool) -> Read:

@@ -12,7 +12,29 @@ from stanchion.blueprints.types import ConfigIssue, Lookup, Schema, VerbSpec
 
 # Words that CEL keeps for itself (cel-spec, doc/langdef.md, "Syntax"), and names every scope has.
 RESERVED = frozenset(
-    ["false", "in", "null", "true", "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop", "package", "namespace", "return", "var", "void", "while"]
+    [
+        "false",
+        "in",
+        "null",
+        "true",
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "for",
+        "function",
+        "if",
+        "import",
+        "let",
+        "loop",
+        "package",
+        "namespace",
+        "return",
+        "var",
+        "void",
+        "while",
+    ]
 )
 
 
@@ -45,7 +67,7 @@ class Transform:
     def output_schema(
         self,
         config: Mapping[str, Json],
-        lookup: Lookup,
+        lookup: Lookup,  # noqa: ARG002 - the port
         types: Callable[[str], Schema],
     ) -> Schema:
         """`{value}`."""
@@ -83,8 +105,8 @@ class LogicGate:
 
     def output_schema(
         self,
-        config: Mapping[str, Json],
-        lookup: Lookup,
+        config: Mapping[str, Json],  # noqa: ARG002 - the port
+        lookup: Lookup,  # noqa: ARG002 - the port
         types: Callable[[str], Schema],  # noqa: ARG002 - the port
     ) -> Schema:
         """`{branch}`."""

@@ -8,7 +8,7 @@ expression, and comprehension variables may not carry a scope's name (`shadows`)
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from stanchion.expressions.faults import Fault, FaultyExpression
@@ -103,7 +103,7 @@ class Scan:
 def scan(source: str, roots: frozenset[str]) -> Scan:
     """Find the chains rooted at `roots` and the comprehensions. Raises FaultyExpression for a character outside CEL."""
     found = tuple(tokens(source))
-    closing = _pairs(found)
+    closing = pairs(found)
     return Scan(found, tuple(_paths(found, roots)), tuple(_macros(found, closing)))
 
 
@@ -136,9 +136,9 @@ def _paths(found: tuple[Token, ...], roots: frozenset[str]) -> Iterator[Path]:
         yield Path(names, tuple(t.offset for t in part), part[-1].end, presence)
 
 
-def _pairs(found: tuple[Token, ...]) -> dict[int, int]:
+def pairs(found: Sequence[Token]) -> dict[int, int]:
     """Index of each opening bracket -> index of its closing one; unbalanced ones are left to the compiler."""
-    pairs: dict[int, int] = {}
+    matched: dict[int, int] = {}
     stack: list[int] = []
     for index, token in enumerate(found):
         if token.kind != "mark":
@@ -146,8 +146,8 @@ def _pairs(found: tuple[Token, ...]) -> dict[int, int]:
         if token.text in _CLOSING:
             stack.append(index)
         elif stack and _CLOSING[found[stack[-1]].text] == token.text:
-            pairs[stack.pop()] = index
-    return pairs
+            matched[stack.pop()] = index
+    return matched
 
 
 def _macros(found: tuple[Token, ...], closing: dict[int, int]) -> Iterator[Macro]:

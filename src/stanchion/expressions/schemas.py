@@ -17,7 +17,7 @@ from cel_expr_python import cel
 
 from stanchion.base import Json
 from stanchion.expressions.faults import Fault
-from stanchion.expressions.scanner import Path, Scan, Token
+from stanchion.expressions.scanner import Path, Scan, Token, pairs
 
 Schema = Mapping[str, Json]
 
@@ -223,27 +223,64 @@ def schema_of_type(name: str) -> Schema | str:
 
 
 def result_schema(found: Scan, bindings: Mapping[Path, Binding], by_type: Schema) -> Schema:
-    """A closer schema than CEL's type knows, for a lone path, `path[0]`, `path.filter(...)` and `sort_by(path, ...)`."""
-    words: Sequence[Token] = found.tokens
-    for path, binding in bindings.items():
-        if not binding.whole or path.presence:
-            continue
-        first, last = path.offsets[0] == words[0].offset, path.end == words[-1].end
-        if first and last:
-            return binding.schema
-        rest = [t for t in words if t.offset >= path.end]
-        if first and len(rest) == 3 and rest[0].text == "[" and rest[1].kind == "number" and rest[2].text == "]":
-            return items_of(binding.schema)
-        ends_there = any(
-            m.name == "filter" and m.close == len(words) - 1 and words[m.start].offset == path.end for m in found.macros
-        )
-        if first and ends_there:
-            return binding.schema
-        if words[0].text == "sort_by" and len(words) > 2 and words[2].offset == path.offsets[0] and len(rest) == 3:
-            return binding.schema
-        if words[0].text == "group_by" and len(words) > 2 and words[2].offset == path.offsets[0] and len(rest) == 3:
-            return _groups(binding.schema)
-    return by_type
+    """A closer schema than CEL's type knows, which forgets the properties of objects.
+
+    It follows a path, `x[0]`, `x.filter(...)`, `sort_by(x, ...)`, `group_by(x, ...)`, parentheses, and a `? :` whose
+    sides agree; for anything else the type has to do.
+    """
+    known = {p.offsets[0]: (p.end, b.schema) for p, b in bindings.items() if b.whole and not p.presence}
+    return _schema_of(found.tokens, known) or by_type
+
+
+_Known = Mapping[int, tuple[int, Schema]]
+
+
+def _schema_of(words: Sequence[Token], known: _Known) -> Schema | None:
+    if not words:
+        return None
+    path = known.get(words[0].offset)
+    if path is not None and path[0] == words[-1].end:
+        return path[1]
+    closing = pairs(words)
+    choice = _sides(words, closing)
+    if choice is not None:
+        first, second = (_schema_of(side, known) for side in choice)
+        return first if first == second else None
+    opening = next((o for o, c in closing.items() if c == len(words) - 1), None)
+    return None if opening is None else _schema_of_call(words, opening, known)
+
+
+def _schema_of_call(words: Sequence[Token], opening: int, known: _Known) -> Schema | None:
+    """Of what ends in a bracket: parentheses around a value, an index, or one of the functions that keep elements."""
+    inside = words[opening + 1 : -1]
+    if opening == 0 and words[0].text == "(":
+        return _schema_of(inside, known)
+    if words[opening].text == "[" and len(inside) == 1 and inside[0].kind == "number":
+        listed = _schema_of(words[:opening], known)
+        return None if listed is None else items_of(listed)
+    if opening >= 2 and words[opening - 1].text == "filter" and words[opening - 2].text == ".":
+        return _schema_of(words[: opening - 2], known)
+    if opening == 1 and words[0].text in ("sort_by", "group_by") and len(inside) > 2 and inside[-2].text == ",":
+        listed = _schema_of(inside[:-2], known)
+        return listed if listed is None or words[0].text == "sort_by" else _groups(listed)
+    return None
+
+
+def _sides(words: Sequence[Token], closing: Mapping[int, int]) -> tuple[Sequence[Token], Sequence[Token]] | None:
+    """The two sides of a `? :` that is not within brackets."""
+    question = nested = 0
+    index = 0
+    while index < len(words):
+        index = closing.get(index, index)
+        mark = words[index].text if words[index].kind == "mark" else ""
+        if mark == "?":
+            question, nested = question or index, nested + 1
+        elif mark == ":" and question:
+            nested -= 1
+            if nested == 0:
+                return words[question + 1 : index], words[index + 1 :]
+        index += 1
+    return None
 
 
 def _groups(schema: Schema) -> Schema:
