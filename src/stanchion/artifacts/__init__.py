@@ -7,14 +7,8 @@ also under concurrent publishes; a digest occurs once per name. Which version is
 from stanchion.artifacts.routes import KindPath, NamePath, VersionQuery, build_router
 from stanchion.artifacts.rules import BODY_BYTES_MAX, Placed, place, unstorable
 from stanchion.artifacts.service import content_digest, history, list_artifacts, load, publish, show, versions
-from stanchion.artifacts.types import (
-    ArtifactSummary,
-    ArtifactVersion,
-    Document,
-    KindSpec,
-    Parsed,
-    PublishChange,
-)
+from stanchion.artifacts.types import ArtifactSummary, ArtifactVersion, KindSpec, PublishChange
+from stanchion.blueprints import Document, Parsed
 
 __all__ = [
     "BODY_BYTES_MAX",

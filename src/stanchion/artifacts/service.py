@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from stanchion import audit
 from stanchion.artifacts import rules, store
-from stanchion.artifacts.types import ArtifactSummary, ArtifactVersion, Document, Parsed, PublishChange
+from stanchion.artifacts.types import ArtifactSummary, ArtifactVersion, PublishChange
 from stanchion.base import Invalid, NotFound, canonical, digest_bytes, invariant
+from stanchion.blueprints import Document, Parsed
 from stanchion.context import Ctx
 from stanchion.db import Tx
 from stanchion.http import PageParams, Slice, decode_cursor, slice_of

@@ -1,0 +1,288 @@
+"""Approval policies: artifact kind `policy` with `type: approval`, read, checked and compiled.
+
+```yaml
+policy: supervisor-approval
+type: approval
+owner: casework
+facts:
+  type: object
+  required: [fine_eur]
+  properties: {fine_eur: {type: number}, country: {type: string}}
+when: facts.fine_eur > 100000          # ask, if this is true
+title: Fine of ${facts.fine_eur} euros
+ask: {roles: [approver], forbid_self: true, expires: 72h}
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, cast
+
+from stanchion.artifacts import Document, Parsed
+from stanchion.base import Invalid, Json, canonical, dumps, invariant, loads
+from stanchion.blueprints import (
+    SCHEMA_OF_SCHEMAS,
+    Fault,
+    Issue,
+    Lookup,
+    Schema,
+    check_document,
+    closed,
+    dangling,
+    duration_s,
+    in_order,
+    to_issue,
+    validate_value,
+)
+from stanchion.expressions import (
+    Expression,
+    FaultyExpression,
+    FaultyTemplate,
+    Template,
+    compile_expression,
+    compile_template,
+)
+from stanchion.identity import ROLES
+
+# A request that nobody answers in three days has been forgotten rather than considered (the examples' own figure).
+EXPIRES_DEFAULT: Final = "72h"
+_TITLE_CHARS_MAX: Final = 300
+_COMPILED_MAX: Final = 256
+
+_NAMES: Final[Json] = {"type": "string", "minLength": 1, "maxLength": 127}
+POLICY_SCHEMA: Final[dict[str, Json]] = {
+    "type": "object",
+    "additionalProperties": False,
+    "x-label": "field of an approval policy",
+    "required": ["policy", "type", "owner", "when"],
+    "properties": {
+        "policy": {
+            "type": "string",
+            "pattern": "^[a-z][a-z0-9-]{0,62}$",
+            "description": "A name has lower-case letters, digits and hyphens, and begins with a letter.",
+        },
+        "type": {"type": "string", "enum": ["approval"], "description": "`approval`."},
+        "description": {"type": "string", "maxLength": 4000},
+        "owner": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 200,
+            "description": "the team that answers for it",
+        },
+        "facts": {"$ref": "#/$defs/schema"},
+        "when": {
+            "type": "string",
+            "minLength": 1,
+            "x-expression": True,
+            "description": "a CEL expression over `facts`: ask if it is true.",
+        },
+        "title": {"type": "string", "minLength": 1, "maxLength": 1000, "x-template": True},
+        "ask": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "roles": {"type": "array", "maxItems": 20, "uniqueItems": True, "items": _NAMES},
+                "principals": {"type": "array", "maxItems": 100, "uniqueItems": True, "items": _NAMES},
+                "forbid_self": {"type": "boolean"},
+                "expires": {"type": "string", "x-duration": True},
+            },
+        },
+    },
+    "$defs": cast("Json", SCHEMA_OF_SCHEMAS["$defs"]),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalPolicy:
+    """A compiled approval policy.
+
+    Attributes:
+        name: the policy's name.
+        facts: JSON Schema of the facts. `when`: over `facts`; true asks.
+        title: one line over `facts`, or None.
+        roles, principals: who may decide; one match suffices.
+        forbid_self: whether the principal that started the run may not.
+        expires_s: how long a request waits, in seconds.
+    """
+
+    name: str
+    facts: Schema
+    when: Expression
+    title: Template | None
+    roles: tuple[str, ...]
+    principals: tuple[str, ...]
+    forbid_self: bool
+    expires_s: float
+
+    def check_facts(self, facts: Json) -> None:
+        """Raise Invalid `approval.facts` if `facts` are not what the policy judges, with every reason."""
+        found = [f"{pointer or '/'}: {message}" for pointer, message in validate_value(self.facts, facts)]
+        if found:
+            raise Invalid(
+                "approval.facts",
+                f"The facts do not fit policy {self.name}: {' '.join(found[:5])}",
+                hint="Give the govern step the facts that the policy declares, with their types.",
+            )
+
+    def asks(self, facts: Json) -> bool:
+        """Whether a person is asked. Raises Invalid `expression.failed`, or `approval.when` for no yes or no."""
+        answer = self.when.evaluate({"facts": facts})
+        if not isinstance(answer, bool):
+            raise Invalid(
+                "approval.when",
+                f"`when` of policy {self.name} gave neither true nor false.",
+                hint="Compare its facts so that the expression is a boolean.",
+            )
+        return answer
+
+    def title_for(self, facts: Json, default: str) -> str:
+        """One line that says what is asked."""
+        if self.title is None:
+            return default
+        text = self.title.render({"facts": facts})
+        line = " ".join((text if isinstance(text, str) else dumps(text).decode()).split())
+        return line if len(line) <= _TITLE_CHARS_MAX else line[: _TITLE_CHARS_MAX - 1] + "…"
+
+
+def facts_schema(body: Mapping[str, Json]) -> Schema:
+    """The JSON Schema of a policy's facts: an object whose undeclared members are refused unless it says otherwise."""
+    declared = body.get("facts")
+    schema = declared if isinstance(declared, dict) else {}
+    return closed({"properties": {}, **schema, "type": "object"})
+
+
+def expires_s(body: Mapping[str, Json]) -> float:
+    """How long a request of this policy waits, in seconds."""
+    ask = body.get("ask")
+    text = ask.get("expires", EXPIRES_DEFAULT) if isinstance(ask, dict) else EXPIRES_DEFAULT
+    return (duration_s(text) if isinstance(text, str) else None) or cast("float", duration_s(EXPIRES_DEFAULT))
+
+
+def policy_of(body: Mapping[str, Json]) -> ApprovalPolicy:
+    """Compile a published approval policy. Served from memory for a body seen before.
+
+    Raises FaultyExpression or FaultyTemplate for a body that was never checked.
+    """
+    invariant(body.get("type") == "approval", f"policy {body.get('policy')} is no approval policy")
+    return _compiled(canonical(body))
+
+
+@lru_cache(maxsize=_COMPILED_MAX)
+def _compiled(encoded: bytes) -> ApprovalPolicy:
+    # The key is the canonical body itself: equal bodies are one policy, and nothing of a run is in it.
+    body = cast("dict[str, Json]", loads(encoded))
+    name = cast("str", body["policy"])
+    facts = facts_schema(body)
+    ask = cast("dict[str, Any]", body.get("ask", {}))
+    title = body.get("title")
+    principals = tuple(cast("list[str]", ask.get("principals", [])))
+    return ApprovalPolicy(
+        name=name,
+        facts=facts,
+        when=compile_expression(cast("str", body["when"]), _scope(facts), where=f"policy {name}, /when"),
+        title=None if title is None else compile_template(title, _scope(facts), where=f"policy {name}, /title"),
+        roles=tuple(cast("list[str]", ask.get("roles", [] if principals else ["approver"]))),
+        principals=principals,
+        forbid_self=bool(ask.get("forbid_self", True)),
+        expires_s=expires_s(body),
+    )
+
+
+def _scope(facts: Schema) -> Schema:
+    return {"type": "object", "properties": {"facts": cast("Json", facts)}, "additionalProperties": False}
+
+
+class PolicyKind:
+    """Fills `artifacts.KindSpec`: how a document of kind `policy` is read."""
+
+    kind = "policy"
+
+    def __init__(self, roles: Iterable[str] = ROLES) -> None:
+        # Asking a role that nobody can hold would ask nobody, hence the closed list.
+        schema = cast("dict[str, Any]", loads(dumps(POLICY_SCHEMA)))
+        schema["properties"]["ask"]["properties"]["roles"]["items"] = {"type": "string", "enum": sorted(roles)}
+        self._schema: Schema = schema
+
+    def parse(self, document: Document, lookup: Lookup) -> Parsed:
+        """Read and check an approval policy: fields, facts, and its expressions against the facts."""
+        del lookup  # a policy refers to no other artifact
+        value, issues, positions = check_document(document, self._schema)
+        body = value if isinstance(value, dict) else {}
+        faults = () if _has_errors(issues) else tuple(_deep_faults(body))
+        found = in_order([*issues, *(to_issue(fault, positions) for fault in faults)])
+        name, owner = body.get("policy"), body.get("owner", "")
+        return Parsed(
+            name=name if isinstance(name, str) else "",
+            body=body,
+            owner=owner if isinstance(owner, str) else "",
+            references=(),
+            issues=found,
+        )
+
+
+def _has_errors(issues: Iterable[Issue]) -> bool:
+    return any(issue.severity == "error" for issue in issues)
+
+
+def _deep_faults(body: dict[str, Json]) -> Iterable[Fault]:
+    """Faults of a document that fits its schema: in the facts' schema, in expressions over them, in who is asked."""
+    declared = body.get("facts")
+    if isinstance(declared, dict) and declared.get("type", "object") != "object":
+        hint = "Write `type: object`."
+        yield Fault(pointer="/facts/type", code="policy.facts", message="Facts are an object.", hint=hint)
+        return
+    wrong = dangling(declared, "/facts")
+    for pointer, message, hint in wrong:
+        yield Fault(pointer=pointer, code="document.schema", message=message, hint=hint)
+    if not wrong:
+        yield from _expression_faults(body, _scope(facts_schema(body)))
+    ask = body.get("ask")
+    if isinstance(ask, dict) and ask.get("roles") == [] and not ask.get("principals"):
+        yield Fault(
+            pointer="/ask/roles",
+            code="policy.asks_nobody",
+            message="The policy asks nobody.",
+            hint="Name a role or a principal; without `roles` and `principals` it asks role approver.",
+        )
+
+
+def _expression_faults(body: dict[str, Json], scope: Schema) -> Iterable[Fault]:
+    when = cast("str", body["when"])
+    try:
+        expression = compile_expression(when, scope, where="/when")
+    except FaultyExpression as error:
+        for fault in error.faults:
+            yield Fault(
+                pointer="/when",
+                code=fault.code,
+                message=fault.message,
+                hint=fault.hint,
+                text=when,
+                offset=fault.offset,
+            )
+    else:
+        if expression.schema.get("type", "boolean") != "boolean":
+            yield Fault(
+                pointer="/when",
+                code="policy.when",
+                message=f"`when` must be true or false; this is {expression.schema['type']}.",
+                hint="Compare it, as in `facts.fine_eur > 100000`.",
+            )
+    title = body.get("title")
+    if isinstance(title, str):
+        try:
+            compile_template(title, scope, where="/title")
+        except FaultyTemplate as error:
+            for string in error.strings:
+                for fault in string.faults:
+                    yield Fault(
+                        pointer="/title",
+                        code=fault.code,
+                        message=fault.message,
+                        hint=fault.hint,
+                        text=title,
+                        offset=fault.offset,
+                    )
