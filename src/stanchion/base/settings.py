@@ -121,7 +121,7 @@ def _addresses(value: object) -> tuple[str, ...]:
     found: list[str] = []
     for item in items:  # pyright: ignore[reportUnknownVariableType] - a TOML array of anything
         try:
-            found.append(str(ip_network(item)))
+            found.append(str(ip_network(str(item))))  # pyright: ignore[reportUnknownArgumentType]
         except (ValueError, TypeError):
             raise ValueError(f"has {item!r}, which is no IP address or network") from None
     return tuple(found)

@@ -35,6 +35,7 @@ class Session:
         self.url: str | None = None
         self.profile_name: str | None = None
         self.data: Path | None = None
+        self.keep = False
         self._api: Api | None = None
 
     @functools.cached_property

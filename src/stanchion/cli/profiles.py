@@ -83,9 +83,9 @@ def write_private(path: Path, content: object) -> None:
     draft.replace(path)
 
 
-def local_profile(data: Path) -> Profile | None:
-    """The profile `up` left in its data folder: `{url, token}`."""
-    file = data / LOCAL_FILE
+def local_profile(data: Path, name: str | None = None) -> Profile | None:
+    """The profile `up` left in its data folder, `{url, token}`; with a name, another one kept beside it."""
+    file = data / (LOCAL_FILE if name is None else f"profile-{check_name(name)}.json")
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         return Profile(url=content["url"], token=content["token"], source=str(file))
@@ -109,13 +109,17 @@ def find_profile(environment: Mapping[str, str], *, url: str | None, name: str |
     if said := url or (None if data or name else environment.get("STANCHION_URL")):
         return Profile(url=said, token=token, source="--url" if url else "STANCHION_URL")
     if data is not None:
-        if found := local_profile(data):
+        if found := local_profile(data, name):
             return _with(found, token)
         raise NotFound(
             "cli.no_server", f"No Stanchion has been started in {data}.", hint=f"Start it: stanchion up --data {data}"
         )
+    folder = Path(environment.get("STANCHION_DATA") or ".stanchion").expanduser()
+    named = name or environment.get("STANCHION_PROFILE")
+    if named and (found := local_profile(folder, named)):
+        return _with(found, token)
     content = ProfileStore(environment).load()
-    wanted = name or environment.get("STANCHION_PROFILE") or content["current"]
+    wanted = named or content["current"]
     if wanted:
         kept = content["profiles"].get(wanted)
         if not isinstance(kept, dict):
@@ -126,7 +130,6 @@ def find_profile(environment: Mapping[str, str], *, url: str | None, name: str |
                 hint="Make one: stanchion auth login URL",
             )
         return _with(Profile(url=str(kept["url"]), token=str(kept["token"]), source=f"profile {wanted}"), token)  # pyright: ignore[reportUnknownArgumentType]
-    folder = Path(environment.get("STANCHION_DATA") or ".stanchion").expanduser()
     if found := local_profile(folder):
         return _with(found, token)
     raise NotFound(

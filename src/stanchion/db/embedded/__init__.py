@@ -14,6 +14,7 @@
 
 from stanchion.db.embedded.binaries import find_binaries
 from stanchion.db.embedded.credentials import ClusterUrls
+from stanchion.db.embedded.guests import guest_database
 from stanchion.db.embedded.server import EmbeddedPostgres
 
-__all__ = ["ClusterUrls", "EmbeddedPostgres", "find_binaries"]
+__all__ = ["ClusterUrls", "EmbeddedPostgres", "find_binaries", "guest_database"]
