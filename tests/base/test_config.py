@@ -17,9 +17,9 @@ def write(tmp_path: Path, text: str, mode: int = 0o600) -> Path:
 
 
 def test_a_variable_wins_over_the_file_and_the_file_over_the_default(tmp_path):
-    path = write(tmp_path, '[web]\nport = 8000\nhost = "0.0.0.0"\n')
+    path = write(tmp_path, '[web]\nport = 8000\nhost = "10.1.2.3"\n')
     loaded = load_settings({"STANCHION_WEB_PORT": "9000"}, file=path)
-    assert (loaded.settings.web.port, loaded.settings.web.host) == (9000, "0.0.0.0")
+    assert (loaded.settings.web.port, loaded.settings.web.host) == (9000, "10.1.2.3")
     assert loaded.sources["web.port"] == "STANCHION_WEB_PORT"
     assert loaded.sources["web.host"] == f"{path}:3"
     assert loaded.sources["web.body_bytes_max"] == "default"
@@ -42,7 +42,7 @@ def test_everything_wrong_is_said_at_once_with_its_place(tmp_path):
         colour = "blue"
         [web]
         port = 99999
-        hots = "0.0.0.0"
+        hots = "10.1.2.3"
         [worker]
         capacity = "many"
         queues = ["default", "Bad Name"]

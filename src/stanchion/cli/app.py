@@ -96,6 +96,8 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader left: not an error, and nothing more can be said
         return problems.OK
+    finally:
+        session.close()
     return result if isinstance(result, int) else problems.OK
 
 

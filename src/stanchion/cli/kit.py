@@ -50,6 +50,11 @@ class Session:
             self._api = Api(self.profile.url, self.profile.token)
         return self._api
 
+    def close(self) -> None:
+        """Close the connection to the server, if one was opened."""
+        if self._api is not None:
+            self._api.close()
+
     @property
     def as_json(self) -> bool:
         """Whether errors are written as JSON too."""

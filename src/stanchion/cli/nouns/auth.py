@@ -11,7 +11,7 @@ import click
 from stanchion.base.errors import Invalid, NotFound
 from stanchion.cli import output
 from stanchion.cli.client import Api, path
-from stanchion.cli.kit import Session, limit_options, remote
+from stanchion.cli.kit import Session, limit_options, local, remote
 from stanchion.cli.profiles import ProfileStore, check_name
 
 ROLES = ("viewer", "analyst", "author", "approver", "operator", "admin", "auditor", "service")
@@ -35,7 +35,7 @@ def auth() -> None:
 @click.argument("url")
 @click.option("--name", default="default", show_default=True, help="Name of the profile to keep.")
 @click.option("--token-stdin", is_flag=True, help="Read the API key from standard input.")
-@remote
+@local
 def login(session: Session, url: str, name: str, token_stdin: bool) -> None:
     """Keep an API key for a server in a profile, and make it the current one.
 
@@ -55,7 +55,9 @@ def login(session: Session, url: str, name: str, token_stdin: bool) -> None:
         raise Invalid(
             "cli.usage", "There is no API key to keep.", hint="Set STANCHION_TOKEN, or pipe it in with --token-stdin."
         )
-    me: dict[str, Any] = Api(server, token).get("/api/whoami")
+    api = Api(server, token)
+    me: dict[str, Any] = api.get("/api/whoami")
+    api.close()
     store = ProfileStore(session.environment)
     store.put(name, server, token)
     session.one({**me, "server": server}, _ME, key="principal.name")

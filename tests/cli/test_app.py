@@ -1,0 +1,314 @@
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from stanchion import __version__
+from stanchion.base import (
+    Conflict,
+    Denied,
+    Internal,
+    Invalid,
+    LimitExceeded,
+    NotFound,
+    Problem,
+    Unauthenticated,
+    Unavailable,
+)
+from stanchion.cli.app import COMMANDS, root
+from stanchion.cli.client import Timeout
+from stanchion.cli.problems import exit_code
+from tests.cli.stub import problem, sse
+
+RUN = "01990000-0000-7000-8000-00000000abcd"
+OTHER = "01990000-0000-7000-8000-00000000ffff"
+
+
+@pytest.mark.parametrize(
+    ("problem_type", "code"),
+    [(Invalid, 1), (NotFound, 3), (Denied, 4), (Unauthenticated, 4), (Conflict, 5), (Timeout, 7), (Unavailable, 8), (LimitExceeded, 1), (Internal, 1)],
+)  # fmt: skip
+def test_exit_codes(problem_type: type[Problem], code: int):
+    assert exit_code(problem_type("x.y", "m")) == code
+
+
+def test_what_the_command_line_itself_refuses_is_usage():
+    assert {exit_code(Invalid(code, "m")) for code in ("config.invalid", "cli.usage", "cli.url")} == {2}
+
+
+def test_every_command_loads_and_says_what_it_is(cli):
+    result = cli("--help")
+    assert result.code == 0
+    for word in COMMANDS:
+        assert f"  {word} " in result.out
+        command = root.get_command(None, word)  # type: ignore[arg-type]
+        assert command is not None
+        assert command.help
+        for name, inner in getattr(command, "commands", {}).items():
+            assert inner.help, f"{word} {name}"
+
+
+def test_the_version_is_cheap(capfd):
+    before = os.times()
+    done = subprocess.run([sys.executable, "-m", "stanchion", "--version"], capture_output=True, text=True, check=True)
+    after = os.times()
+    assert done.stdout == f"stanchion {__version__}\n"
+    cpu = after.children_user - before.children_user + after.children_system - before.children_system
+    with capfd.disabled():
+        print(f"[stanchion --version: {cpu:.3f} s CPU]", end=" ")
+    code = "import sys; from stanchion.cli.app import run; run(['run', '--help']); print([m for m in sys.modules if m in %r])"
+    heavy = ("psycopg", "pydantic", "fastapi", "rich", "yaml", "httpx", "structlog", "cedarpy")
+    done = subprocess.run([sys.executable, "-c", code % (heavy,)], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"), [(("rum",), "run"), (("run", "strat"), "start"), (("run", "list", "--statsu", "X"), "--status")]
+)
+def test_did_you_mean(cli, said, meant):
+    result = cli(*said)
+    assert result.code == 2
+    assert f"Did you mean {meant}?" in result.err
+    assert result.out == ""
+
+
+def test_no_server_is_named(cli):
+    result = cli("run", "list")
+    assert result.code == 3
+    assert "stanchion up" in result.err
+
+
+def test_an_empty_list_is_an_empty_list(cli, at):
+    at.routes["GET /api/runs"] = (200, {"items": [], "next": None}, {})
+    assert cli("run", "list", "-o", "json").json == []
+    assert cli("run", "list", "-o", "ndjson").out == ""
+    assert cli("run", "list", "-o", "yaml").out == "[]\n"
+    table = cli("run", "list")
+    assert (table.out, table.err) == ("", "None.\n")
+
+
+def test_the_forms_of_a_list(cli, at):
+    item = {
+        "id": RUN,
+        "status": "SUSPENDED",
+        "blueprint": "case-triage",
+        "created_at": "2026-11-20T10:00:00.123Z",
+        "ended_at": None,
+    }
+    waiting = {**item, "waiting_on": {"kind": "approval", "text": "Wartet auf ein Urteil 案件"}}
+    at.routes["GET /api/runs"] = (200, {"items": [waiting], "next": None}, {})
+    lines = cli("run", "list").out.splitlines()
+    assert lines[0].split() == ["ID", "STATUS", "BLUEPRINT", "CREATED", "ENDED", "WAITS", "ON"]
+    assert lines[1].split("  ")[0] == RUN
+    assert "2026-11-20 10:00:00Z" in lines[1]
+    assert lines[1].endswith("Wartet auf ein Urteil 案件")
+    assert "\x1b" not in lines[1]
+    assert cli("run", "list", "-o", "id").out == RUN + "\n"
+    assert json.loads(cli("run", "list", "-o", "ndjson").out) == waiting
+    assert "案件" in cli("run", "list", "-o", "yaml").out
+
+
+def test_a_problem_for_people_and_for_programs(cli, at):
+    errors = [
+        {
+            "file": "a.yaml",
+            "line": 3,
+            "column": 5,
+            "step": "draft",
+            "message": "Unknown verb.",
+            "hint": "Did you mean lookup?",
+        }
+    ]
+    at.routes["GET /api/runs/" + RUN] = (404, problem("run.unknown", "No such run.", errors=errors), {})
+    result = cli("run", "show", RUN)
+    assert (result.code, result.out) == (3, "")
+    for said in (
+        "No such run.",
+        "a.yaml:3:5: Unknown verb. (step draft)",
+        "Did you mean lookup?",
+        "run.unknown, request req-1",
+    ):
+        assert said in result.err
+    result = cli("run", "show", RUN, "-o", "json")
+    assert result.out == ""
+    assert json.loads(result.err)["error"]["code"] == "run.unknown"
+    assert json.loads(result.err)["error"]["errors"] == errors
+
+
+def test_an_id_by_its_beginning_or_its_end(cli, at):
+    at.routes["GET /api/runs"] = (200, {"items": [{"id": RUN}, {"id": OTHER}], "next": None}, {})
+    at.routes["GET /api/runs/" + RUN] = (200, {"id": RUN, "status": "RUNNING"}, {})
+    assert cli("run", "show", "abcd", "-o", "id").out == RUN + "\n"
+    ambiguous = cli("run", "show", "0199")
+    assert ambiguous.code == 5
+    assert RUN in ambiguous.err
+    assert OTHER in ambiguous.err
+    assert cli("run", "show", "dead").code == 3
+    assert cli("run", "show", "xyz!").code == 2
+
+
+def test_starting_a_run_with_inputs_of_every_form(cli, at, tmp_path, monkeypatch):
+    schema = {
+        "properties": {
+            "case_id": {"type": "string"},
+            "limit": {"type": "integer"},
+            "note": {"type": ["string", "null"]},
+        }
+    }
+    at.routes["GET /api/blueprints/triage"] = (200, {"name": "triage", "input_schema": schema}, {})
+    at.routes["POST /api/blueprints/triage/runs"] = (202, {"run_id": RUN, "id": RUN, "status": "PENDING"}, {})
+    (tmp_path / "in.json").write_text('{"limit": 1, "deep": {"a": [1]}}')
+    given = (
+        "-i",
+        "@in.json",
+        "-i",
+        "case_id=0012",
+        "-i",
+        "limit=5",
+        "-i",
+        "note=null",
+        "-i",
+        "free=[1, 2]",
+        "-i",
+        "odd=a=b",
+    )
+    result = cli("run", "start", "triage", *given, "--idempotency-key", "k1", "-o", "id")
+    assert (result.code, result.out) == (0, RUN + "\n")
+    _, _, body, headers = at.seen[-1]
+    assert body["input"] == {
+        "limit": 5,
+        "deep": {"a": [1]},
+        "case_id": "0012",
+        "note": "null",
+        "free": [1, 2],
+        "odd": "a=b",
+    }
+    assert headers["idempotency-key"] == "k1"
+    for wrong in ("nothing", "@none.json"):
+        assert cli("run", "start", "triage", "-i", wrong).code == 2
+    (tmp_path / "list.json").write_text("[1]")
+    assert "no JSON object" in cli("run", "start", "triage", "-i", "@list.json").err
+
+
+@pytest.mark.parametrize(("status", "code"), [("SUCCEEDED", 0), ("FAILED", 1), ("CANCELLED", 1)])
+def test_waiting_for_the_end(cli, at, status, code):
+    answers = iter([{"id": RUN, "status": "RUNNING"}, {"id": RUN, "status": status, "output": {"n": 1}}])
+    at.routes["POST /api/blueprints/b/runs"] = (202, {"run_id": RUN}, {})
+    at.routes["GET /api/runs/" + RUN] = lambda *_: (200, next(answers), {})
+    stream = sse(
+        ("1", "step", {"path": "first", "status": "RUNNING"}), ("2", "run", {"status": status}), ("3", "end", {})
+    )
+    at.routes[f"GET /api/runs/{RUN}/events"] = (200, stream, {"Content-Type": "text/event-stream"})
+    result = cli("run", "start", "b", "--follow", "-o", "json")
+    assert result.code == code
+    assert result.json["status"] == status
+    assert "first: RUNNING" in result.err
+
+
+def test_waiting_has_an_end(cli, at):
+    at.routes["GET /api/runs/" + RUN] = (200, {"id": RUN, "status": "RUNNING"}, {})
+    stream = sse(("1", "step", {"path": "first", "status": "RUNNING"}))
+    at.routes[f"GET /api/runs/{RUN}/events"] = (200, stream, {"Content-Type": "text/event-stream"})
+    result = cli("run", "watch", RUN, "--timeout", "0")
+    assert result.code == 7
+    assert f"stanchion run watch {RUN}" in result.err
+
+
+def test_ctrl_c_detaches_and_says_how_to_return(cli, at, monkeypatch):
+    def interrupted(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("stanchion.cli.nouns.run.follow", interrupted)
+    result = cli("run", "watch", RUN)
+    assert result.code == 130
+    assert f"stanchion run watch {RUN}" in result.err
+
+
+def test_a_decision_quotes_what_was_shown(cli, at):
+    asked = {"id": RUN, "status": "PENDING", "args_digest": "sha256:1", "run_id": OTHER}
+    at.routes[f"GET /api/approvals/{RUN}"] = (200, asked, {})
+    at.routes[f"POST /api/approvals/{RUN}/approve"] = (200, {**asked, "status": "APPROVED"}, {})
+    assert cli("approval", "approve", RUN, "--reason", "Checked.", "--digest", "sha256:other").code == 5
+    assert not any(seen[0].startswith("POST") for seen in at.seen)
+    assert cli("approval", "approve", RUN, "--reason", "Checked.").code == 0
+    assert at.seen[-1][2] == {"reason": "Checked.", "args_digest": "sha256:1"}
+    assert cli("approval", "reject", RUN).code == 2
+
+
+def test_apply_reads_a_folder_recursively_and_says_unchanged(cli, at, tmp_path):
+    folder = tmp_path / "art"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub" / "b.yaml").write_text("policy: b\n")
+    (folder / "a.yml").write_text("blueprint: a\n")
+    (folder / ".hidden.yaml").write_text("x: 1\n")
+    (folder / "note.txt").write_text("no\n")
+    change = {"kind": "blueprint", "name": "a", "version": 1, "digest": "sha256:1", "change": "unchanged"}
+    at.routes["POST /api/artifacts/apply"] = (200, {"environment": "local", "changes": [change], "warnings": []}, {})
+    result = cli("apply", "-f", str(folder))
+    assert result.code == 0
+    assert "Everything is unchanged in environment local." in result.err
+    sent = at.seen[-1][2]["documents"]
+    assert [d["source"] for d in sent] == ["blueprint: a\n", "policy: b\n"]
+    (folder / "bad.yaml").write_bytes(b"\xff")
+    assert "not UTF-8" in cli("apply", "-f", str(folder)).err
+    assert cli("apply", "-f", str(tmp_path / "none")).code == 2
+
+
+def test_validate_fails_on_errors_alone(cli, at, tmp_path):
+    (tmp_path / "a.yaml").write_text("blueprint: a\n")
+    issue = {"file": "a.yaml", "line": 1, "column": 1, "code": "c", "message": "m", "hint": "", "severity": "warning"}
+    at.routes["POST /api/blueprints/validate"] = (200, {"issues": [issue]}, {})
+    result = cli("blueprint", "validate", "-f", "a.yaml")
+    assert result.code == 0
+    assert "a.yaml:1:1: warning: m" in result.err
+    at.routes["POST /api/blueprints/validate"] = (200, {"issues": [{**issue, "severity": "error"}]}, {})
+    assert cli("blueprint", "validate", "-f", "a.yaml").code == 1
+
+
+def test_profiles_keep_a_key_private_and_a_named_one_wins(cli, server, tmp_path, monkeypatch):
+    server.routes["GET /api/whoami"] = (200, {"tenant": "default", "principal": {"name": "ada"}}, {})
+    assert cli("auth", "login", server.url).code == 2
+    monkeypatch.setenv("STANCHION_TOKEN", "key-1")
+    assert cli("auth", "login", server.url + "/some/page").code == 0
+    monkeypatch.delenv("STANCHION_TOKEN")
+    kept = tmp_path / "xdg" / "stanchion" / "profiles.json"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert cli("auth", "whoami", "-o", "id").out == "ada\n"
+    assert server.seen[-1][3]["authorization"] == "Bearer key-1"
+    assert cli("auth", "whoami", "--profile", "none").code == 3
+    assert cli("auth", "logout").code == 0
+    assert cli("auth", "whoami").code == 3
+
+
+def test_the_instance_in_the_data_folder_is_found(cli, server, tmp_path):
+    server.routes["GET /api/whoami"] = (200, {"tenant": "default", "principal": {"name": "admin"}}, {})
+    (tmp_path / ".stanchion").mkdir()
+    (tmp_path / ".stanchion" / "profile.json").write_text(json.dumps({"url": server.url, "token": "a"}))
+    (tmp_path / ".stanchion" / "profile-supervisor.json").write_text(json.dumps({"url": server.url, "token": "s"}))
+    assert cli("auth", "whoami").code == 0
+    assert server.seen[-1][3]["authorization"] == "Bearer a"
+    assert cli("auth", "whoami", "--profile", "supervisor").code == 0
+    assert server.seen[-1][3]["authorization"] == "Bearer s"
+    (tmp_path / ".stanchion" / "profile.json").write_text("{")
+    assert "damaged" in cli("auth", "whoami").err
+    assert "No Stanchion has been started" in cli("auth", "whoami", "--data", str(tmp_path / "x")).err
+
+
+def test_config_show_lists_every_setting_with_its_source(cli, monkeypatch):
+    monkeypatch.setenv("STANCHION_WEB_PORT", "7099")
+    rows = {row["key"]: row for row in cli("config", "show", "-o", "json").json}
+    assert rows["web.port"] == {
+        "key": "web.port",
+        "value": "7099",
+        "source": "STANCHION_WEB_PORT",
+        "variable": "STANCHION_WEB_PORT",
+    }
+    monkeypatch.setenv("STANCHION_WEB_PROT", "1")
+    result = cli("config", "show")
+    assert result.code == 2
+    assert "STANCHION_WEB_PROT: There is no setting" in result.err
