@@ -54,7 +54,7 @@ async def test_what_is_stored_is_what_was_built(ctx):
 
 
 async def test_a_record_rolls_back_with_its_change(ctx):
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError):  # noqa: PT012 - the rollback is what is tested
         async with ctx.tx() as tx:
             await audit.record(tx, ctx, "run.started", target=("run", "1"))
             raise RuntimeError
@@ -116,7 +116,7 @@ async def _built_for(ctx):
 @pytest.mark.parametrize("statement", ["update audit_records set actor = 'x'", "delete from audit_records"])
 @pytest.mark.parametrize("role", ["app", "engine"])
 async def test_nobody_changes_a_record_at_run_time(ctx, statement, role):
-    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):  # noqa: PT012 - the setting is needed first
         async with ctx.env.db.connection(role) as tx:
             await tx.execute("select set_config('stanchion.tenant', %s, false)", (ctx.tenant,))
             await tx.execute(statement)
