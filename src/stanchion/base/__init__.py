@@ -15,7 +15,7 @@ from stanchion.base.errors import (
     invariant,
 )
 from stanchion.base.ids import Ids, SystemIds
-from stanchion.base.json import Json, canonical, digest, digest_bytes, dumps, loads
+from stanchion.base.json import Json, canonical, digest, digest_bytes, dumps, loads, raw
 
 __all__ = [
     "Clock",
@@ -39,4 +39,5 @@ __all__ = [
     "dumps",
     "invariant",
     "loads",
+    "raw",
 ]

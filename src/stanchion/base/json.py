@@ -45,3 +45,8 @@ def digest(value: object) -> str:
 def digest_bytes(data: bytes) -> str:
     """The content address of bytes: `sha256:` and 64 hex digits."""
     return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def raw(data: bytes) -> object:
+    """Bytes that are JSON already, to be embedded by `dumps` as they are (no second encoding)."""
+    return orjson.Fragment(data)

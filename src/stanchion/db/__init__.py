@@ -1,5 +1,6 @@
 """PostgreSQL: pools per role, transactions, migrations. `db.embedded` runs a server of our own."""
 
+from stanchion.db.group import GroupWriter
 from stanchion.db.migrate import Migration, migrate, migrations
 from stanchion.db.pool import Database, DatabaseUrls
 from stanchion.db.tx import Params, Tx, execute, many, maybe, one, scalar, scalars
@@ -7,6 +8,7 @@ from stanchion.db.tx import Params, Tx, execute, many, maybe, one, scalar, scala
 __all__ = [
     "Database",
     "DatabaseUrls",
+    "GroupWriter",
     "Migration",
     "Params",
     "Tx",

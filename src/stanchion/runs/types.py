@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -203,6 +203,32 @@ class StepFailed(Exception):  # noqa: N818 - said by a verb, not an error of the
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingOn:
+    """Why a run does not go on: always answerable for a run that is neither running nor ended.
+
+    Attributes:
+        kind: what it waits for. `ref`: which one (approval id, effect id, the fan-out's path, the queue), or None.
+        since, until: from when, and at the latest until when, where that is known.
+        text: the same as one plain sentence.
+    """
+
+    kind: WaitingKind
+    ref: str | None
+    since: datetime | None
+    until: datetime | None
+    text: str
+
+
+class RunEndHook(Protocol):
+    """Told, in the same transaction, that runs ended without being asked what they waited for (cancelled). Filled by
+    `approvals`, which cancels what is still pending for them."""
+
+    async def runs_ended(self, tx: Tx, tenant: str, run_ids: Sequence[UUID]) -> None:
+        """End what other domains hold open for these runs. Runs in the caller's transaction, of role app or engine."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BlueprintRun:
     """One execution of a Blueprint: a row of `runs`. Times are UTC."""
 
@@ -218,6 +244,7 @@ class BlueprintRun:
     status: RunStatus
     waiting_kind: WaitingKind | None
     waiting_ref: str | None
+    waiting_since: datetime | None
     wake_at: datetime | None
     cursor: int
     path: str
@@ -253,9 +280,11 @@ class StepRun:
     run_id: UUID
     path: str
     position: int
+    item_no: int | None
     verb: str
     status: StepStatus
     attempt: int
+    first_attempt: int
     output: Json
     error: Mapping[str, Json] | None
     errors: list[Json] | None = field(default=None)

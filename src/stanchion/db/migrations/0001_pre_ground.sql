@@ -117,7 +117,9 @@ create table pin_sets (
     primary key (tenant, digest)
 );
 
--- One row per worker process. `lock_key` names the session advisory lock that dies with it.
+-- One row per worker process. `lock_key` names the session advisory lock that dies with it. A worker with
+-- `probation_of` is the child process in which another worker executes a run that has killed two workers; `crashed` is
+-- that parent's word that the child died by itself. `reclaimed_at`: no run is left in this dead worker's name.
 create table workers (
     id           uuid primary key,
     name         text not null,
@@ -132,12 +134,17 @@ create table workers (
     started_at   timestamptz not null default clock_timestamp(),
     beat_at      timestamptz not null default clock_timestamp(),
     lease_until  timestamptz not null,
-    ended_at     timestamptz
+    ended_at     timestamptz,
+    probation_of uuid,
+    crashed      boolean not null default false,
+    reclaimed_at timestamptz
 );
 create index workers_live on workers (lease_until) where state in ('live', 'draining');
+create index workers_dead on workers (id) where state in ('stopped', 'lost') and reclaimed_at is null;
 
 -- One BlueprintRun. `path` and `cursor` say where it is; `epoch` who may write; `rev` rises with every change (SSE).
--- A child run (an item of a for_each block) names its parent and its item.
+-- A child run (an item of a for_each block) names its parent and its item; its input is the item.
+-- `wakes` remembers wake-ups that came while the run was still RUNNING: a suspension on one of them does not wait.
 create table runs (
     tenant       text not null,
     id           uuid primary key,
@@ -151,7 +158,9 @@ create table runs (
     status       text not null check (status in ('PENDING', 'RUNNING', 'SUSPENDED', 'SUCCEEDED', 'FAILED', 'CANCELLED')),
     waiting_kind text check (waiting_kind in ('approval', 'child', 'retry', 'concurrency', 'effect', 'worker', 'worker_lost')),
     waiting_ref  text,
+    waiting_since timestamptz,
     wake_at      timestamptz,
+    wakes        text[] not null default '{}',
     cursor       integer not null default 0,
     path         text not null default '',
     epoch        bigint not null default 0,
@@ -184,22 +193,30 @@ create index runs_of_worker on runs (worker_id) where status = 'RUNNING';
 create index runs_due on runs (wake_at) where status = 'SUSPENDED' and wake_at is not null;
 create index runs_waiting on runs (waiting_kind, id) where status = 'SUSPENDED';
 create unique index runs_items on runs (parent_id, parent_path, item_no) where parent_id is not null;
+create index runs_items_by_status on runs (parent_id, status, item_no) where parent_id is not null;
+create index runs_worker_lost on runs (queue, ready_at) where status = 'PENDING' and waiting_kind = 'worker_lost';
+create index runs_cancelling on runs (id) where cancel_reason is not null and status in ('PENDING', 'SUSPENDED');
 create index runs_by_tenant on runs (tenant, id);
 create index runs_by_blueprint on runs (tenant, blueprint, id);
 create index runs_dead on runs (tenant, id) where status = 'FAILED' and dead_reason is not null and discarded_at is null;
 
--- One StepRun, keyed by (run, path). `errors` keeps the failures of earlier attempts, bounded by the retry policy.
+-- One StepRun, keyed by (run, path). `errors` keeps the failures of earlier attempts, bounded by the retry policy, whose
+-- budget begins at `first_attempt` (a retried run goes on counting). `item_no` is set on the items of a for_each step;
+-- `fan_out` holds {total, concurrency, on_item_error, max_failures} while a for_each over a block waits for its items.
 create table step_runs (
     tenant      text not null,
     run_id      uuid not null,
     path        text not null,
     position    integer not null,
+    item_no     integer,
     verb        text not null,
     status      text not null check (status in ('PENDING', 'RUNNING', 'SUCCEEDED', 'FAILED', 'SKIPPED', 'SUSPENDED', 'UNKNOWN')),
     attempt     integer not null default 1,
+    first_attempt integer not null default 1,
     output      jsonb,
     error       jsonb,
     errors      jsonb,
+    fan_out     jsonb,
     wake_at     timestamptz,
     rev         bigint not null,
     started_at  timestamptz,
@@ -215,6 +232,7 @@ create table idempotency_keys (
     created_at     timestamptz not null default clock_timestamp(),
     primary key (tenant, key)
 );
+create index idempotency_keys_by_age on idempotency_keys (created_at);
 
 -- One effect: intent committed before the call, receipt after. `key` is what the target receives.
 create table effects (

@@ -1,0 +1,91 @@
+"""Sending wake-ups, throttled. Nothing waits for it and nothing fails by it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+from uuid import UUID
+
+import psycopg
+
+from stanchion.base import Problem
+from stanchion.context import Env
+from stanchion.queue import store
+
+# One NOTIFY per 20 ms at most; progress of runs, which people watch, less often.
+THROTTLE_S: Final = 0.02
+PROGRESS_S: Final = 0.25
+# A payload may have 8000 bytes; 200 ids of 36 characters and a comma fit. More changes are told as `*`.
+IDS_MAX: Final = 200
+
+
+class Notifier:
+    """Coalesces wake-ups of one process. `role` is the database role whose connections it may use."""
+
+    def __init__(self, env: Env, *, role: str) -> None:
+        self._env = env
+        self._role = role
+        self._queues: set[str] = set()
+        self._runs: set[UUID] = set()
+        self._progress: set[UUID] = set()
+        self._cancels: set[UUID] = set()
+        self._told_progress = float("-inf")
+        self._task: asyncio.Task[None] | None = None
+
+    def ready(self, queue: str) -> None:
+        """Something became ready in `queue`."""
+        self._queues.add(queue)
+        self._start()
+
+    def changed(self, run_id: UUID, ended: bool) -> None:
+        """Run `run_id` changed; `ended` (or began to wait) is told at once, progress a little later."""
+        (self._runs if ended else self._progress).add(run_id)
+        self._start()
+
+    def cancelled(self, run_id: UUID) -> None:
+        """Run `run_id` is to be broken off by whichever worker holds it."""
+        self._cancels.add(run_id)
+        self._start()
+
+    async def flush(self) -> None:
+        """Wait until everything said so far is sent or given up."""
+        while self._task is not None:
+            await asyncio.wait([self._task])
+
+    def _start(self) -> None:
+        if self._task is None:
+            self._task = asyncio.create_task(self._drain())
+
+    async def _drain(self) -> None:
+        clock = self._env.clock
+        try:
+            while self._queues or self._runs or self._progress or self._cancels:
+                now = clock.monotonic()
+                if now - self._told_progress >= PROGRESS_S:
+                    self._runs |= self._progress
+                    self._progress.clear()
+                    self._told_progress = now
+                await self._send(self._take())
+                await clock.sleep(THROTTLE_S)
+        finally:
+            self._task = None
+
+    def _take(self) -> list[tuple[str, str]]:
+        messages = [("stanchion_ready", queue) for queue in sorted(self._queues)]
+        if self._runs:
+            ids = ",".join(map(str, self._runs)) if len(self._runs) <= IDS_MAX else "*"
+            messages.append(("stanchion_runs", ids))
+        messages += [("stanchion_cancel", str(run_id)) for run_id in self._cancels]
+        self._queues.clear()
+        self._runs.clear()
+        self._cancels.clear()
+        return messages
+
+    async def _send(self, messages: list[tuple[str, str]]) -> None:
+        if not messages:
+            return
+        try:
+            async with self._env.db.connection(self._role) as tx:
+                await store.notify(tx, messages)
+        except (psycopg.Error, Problem):
+            return  # a lost wake-up costs at most the second until the next look

@@ -1,0 +1,61 @@
+"""The engine: BlueprintRuns executed durably on PostgreSQL.
+
+A run goes PENDING → RUNNING → SUCCEEDED · FAILED · CANCELLED, or waits as SUSPENDED with a named reason. What holds:
+no step executes whose row was not committed first (I1); an accepted run ends, waits or is a dead letter (I2); every
+write of a run carries the epoch of its claim (I3); a step is done when its checkpoint is committed, and checkpoints
+share commits (I4); a run finishes on the artifacts it resolved at its start (I7).
+"""
+
+from stanchion.runs.engine import SpawnProbation, Worker
+from stanchion.runs.handlers import TransformHandler
+from stanchion.runs.starting import Started, Starter
+from stanchion.runs.types import (
+    ENGINE_V,
+    BlueprintRun,
+    Claim,
+    LostClaim,
+    Pin,
+    Pinned,
+    PinResolver,
+    PinSet,
+    Resolved,
+    RunEndHook,
+    RunStatus,
+    StepCall,
+    StepFailed,
+    StepHandler,
+    StepResult,
+    StepRun,
+    StepStatus,
+    Suspend,
+    WaitingKind,
+    WaitingOn,
+)
+
+__all__ = [
+    "ENGINE_V",
+    "BlueprintRun",
+    "Claim",
+    "LostClaim",
+    "Pin",
+    "PinResolver",
+    "PinSet",
+    "Pinned",
+    "Resolved",
+    "RunEndHook",
+    "RunStatus",
+    "SpawnProbation",
+    "Started",
+    "Starter",
+    "StepCall",
+    "StepFailed",
+    "StepHandler",
+    "StepResult",
+    "StepRun",
+    "StepStatus",
+    "Suspend",
+    "TransformHandler",
+    "WaitingKind",
+    "WaitingOn",
+    "Worker",
+]

@@ -1,0 +1,453 @@
+"""One claimed run in a worker: from its claim until it ends, waits, is handed back or is lost.
+
+The run goes from op to op of its block. Gates, guards and jumps are decided on the way, in memory; their StepRuns are
+written by the next checkpoint, which also carries the row of the step that is executed next (I1). An execution holds
+everything of its run (values, tenant, outputs), and nothing outside it does: when it is dropped, all of it is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any, Final
+
+import psycopg
+
+from stanchion.audit import AuditRecord, trace_id_of
+from stanchion.audit import build as build_audit
+from stanchion.base import Internal, Invalid, Json, Problem, Unavailable, canonical, raw
+from stanchion.blueprints import OpKind, Retry
+from stanchion.context import system_actor
+from stanchion.runs import rules
+from stanchion.runs.engine import blocks, items, suspension
+from stanchion.runs.engine.attempt import (
+    Done,
+    Failed,
+    Hand,
+    Interrupted,
+    Left,
+    Outcome,
+    Reason,
+    Waits,
+    perform,
+    too_large,
+)
+from stanchion.runs.engine.host import Host
+from stanchion.runs.engine.plan import OpPlan, Plan, runs_something
+from stanchion.runs.engine.store import Claimed, Written
+from stanchion.runs.engine.writer import Checkpoint
+from stanchion.runs.types import LostClaim, RunStatus, StepRun, StepStatus, WaitingKind
+
+_NO_RETRY: Final = Retry()
+_ENDED: Final = frozenset(s.value for s in rules.ENDED)
+
+
+class Execution:
+    """One claimed run."""
+
+    def __init__(
+        self, host: Host, plan: Plan, run: Claimed, scope: dict[str, Json], steps: Mapping[str, StepRun]
+    ) -> None:
+        self.host = host
+        self.plan = plan
+        self.run = run
+        self.ops = plan.blocks[run.block]
+        self.scope = scope
+        self.outputs: dict[str, Json] = scope["steps"]  # type: ignore[assignment]
+        self.stored = steps
+        self.rows: list[dict[str, Any]] = []
+        self.entries: dict[str, tuple[int, int, list[str]]] = {
+            s.path: (s.position, _rank(s.item_no), _entry(s)) for s in steps.values() if s.path != run.path
+        }
+        self.weight = 0
+        self.hands: set[Hand] = set()
+        self.cancel_reason: str | None = None
+        self.interruption: Reason | None = None
+
+    # --- what the worker calls
+
+    async def drive(self) -> None:
+        """Execute until the run leaves this worker. Raises LostClaim if a newer epoch owns the run."""
+        run = self.run
+        traced = run.traceparent is not None and run.traceparent.endswith("1")
+        span = self.host.env.telemetry.span("run", run.traceparent, run=str(run.id)) if traced else nullcontext()
+        with span:
+            try:
+                await self._drive_or_fail()
+            except Left:
+                return
+
+    async def _drive_or_fail(self) -> None:
+        """A problem that no step answers for fails the run; only what the database cannot take now passes through."""
+        try:
+            await self._drive()
+        except (Unavailable, psycopg.OperationalError):
+            raise
+        except Problem as problem:
+            await self._end(RunStatus.FAILED, self.ops[self.run.cursor], problem=problem, dead=True)
+        except Exception as error:  # noqa: BLE001 - the step runner: a defect of ours ends one run, not the worker
+            self.host.env.telemetry.emit("defect", run=str(self.run.id), error=repr(error))
+            problem = Internal("engine.defect", f"Run {self.run.id} met a defect of Stanchion: {type(error).__name__}.")
+            await self._end(RunStatus.FAILED, self.ops[self.run.cursor], problem=problem, dead=True)
+
+    def interrupt(self, reason: Reason, *, force: bool = False) -> None:
+        """Break off the step in hand, unless it writes, and then end (`cancel`) or hand back (`drain`) the run."""
+        self.interruption = reason
+        for hand in self.hands:
+            hand.interrupt(reason, force=force)
+
+    # --- going from op to op
+
+    async def _drive(self) -> None:
+        index = await self._walk(self.run.cursor)
+        if index != self.run.cursor or self.rows or not runs_something(self.ops[index]):
+            await self._go_on(index, None)
+        resumed = self._resumed()
+        attempt, first = self.run.step_attempt or 1, self.run.step_first_attempt or 1
+        errors = self.run.step_errors
+        if index != self.run.cursor:
+            resumed, attempt, first, errors = False, 1, 1, None
+        while True:
+            op = self.ops[index]
+            if op.op.kind is OpKind.FAN_OUT:
+                done = await self._fan_out(op)
+            else:
+                done = await self._step(op, attempt, first, errors, resumed=resumed)
+            index = await self._walk(self._next(op, done))
+            await self._go_on(index, op)
+            resumed, attempt, first, errors = False, 1, 1, None
+
+    def _resumed(self) -> bool:
+        """Whether the current step's attempt began before this claim: it was interrupted, or it suspended."""
+        return bool(self.run.step_began) and self.run.waited_for != WaitingKind.RETRY
+
+    def _next(self, op: OpPlan, done: Done) -> int:
+        if done.exit is None:
+            return op.position + 1
+        if done.exit not in op.op.exits:
+            raise Internal("step.unknown_exit", f"Step {op.path!r} took an exit {done.exit!r} that it does not have.")
+        return op.op.exits[done.exit]
+
+    async def _walk(self, index: int) -> int:
+        """From `index` through gates, jumps and skipped steps to the next op that is executed, or to the end."""
+        while True:
+            op = self.ops[index]
+            kind = op.op.kind
+            if kind is OpKind.END:
+                return index
+            if kind is OpKind.JUMP:
+                index = op.op.target
+                continue
+            try:
+                guard = op.op.step.guard if op.op.step is not None else None
+                if guard is not None and not _truth(guard.evaluate(self.scope), op.path, "if"):
+                    self.add_row(op, StepStatus.SKIPPED, ended=True)
+                    index = op.op.exits.get("skipped", index + 1)
+                    continue
+                if kind is not OpKind.GATE:
+                    return index
+                index = self._gate(op, index)
+            except Problem as problem:
+                await self.fail(op, Failed(problem, retryable=False), attempt=1)
+
+    def _gate(self, op: OpPlan, index: int) -> int:
+        condition = op.op.condition
+        taken = condition is None or _truth(condition.evaluate(self.scope), op.path, "logic_gate.if")
+        output: dict[str, Json] = {"branch": "then" if taken else "else"}
+        self.add_row(op, StepStatus.SUCCEEDED, ended=True, output=canonical(output))
+        self.outputs[op.step_id] = output
+        return index + 1 if taken else op.op.target
+
+    async def _go_on(self, index: int, last: OpPlan | None) -> None:
+        """Commit what is done, with the row of what comes next; or the run's end, or the hand-back of a drain.
+
+        If the database refuses the rows, step `last` fails: it returned what cannot be stored.
+        """
+        noted = [row["path"] for row in self.rows]
+        try:
+            await self._commit_next(self.ops[index])
+        except Invalid as problem:
+            if last is None:
+                raise
+            for path in noted:
+                self.entries.pop(path, None)
+            await self.fail(last, Failed(problem, retryable=False), attempt=1)
+
+    async def _commit_next(self, op: OpPlan) -> None:
+        if op.op.kind is OpKind.END:
+            await self._succeed(op)
+        drain = self.host.draining or self.interruption == "drain"
+        status = StepStatus.PENDING if drain else StepStatus.RUNNING
+        self.rows.append(self.row(op, status, started=not drain))
+        written = await self.commit(RunStatus.PENDING if drain else RunStatus.RUNNING, op)
+        if drain:
+            raise Left
+        reason = written.cancel_reason or self.cancel_reason
+        if reason is not None:
+            await self.cancelled(op)
+
+    # --- one step
+
+    async def _step(self, op: OpPlan, attempt: int, first: int, errors: list[Json] | None, *, resumed: bool) -> Done:
+        hand = self.take_hand()
+        outcome = await self.attempt(op, hand, path=op.path, attempt=attempt, resumed=resumed, scope=self.scope)
+        self.hands.discard(hand)
+        if isinstance(outcome, Done):
+            self.succeeded(op, outcome, attempt, first)
+            return outcome
+        if isinstance(outcome, Waits):
+            await suspension.suspend(self, op, outcome.suspend, attempt=attempt, first=first)
+        elif isinstance(outcome, Interrupted):
+            await self.interrupted(op, attempt=attempt, first=first)
+        elif self.may_retry(op, outcome, attempt, first):
+            await suspension.retry(self, op, outcome.problem, attempt=attempt, first=first, errors=errors)
+        else:
+            await self.fail(op, outcome, attempt=attempt, first=first, errors=errors)
+        raise Left  # every branch above has ended the stay of the run in this worker
+
+    def take_hand(self) -> Hand:
+        """A new hand, which a pending interruption stops before it begins."""
+        hand = Hand()
+        hand.reason = self.interruption
+        self.hands.add(hand)
+        return hand
+
+    async def attempt(
+        self, op: OpPlan, hand: Hand, *, path: str, attempt: int, resumed: bool, scope: Mapping[str, Json]
+    ) -> Outcome:
+        """Perform one attempt and count it."""
+        return await perform(
+            self.host.env, self.plan, self.run, op, hand, path=path, attempt=attempt, resumed=resumed, scope=scope
+        )
+
+    def may_retry(self, op: OpPlan, failed: Failed, attempt: int, first: int) -> bool:
+        """Whether the step's policy allows another attempt after this failure."""
+        policy = op.op.step.retry if op.op.step is not None else _NO_RETRY
+        return rules.may_retry(policy, attempt=attempt, first_attempt=first, retryable=failed.retryable)
+
+    def succeeded(self, op: OpPlan, done: Done, attempt: int, first: int) -> None:
+        """Note the step's success for the next checkpoint and for the expressions after it."""
+        self.add_row(op, StepStatus.SUCCEEDED, ended=True, output=done.data, attempt=attempt, first=first)
+        self.outputs[op.step_id] = done.output
+
+    async def _fan_out(self, op: OpPlan) -> Done:
+        for_each = op.op.step.for_each if op.op.step is not None else None
+        if for_each is None:
+            raise Internal("engine.bad_program", f"Op {op.path!r} fans out without a for_each.")
+        attempt, first = self.run.step_attempt or 1, self.run.step_first_attempt or 1
+        if op.position != self.run.cursor:
+            attempt = first = 1
+        try:
+            if for_each.block is None:
+                output = await items.run_items(self, op, for_each)
+            else:
+                output = await blocks.run_block(self, op, for_each)
+            data = canonical(output)
+            if len(data) > rules.FAN_OUT_OUTPUT_MAX:
+                raise too_large(op.path, len(data), rules.FAN_OUT_OUTPUT_MAX)
+        except Problem as problem:
+            await self.fail(op, Failed(problem, retryable=False), attempt=attempt, first=first)
+            raise Left from problem
+        done = Done(output, data, None)
+        self.succeeded(op, done, attempt, first)
+        return done
+
+    # --- how a run leaves
+
+    async def _succeed(self, op: OpPlan) -> None:
+        template = self.plan.block(self.run.block).output
+        try:
+            output = canonical(template.render(self.scope)) if template is not None else b"null"
+            if len(output) > rules.FAN_OUT_OUTPUT_MAX:
+                raise too_large("output", len(output), rules.FAN_OUT_OUTPUT_MAX)
+        except Problem as problem:
+            await self._end(RunStatus.FAILED, op, problem=problem, dead=True, step="output")
+        else:
+            await self._end(RunStatus.SUCCEEDED, op, output=output)
+
+    async def fail(
+        self, op: OpPlan, failed: Failed, *, attempt: int, first: int = 1, errors: list[Json] | None = None
+    ) -> None:
+        """End the run as FAILED by this step."""
+        error = rules.error_json(failed.problem, step=op.path)
+        kept = rules.kept_errors(errors, error, attempt) if attempt > 1 else None
+        self.add_row(op, StepStatus.FAILED, ended=True, error=error, attempt=attempt, first=first, errors=kept)
+        await self._end(RunStatus.FAILED, op, problem=failed.problem, dead=failed.dead)
+
+    async def interrupted(self, op: OpPlan, *, attempt: int, first: int) -> None:
+        """The step in hand was broken off: the run is cancelled, or handed back as it stands."""
+        if self.interruption == "cancel":
+            await self.cancelled(op, attempt=attempt, first=first)
+        self.rows.append(self.row(op, StepStatus.PENDING, attempt=attempt, first=first))
+        await self.commit(RunStatus.PENDING, op)
+        raise Left
+
+    async def cancelled(self, op: OpPlan, *, attempt: int = 1, first: int = 1) -> None:
+        """End the run as CANCELLED; the step it stood at fails by that."""
+        problem = suspension.run_cancelled(self.run.id)
+        error = rules.error_json(problem, step=op.path)
+        self.add_row(op, StepStatus.FAILED, ended=True, error=error, attempt=attempt, first=first)
+        await self._end(RunStatus.CANCELLED, op, problem=problem, dead=False)
+
+    async def _end(
+        self,
+        status: RunStatus,
+        op: OpPlan,
+        *,
+        output: bytes | None = None,
+        problem: Problem | None = None,
+        dead: bool = False,
+        step: str | None = None,
+    ) -> None:
+        run, env = self.run, self.host.env
+        fields: dict[str, Any] = {}
+        if output is not None:
+            fields["output"] = raw(output)
+            self.weight += len(output)
+        if problem is not None:
+            fields["error"] = rules.error_json(problem, step=step or op.path)
+            if dead and run.parent_id is None:
+                fields["dead_reason"] = problem.code
+        record = build_audit(
+            clock=env.clock,
+            ids=env.ids,
+            tenant=run.tenant,
+            environment=run.environment,
+            actor=system_actor("engine", run.tenant),
+            event_type="run.ended",
+            target=("run", run.id),
+            run_id=run.id,
+            after=rules.run_digest(entry for _, _, entry in sorted(self.entries.values())),
+            trace_id=trace_id_of(run.traceparent),
+            extra={
+                "status": status.value,
+                "steps": len(self.entries),
+                "attempt": run.attempt,
+                **({"code": problem.code} if problem is not None else {}),
+            },
+        )
+        written = await self.commit(status, op, audit=record, **fields)
+        suspension.report_end(self, status, written, fields.get("dead_reason"))
+        raise Left
+
+    # --- checkpoints
+
+    def row(
+        self,
+        op: OpPlan,
+        status: StepStatus,
+        *,
+        path: str | None = None,
+        item_no: int | None = None,
+        attempt: int = 1,
+        first: int = 1,
+        started: bool = False,
+    ) -> dict[str, Any]:
+        """A StepRun as `store.checkpoint` takes it, without output or error."""
+        row: dict[str, Any] = {
+            "run_id": self.run.id,
+            "path": path or op.path,
+            "position": op.position,
+            "verb": op.verb,
+            "status": status.value,
+            "attempt": attempt,
+            "first_attempt": first,
+        }
+        if item_no is not None:
+            row["item_no"] = item_no
+        if started:
+            row["started"] = True
+        return row
+
+    def add_row(
+        self,
+        op: OpPlan,
+        status: StepStatus,
+        *,
+        ended: bool,
+        output: bytes | None = None,
+        error: dict[str, Json] | None = None,
+        attempt: int = 1,
+        first: int = 1,
+        errors: list[Json] | None = None,
+    ) -> None:
+        """Note an ended StepRun for the next checkpoint and for the digest of the run."""
+        row = self.row(op, status, attempt=attempt, first=first)
+        row["ended"] = ended
+        if output is not None:
+            row["output"] = raw(output)
+            self.weight += len(output)
+        if error is not None:
+            row["error"] = error
+        if errors is not None:
+            row["errors"] = errors
+        self.rows.append(row)
+        code = str(error["code"]) if error is not None else None
+        self.enter(op, op.path, None, status, attempt, output, code)
+        self.host.env.telemetry.emit("step.ended", 1.0, op.verb, status.value)
+
+    def enter(
+        self,
+        op: OpPlan,
+        path: str,
+        item_no: int | None,
+        status: StepStatus,
+        attempt: int,
+        output: bytes | None,
+        code: str | None,
+    ) -> None:
+        """Note an ended StepRun for the run's digest."""
+        entry = rules.step_entry(path, op.verb, status.value, attempt, output, code)
+        self.entries[path] = (op.position, _rank(item_no), entry)
+
+    async def commit(
+        self, status: RunStatus, op: OpPlan, *, audit: AuditRecord | None = None, **fields: Any
+    ) -> Written:
+        """Write the noted rows and the run's own row; return once they are durable. Raises LostClaim if fenced."""
+        rows, weight = self.rows, self.weight
+        self.rows, self.weight = [], 0
+        return await self.write(status, op, rows, weight, audit=audit, **fields)
+
+    async def write(
+        self,
+        status: RunStatus,
+        op: OpPlan,
+        rows: list[dict[str, Any]],
+        weight: int,
+        *,
+        audit: AuditRecord | None = None,
+        **fields: Any,
+    ) -> Written:
+        """Write exactly `rows` (items of a fan-out commit side by side, each its own)."""
+        run = self.run
+        row = {"id": run.id, "epoch": run.epoch, "status": status.value, "cursor": op.position, "path": op.path}
+        row.update(fields)
+        written = await self.host.writer.write(
+            Checkpoint(run_id=run.id, run=row, steps=rows, audit=audit, weight=weight + 400)
+        )
+        if written is None:
+            raise LostClaim
+        if written.cancel_reason is not None:
+            self.cancel_reason = written.cancel_reason
+        self.host.changed(run.id, status.value != RunStatus.RUNNING.value)
+        return written
+
+
+def _entry(step: StepRun) -> list[str]:
+    output = canonical(step.output) if step.status == StepStatus.SUCCEEDED else None
+    code = str(step.error["code"]) if step.error else None
+    return rules.step_entry(step.path, step.verb, step.status, step.attempt, output, code)
+
+
+def _rank(item_no: int | None) -> int:
+    return -1 if item_no is None else item_no
+
+
+def _truth(value: Json, path: str, field: str) -> bool:
+    if not isinstance(value, bool):
+        raise Invalid(
+            "expression.not_boolean",
+            f"`{field}` of step {path!r} gave {type(value).__name__}, not true or false.",
+            hint="Compare explicitly, such as `size(x) > 0`.",
+        )
+    return value

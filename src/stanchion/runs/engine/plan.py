@@ -1,0 +1,139 @@
+"""A program made ready to execute: handlers looked up, constant config folded, positions known. Built once per pin set."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from stanchion.base import Internal, Json
+from stanchion.blueprints import Block, Op, OpKind, VerbSpec
+from stanchion.expressions import Scope
+from stanchion.runs.types import Pinned, StepHandler
+
+Render = Callable[[Scope], Json]
+# Plans kept per process: a plan is a few kilobytes and rebuilt in under a millisecond.
+_PLANS_MAX: Final = 512
+
+
+@dataclass(slots=True, kw_only=True)
+class OpPlan:
+    """One op with everything about it that does not depend on a run."""
+
+    op: Op
+    position: int
+    path: str
+    step_id: str
+    verb: str
+    handler: StepHandler | None
+    writes: bool
+    constant: Mapping[str, Json]
+    renders: tuple[tuple[str, Render], ...]
+
+    def config(self, scope: Scope) -> Mapping[str, Json]:
+        """The step's config with every template and expression replaced by its value. Raises Invalid."""
+        if not self.renders:
+            return self.constant
+        config = dict(self.constant)
+        for key, render in self.renders:
+            config[key] = render(scope)
+        return config
+
+
+@dataclass(slots=True, kw_only=True)
+class Plan:
+    """A program's blocks, by path, and what the steps of any run of it share."""
+
+    pinned: Pinned
+    blocks: Mapping[str, tuple[OpPlan, ...]]
+    digests: Mapping[tuple[str, str], str]
+
+    def block(self, path: str) -> Block:
+        """The block as compiled."""
+        return self.pinned.program.blocks[path]
+
+
+class Plans:
+    """Plans by pin set, the most recently used ones."""
+
+    def __init__(self, handlers: Mapping[str, StepHandler], specs: Iterable[VerbSpec] = ()) -> None:
+        self._handlers = handlers
+        self._writing = frozenset(spec.verb for spec in specs if spec.effect == "write")
+        self._plans: OrderedDict[tuple[str, str], Plan] = OrderedDict()
+
+    def of(self, tenant: str, pinned: Pinned) -> Plan:
+        """The plan of a pinned program."""
+        key = (tenant, pinned.pins.digest)
+        plan = self._plans.get(key)
+        if plan is not None and plan.pinned is pinned:
+            self._plans.move_to_end(key)
+            return plan
+        plan = self._plans[key] = Plan(
+            pinned=pinned,
+            blocks={
+                path: tuple(self._op(op, position) for position, op in enumerate(block.ops))
+                for path, block in pinned.program.blocks.items()
+            },
+            digests={(pin.kind, pin.name): pin.digest for pin in pinned.pins.pins},
+        )
+        self._plans.move_to_end(key)
+        while len(self._plans) > _PLANS_MAX:
+            self._plans.popitem(last=False)
+        return plan
+
+    def _op(self, op: Op, position: int) -> OpPlan:
+        step = op.step
+        verb = step.verb if step is not None else ""
+        handler = self._handlers.get(verb)
+        constant: dict[str, Json] = {}
+        renders: list[tuple[str, Render]] = []
+        config: Mapping[str, object] = step.config if step is not None else {}
+        for key, value in config.items():
+            render = _render(value)
+            if render is None:
+                constant[key] = cast("Json", value)
+            else:
+                renders.append((key, render))
+        return OpPlan(
+            op=op,
+            position=position,
+            path=op.path,
+            step_id=step.id if step is not None else "",
+            verb=verb,
+            handler=handler,
+            writes=verb in self._writing or getattr(handler, "effect", "none") == "write",
+            constant=constant,
+            renders=tuple(renders),
+        )
+
+
+def _render(value: object) -> Render | None:
+    """How `value` is evaluated, or None if it is plain JSON all the way down."""
+    for name in ("render", "evaluate"):
+        method = getattr(value, name, None)
+        if method is not None:
+            return cast("Render", method)
+    if isinstance(value, Mapping):
+        members = {str(k): (_render(v), v) for k, v in cast("Mapping[Any, Any]", value).items()}
+        if any(render is not None for render, _ in members.values()):
+            return lambda scope: {k: v if r is None else r(scope) for k, (r, v) in members.items()}
+    elif isinstance(value, list):
+        elements = [(_render(v), v) for v in cast("list[Any]", value)]
+        if any(render is not None for render, _ in elements):
+            return lambda scope: [v if r is None else r(scope) for r, v in elements]
+    return None
+
+
+def unknown_verb(op: OpPlan) -> Internal:
+    """The problem of a step whose verb this worker has no handler for."""
+    return Internal(
+        "step.unknown_verb",
+        f"This worker has no handler for verb {op.verb!r} of step {op.path!r}.",
+        hint="The worker runs another version of Stanchion than the one that published the Blueprint.",
+    )
+
+
+def runs_something(op: OpPlan) -> bool:
+    """Whether the op is executed (a step, a fan-out), rather than decided on the way (a gate, a jump, the end)."""
+    return op.op.kind in (OpKind.STEP, OpKind.FAN_OUT)

@@ -1,0 +1,126 @@
+"""How a run begins to wait, and what is reported when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import psycopg
+
+from stanchion.base import Conflict, Json, Problem
+from stanchion.blueprints import Retry
+from stanchion.db import Tx
+from stanchion.runs import rules
+from stanchion.runs.engine.attempt import Failed, Left, defect
+from stanchion.runs.engine.plan import OpPlan
+from stanchion.runs.engine.store import Written
+from stanchion.runs.engine.writer import Checkpoint
+from stanchion.runs.types import LostClaim, RunStatus, StepStatus, Suspend, WaitingKind
+
+if TYPE_CHECKING:
+    from stanchion.runs.engine.execution import Execution
+
+
+def run_cancelled(run_id: UUID) -> Conflict:
+    """What the step in hand of a cancelled run failed of."""
+    return Conflict("run.cancelled", f"Run {run_id} was cancelled.")
+
+
+async def suspend(execution: Execution, op: OpPlan, wish: Suspend, *, attempt: int, first: int) -> None:
+    """Write the suspension a handler asked for, with what it wants in the same transaction."""
+    if execution.interruption == "cancel":
+        await execution.cancelled(op, attempt=attempt, first=first)
+    row = execution.row(op, waiting_status(wish), attempt=attempt, first=first)
+    fields: dict[str, Any] = {"waiting_kind": wish.kind.value, "waiting_ref": wish.ref}
+    if wish.wake_at is not None:
+        row["wake_at"] = fields["wake_at"] = wish.wake_at
+    try:
+        if wish.also is None:
+            written = await execution.write(RunStatus.SUSPENDED, op, [row], 0, **fields)
+        else:
+            written = await _write_with(execution, op, row, fields, wish.also)
+    except Problem as problem:
+        if problem.retryable:
+            raise  # the database is away: nothing was written, the run is resumed elsewhere
+        await execution.fail(op, Failed(problem, retryable=False), attempt=attempt, first=first)
+    except psycopg.Error as error:
+        execution.host.env.telemetry.emit("defect", run=str(execution.run.id), step=op.path, error=repr(error))
+        await execution.fail(op, Failed(defect(op.path, error), retryable=False), attempt=attempt, first=first)
+    else:
+        suspended(execution, wish.kind, written)
+
+
+def waiting_status(wish: Suspend) -> StepStatus:
+    """The state of a waiting step: an effect of unknown outcome has a state of its own."""
+    return StepStatus.UNKNOWN if wish.kind is WaitingKind.EFFECT else StepStatus.SUSPENDED
+
+
+async def _write_with(
+    execution: Execution,
+    op: OpPlan,
+    row: dict[str, Any],
+    fields: dict[str, Any],
+    also: Callable[[Tx], Awaitable[None]],
+) -> Written:
+    run = execution.run
+    head = {"id": run.id, "epoch": run.epoch, "status": "SUSPENDED", "cursor": op.position, "path": op.path, **fields}
+    written = await execution.host.writer.write_with(Checkpoint(run_id=run.id, run=head, steps=[row]), also)
+    if written is None:
+        raise LostClaim
+    execution.host.changed(run.id, True)
+    return written
+
+
+async def retry(
+    execution: Execution, op: OpPlan, problem: Problem, *, attempt: int, first: int, errors: list[Json] | None
+) -> None:
+    """Write that the step will be tried again after its backoff, counted by the database's clock."""
+    if execution.interruption == "cancel":
+        await execution.cancelled(op, attempt=attempt, first=first)
+    delay_s = delay(execution, op, problem, attempt - first + 1)
+    error = rules.error_json(problem, step=op.path)
+    row = execution.row(op, StepStatus.SUSPENDED, attempt=attempt + 1, first=first)
+    row |= {"error": error, "errors": rules.kept_errors(errors, error, attempt), "delay_s": delay_s}
+    written = await execution.write(
+        RunStatus.SUSPENDED,
+        op,
+        [row],
+        0,
+        waiting_kind=WaitingKind.RETRY.value,
+        waiting_ref=op.path,
+        delay_s=delay_s,
+    )
+    execution.host.env.telemetry.emit("step.retried", 1.0, op.verb)
+    execution.host.retry_in(delay_s)
+    suspended(execution, WaitingKind.RETRY, written)
+
+
+def delay(execution: Execution, op: OpPlan, problem: Problem, failed: int) -> float:
+    """Seconds until the next attempt: the policy's jittered backoff, but no less than what the problem itself asks."""
+    policy = op.op.step.retry if op.op.step is not None else Retry()
+    asked = problem.fields.get("retry_after_s")
+    least = float(asked) if isinstance(asked, int | float) else 0.0
+    return max(rules.retry_delay_s(policy, failed, execution.host.env.rng), min(least, policy.max_s))
+
+
+def suspended(execution: Execution, kind: WaitingKind, written: Written) -> None:
+    """Report a suspension; a waiting item frees its place in the fan-out."""
+    host, run = execution.host, execution.run
+    host.env.telemetry.emit("run.suspended", 1.0, run.queue, kind.value)
+    if written.status == RunStatus.PENDING:
+        host.retry_in(0.0)  # its wake-up was there first
+    if run.parent_id is not None:
+        host.item_ended(run.tenant, run.parent_id)
+    raise Left
+
+
+def report_end(execution: Execution, status: RunStatus, written: Written, dead_reason: str | None) -> None:
+    """Report a run's end; an item's end lets its fan-out go on."""
+    host, run = execution.host, execution.run
+    host.env.telemetry.emit("run.ended", 1.0, run.queue, status.value)
+    host.env.telemetry.emit("run.duration", written.duration_s, run.queue, status.value)
+    if dead_reason is not None:
+        host.env.telemetry.emit("run.dead", 1.0, run.queue, dead_reason, run=str(run.id))
+    if run.parent_id is not None:
+        host.item_ended(run.tenant, run.parent_id)

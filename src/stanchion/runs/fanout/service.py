@@ -1,0 +1,75 @@
+"""What the engine does about a fan-out; each call is a transaction of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+from stanchion.base import Json, dumps
+from stanchion.context import Env
+from stanchion.runs import rules
+from stanchion.runs.fanout import store
+from stanchion.runs.fanout.store import EndedItem, Opening
+from stanchion.runs.rules import ItemCounts
+from stanchion.runs.types import Claim, LostClaim
+
+# Items inserted per commit: large enough to be quick, small enough that no transaction is long.
+WINDOW: Final = 100
+_FIRST: Final = UUID(int=0)
+STOPPED: Final = "for_each.stopped"
+
+
+async def create(env: Env, claim: Claim, path: str, opening: Opening, values: Sequence[Json]) -> ItemCounts:
+    """Insert the items that are not there yet, in windows; return how all of them stand.
+
+    Raises LostClaim if a newer epoch owns the parent.
+    """
+    async with env.db.connection("engine") as tx:
+        at = await store.last_item(tx, claim.run_id, path) + 1
+        while at < len(values):
+            window = values[at : at + WINDOW]
+            items = [{"id": env.ids.new(), "item_no": at + n, "value": value} for n, value in enumerate(window)]
+            if await store.insert_items(tx, claim, path, opening, dumps(items)) != len(window):
+                raise LostClaim
+            at += len(window)
+        return await store.counts(tx, claim.run_id, path)
+
+
+async def ended_items(env: Env, parent: UUID, path: str) -> list[EndedItem]:
+    """The items of a fan-out that is done, in order."""
+    async with env.db.connection("engine") as tx:
+        return await store.select_ended(tx, parent, path)
+
+
+async def cancel_queued(env: Env, claim: Claim, path: str) -> None:
+    """Cancel the items that never began: the for_each has stopped. They never started, so no end is recorded."""
+    async with env.db.engine_tx() as tx:
+        await store.cancel_queued(tx, claim, path, STOPPED)
+
+
+async def advance(env: Env, parent: UUID) -> str | None:
+    """Release items of a waiting fan-out, or wake its parent. Returns the queue in which something became ready."""
+    async with env.db.engine_tx() as tx:
+        waiting = await store.lock_parent(tx, parent)
+        if waiting is None:
+            return None
+        counts = await store.counts(tx, parent, waiting.path)
+        step = rules.next_of_fan_out(waiting.rule(), counts)
+        if step.done:
+            await store.wake_parent(tx, parent)
+        elif step.release:
+            await store.release(tx, parent, waiting.path, step.release)
+        return waiting.queue if step.done or step.release else None
+
+
+async def advance_all(env: Env, limit: int = 100) -> set[str]:
+    """Advance every fan-out that nobody looks after; return the queues in which something became ready."""
+    queues: set[str] = set()
+    async with env.db.connection("engine") as tx:
+        parents = await store.waiting_parents(tx, _FIRST, limit)
+    for parent in parents:
+        queue = await advance(env, parent)
+        if queue is not None:
+            queues.add(queue)
+    return queues
