@@ -14,3 +14,13 @@ from tests.support.web import set_stage
 async def stage(fresh_database_urls):
     async with Database(fresh_database_urls) as database:
         yield await set_stage(make_env(database, authorizer=CedarAuthorizer()))
+
+
+@pytest.fixture(scope="module")
+def complete_app():
+    """Makes the application that the fuzzer runs over, from a stage: every router there is."""
+
+    async def make(stage):
+        return stage.app()
+
+    return make

@@ -1,0 +1,88 @@
+"""The application answers whatever is sent to it as its OpenAPI document says, and never with a defect.
+
+`complete_app` of conftest.py makes the application; the fuzzer runs over every operation that the application has.
+"""
+
+from __future__ import annotations
+
+import pytest
+import requests
+from fastapi import APIRouter
+from schemathesis.core.failures import FailureGroup
+
+from stanchion.http import CtxDep, Model
+from stanchion.web import without_example
+from tests.support.fuzz import Served, fuzz, served
+
+
+@pytest.fixture(scope="module")
+def target(cluster, complete_app):
+    with served(complete_app, cluster.clone()) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def session():
+    with requests.Session() as made:
+        yield made
+
+
+def names(found: Served) -> set[str]:
+    return {f"{o.method.upper()} {o.path}" for o in found.operations()}
+
+
+def test_the_document_is_whole(target):
+    assert without_example(target.document) == []
+    assert {"GET /api/whoami", "POST /api/keys", "GET /metrics", "GET /health/ready"} <= names(target)
+
+
+def test_every_operation_answers_as_documented(target, session):
+    _fuzz_all(target, session, examples=12)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_every_operation_answers_as_documented_at_length(target, session):
+    _fuzz_all(target, session, examples=300)
+
+
+def _fuzz_all(target, session, *, examples: int) -> None:
+    for operation in target.operations():
+        sent = fuzz(target, operation, examples=examples, session=session)
+        assert sent >= 1, operation.label
+
+
+class Planted(Model):
+    n: int
+
+
+def planted() -> APIRouter:
+    router = APIRouter()
+
+    @router.post("/api/planted")
+    async def planted_defect(ctx: CtxDep, body: Planted) -> int:
+        if body.n > 100:
+            raise ZeroDivisionError
+        return body.n
+
+    @router.get("/api/untrue")
+    async def untrue_reply(ctx: CtxDep) -> int:
+        from fastapi.responses import JSONResponse
+
+        return JSONResponse({"not": "a number"})  # type: ignore[return-value]
+
+    return router
+
+
+@pytest.mark.parametrize(("path", "told"), [("/api/planted", "Server error"), ("/api/untrue", "schema")])
+def test_a_planted_defect_is_found(cluster, session, path, told):
+    """The positive control: what the fuzzer is for, it does."""
+
+    async def make(stage):
+        return stage.app(planted())
+
+    with served(make, cluster.clone()) as found:
+        [operation] = [o for o in found.operations() if o.path == path]
+        with pytest.raises(FailureGroup) as group:
+            fuzz(found, operation, examples=60, session=session)
+    assert told in str(group.value.exceptions[0])
