@@ -161,12 +161,10 @@ class _Compiler:
 
     def program(self) -> Program:
         """The whole document."""
-        declared = self.body.get("input")
-        input_schema: Schema = {"type": "object", "properties": {}, **(declared if isinstance(declared, dict) else {})}
-        self._input(declared, input_schema)
+        input_schema = self._input(self.body.get("input"))
         steps = self.body.get("steps")
         drafts: list[_Draft] = []
-        place = Place(input=closed(input_schema))
+        place = Place(input=input_schema)
         after = self._steps(steps if isinstance(steps, list) else [], "/steps", "", place, drafts)
         drafts.append(_Draft(OpKind.END))
         output = self.findings.template(self.body.get("output"), after, "/output", "")
@@ -175,25 +173,26 @@ class _Compiler:
             name=str(self.body.get("blueprint", "")),
             description=str(self.body.get("description", "")),
             owner=str(self.body.get("owner", "")),
-            input_schema=closed(input_schema),
+            input_schema=input_schema,
             output_schema=output.schema if output is not None else ANY,
             blocks=self.blocks,
             references=tuple(sorted(self.findings.references)),
         )
 
-    def _input(self, declared: Json, schema: Schema) -> None:
-        if isinstance(declared, dict) and schema.get("type") != "object":
-            message = "A run's input is an object."
-            self._fault("/input/type" if "type" in declared else "/input", "document.schema", message)
+    def _input(self, declared: Json) -> Schema:
+        """The schema of the input, closed; anything if what is written is no schema, so that its faults come alone."""
+        if self.findings.broken("/input"):
+            return ANY
+        schema: Schema = {"type": "object", "properties": {}, **(declared if isinstance(declared, dict) else {})}
+        if schema["type"] != "object":
+            self._fault("/input/type", "document.schema", "A run's input is an object.", "Write type: object.")
+            return ANY
         for pointer, message, hint in dangling(declared, "/input"):
             self._fault(pointer, "document.schema", message, hint)
+        return closed(schema)
 
     def _fault(self, pointer: str, code: str, message: str, hint: str = "", *, at_key: bool = False) -> None:
         self.findings.faults.append(Fault(pointer=pointer, code=code, message=message, hint=hint, at_key=at_key))
-
-    def _broken(self, pointer: str) -> bool:
-        """Whether something at or below `pointer` is wrong already, so that its meaning need not be asked for."""
-        return any(f.pointer == pointer or f.pointer.startswith(pointer + "/") for f in self.findings.faults)
 
     def _steps(self, steps: list[Json], pointer: str, prefix: str, place: Place, drafts: list[_Draft]) -> Place:
         """Lay out a list of steps and the exit blocks of its GOVERN steps; the end label is the next operation."""
@@ -287,7 +286,7 @@ class _Compiler:
     def _broken_outside_blocks(self, spec: VerbSpec, written: Mapping[str, Json], pointer: str) -> bool:
         fields = [n for n, v in written.items() if not is_block_field(spec.config_schema, n, v)]
         return any(f.pointer == pointer for f in self.findings.faults) or any(
-            self._broken(f"{pointer}/{name}") for name in fields
+            self.findings.broken(f"{pointer}/{name}") for name in fields
         )
 
     def _plain(

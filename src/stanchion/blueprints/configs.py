@@ -33,6 +33,10 @@ class Findings:
     references: dict[tuple[str, str], None] = field(default_factory=dict[tuple[str, str], None])
     reading: list[set[str]] = field(default_factory=list[set[str]])
 
+    def broken(self, pointer: str) -> bool:
+        """Whether something at or below `pointer` is wrong already, so that its meaning need not be asked for."""
+        return any(f.pointer == pointer or f.pointer.startswith(pointer + "/") for f in self.faults)
+
     def expression(self, source: Json, place: Place, pointer: str, step: str, *, wanted: str) -> Expression | None:
         """Compile a bare expression that must give `wanted` (a JSON Schema type); None if it has faults."""
         if not isinstance(source, str):
@@ -135,7 +139,7 @@ def compile_config(
                 findings.faults += _misfits(value, schema, template.schema, at)
         else:
             values[name] = value
-        if schema.get("x-schema") is True:
+        if schema.get("x-schema") is True and not findings.broken(at):
             for where, message, hint in dangling(value, at):
                 findings.faults.append(Fault(pointer=where, code="document.schema", message=message, hint=hint))
     return Config(values, templates)

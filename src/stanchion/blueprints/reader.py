@@ -54,8 +54,9 @@ class Positions:
     places: Mapping[str, Place]
 
     def of_value(self, pointer: str) -> tuple[int, int]:
-        """Where the value at `pointer` stands."""
-        return self._at(self._nearest(pointer).start)
+        """Where the value at `pointer` stands; a value left out (`steps:` and nothing) is where its key is."""
+        place = self._nearest(pointer)
+        return self.of_key(pointer) if place.start == place.end else self._at(place.start)
 
     def of_character(self, pointer: str, text: str, offset: int) -> tuple[int, int]:
         """Where character `offset` of the text at `pointer` stands."""
