@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from psycopg.types.json import Jsonb
+
 from stanchion.approvals import GovernHandler, PolicyKind
 from stanchion.artifacts import Document
 from stanchion.base import digest
@@ -159,8 +161,6 @@ async def add_step(
     decision: str | None = None,
     attempt: int = 1,
 ) -> None:
-    from psycopg.types.json import Jsonb
-
     async with env.db.engine_tx() as tx:
         await tx.execute(
             "insert into step_runs (tenant, run_id, path, position, verb, status, attempt, output, rev)"

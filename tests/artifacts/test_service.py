@@ -5,7 +5,7 @@ import asyncio
 import psycopg
 import pytest
 
-from stanchion.artifacts import PublishChange, history, list_artifacts, load, show
+from stanchion.artifacts import Document, Parsed, PublishChange, history, list_artifacts, load, publish, show
 from stanchion.base import Denied, Internal, Invalid, NotFound, digest
 from stanchion.blueprints import Issue
 from stanchion.context import Env
@@ -74,8 +74,6 @@ async def test_a_failed_transaction_leaves_no_gap(env: Env) -> None:
 
 
 async def _publish_and_fail(ctx) -> None:
-    from stanchion.artifacts import Document, publish
-
     async with ctx.tx() as tx:
         await publish(tx, ctx, "policy", parsed_of("gapless", n=2), Document(path="x", source="x"))
         raise RuntimeError("the rest of the change failed")
@@ -135,8 +133,6 @@ async def test_what_cannot_be_kept_is_refused(env: Env) -> None:
 
 
 async def test_a_document_with_errors_is_never_published(env: Env) -> None:
-    from stanchion.artifacts import Document, Parsed, publish
-
     issue = Issue(code="x", message="m", hint="h", file="f", line=1, column=1, step=None, pointer="")
     broken = Parsed(name="broken", body={}, owner="", references=(), issues=(issue,))
     ctx = ctx_of(env)

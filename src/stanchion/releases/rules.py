@@ -19,7 +19,7 @@ Key = tuple[str, str]
 # document properly; this only tells whose it is, and under which name the other documents of the set can see it.
 _HEADER: Final = re.compile(
     r"""\{?\s*(?P<q>["']?)(?P<kind>[A-Za-z_][A-Za-z0-9_ -]*)(?P=q)\s*:"""
-    r"""(?:\s+|(?=["']))(?:"(?P<d>[^"]*)"|'(?P<s>[^']*)'|(?P<plain>[^\s#,}"'][^\s#,}]*))?"""
+    r"""(?:\s+|$|(?=["']))(?:"(?P<d>[^"]*)"|'(?P<s>[^']*)'|(?P<plain>[^\s#,}"'][^\s#,}]*))?"""
 )
 
 
@@ -35,8 +35,8 @@ class Header:
 
 def header(source: str) -> Header | None:
     """The first key of a document, or None if there is none to be seen."""
-    for number, text in enumerate(source.splitlines(), 1):
-        stripped = text.strip().lstrip("\ufeff")
+    for number, text in enumerate(source.removeprefix("\ufeff").split("\n"), 1):
+        stripped = text.strip()
         if not stripped or stripped.startswith(("#", "%")) or stripped == "---":
             continue
         match = _HEADER.match(stripped.removeprefix("--- "))
@@ -109,7 +109,7 @@ def check(documents: Sequence[Document], kinds: Mapping[str, KindSpec], live: Ma
         if isinstance(head, Issue):
             issues.append(head)
             continue
-        key = (head.kind, head.name)
+        key = (head.kind, head.name or document.path)  # who has no name is told so by its own kind
         if key in owners:
             issues.append(_duplicate(document, head, owners[key]))
             continue
@@ -197,10 +197,13 @@ def _broken_dependants(
 ) -> list[Issue]:
     """Errors that live artifacts outside the set get by the set's changes, each naming who breaks and by what."""
     changed = {key for key in readable if key in live and digest(found.read(key).body) != live[key].digest}
+    # Nobody is measured by a document that has errors itself.
+    broken = {key for key, parsed in found.parsed.items() if _has_errors(parsed.issues)}
     issues: list[Issue] = []
     for key, row in live.items():
-        causes = sorted(changed & {(ref[0], ref[1]) for ref in row.refs})
-        if not causes or key in found.parsed or key[0] not in kinds:
+        refs = {(ref[0], ref[1]) for ref in row.refs}
+        causes = sorted(changed & refs)
+        if not causes or key in found.parsed or key[0] not in kinds or refs & broken:
             continue
         document = Document(path=row.source_path, source=row.source)
         before = kinds[key[0]].parse(document, lambda kind, name: _body(live.get((kind, name)))).issues
