@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import json
-import os
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,14 +13,13 @@ from typing import Any
 
 import psycopg
 from aiohttp import web
-from jsonschema import Draft202012Validator
 
 from stanchion.base import SystemClock
+from stanchion.blueprints import Document
 from stanchion.tools.adapter import Adapter, Target
 from stanchion.tools.adapters import Adapters
-from stanchion.tools.connectors.build import connector_of
-from stanchion.tools.connectors.rules import check_connector
-from stanchion.tools.connectors.schema import document_schema
+from stanchion.tools.connectors import connector_of
+from stanchion.tools.connectors.kind import ConnectorKind
 
 CASES: list[dict[str, Any]] = [
     {"case_id": f"C{n}", "fine_eur": n * 1000, "closed": n % 2 == 0, "rate": n + 0.5, "articles": [5, n], "note": None}
@@ -107,11 +106,10 @@ class World:
         raise NotImplementedError
 
 
-def checked(adapter: Adapter, body: dict[str, Any]) -> dict[str, Any]:
+def checked(adapters: Adapters, body: dict[str, Any]) -> dict[str, Any]:
     """The worlds use documents that an author could publish."""
-    errors = list(Draft202012Validator(document_schema(adapter, (adapter.name,))).iter_errors(body))
-    assert not errors, [e.message for e in errors]
-    assert not list(check_connector(body, adapter))
+    document = Document(path="connector.json", source=json.dumps(body))
+    assert ConnectorKind(adapters).parse(document, lambda *_: None).issues == ()
     return body
 
 
@@ -122,7 +120,7 @@ def document(adapter: str, resources: dict[str, Any], **settings: Any) -> dict[s
         "adapter": adapter,
         "environment": "local",
         **settings,
-        "resources": resources,
+        "resources": copy.deepcopy(resources),
     }
 
 
@@ -171,7 +169,7 @@ def make_sqlite(root: Path, adapters: Adapters) -> SqliteWorld:
     connection.close()
     adapter = adapters.get("sql")
     body = document("sql", SQL_RESOURCES, database={"driver": "sqlite", "path": "casebook.db"})
-    world = SqliteWorld(adapter=adapter, body=checked(adapter, body))
+    world = SqliteWorld(adapter=adapter, body=checked(adapters, body))
     world.path = path
     return world
 
@@ -189,7 +187,7 @@ def make_postgres(root: Path, adapters: Adapters, url: str) -> PostgresWorld:
     secret.write_text(url + "\n")
     adapter = adapters.get("sql")
     body = document("sql", SQL_RESOURCES, database={"driver": "postgresql", "url_file": "casebook.url"})
-    world = PostgresWorld(adapter=adapter, body=checked(adapter, body))
+    world = PostgresWorld(adapter=adapter, body=checked(adapters, body))
     world.url = url
     return world
 
@@ -211,7 +209,7 @@ def make_files(root: Path, adapters: Adapters, suffix: str) -> FilesWorld:
         "outcomes": {"file": f"outcomes.{suffix}", "fields": OUTCOME_FIELDS, "push": {"idempotency": "probe"}},
     }
     adapter = adapters.get("files")
-    world = FilesWorld(adapter=adapter, body=checked(adapter, document("files", resources, root="data")))
+    world = FilesWorld(adapter=adapter, body=checked(adapters, document("files", resources, root="data")))
     world.path = folder / f"outcomes.{suffix}"
     return world
 
@@ -284,13 +282,9 @@ def make_http(adapters: Adapters, base_url: str, style: str, faults: dict[str, A
         }
     }
     adapter = adapters.get("http")
-    body = checked(adapter, document("http", resources, base_url=base_url, headers={"X-Client": "stanchion"}))
+    body = checked(adapters, document("http", resources, base_url=base_url, headers={"X-Client": "stanchion"}))
     return World(adapter=adapter, body=body, writes=False, faults=faults)
 
 
 def new_adapters(root: Path) -> Adapters:
     return Adapters(root, SystemClock())
-
-
-def is_root() -> bool:
-    return os.geteuid() == 0

@@ -1,1 +1,59 @@
-"""Tools."""
+"""Tools: connectors, the adapters that speak to external systems, and the effect port through which they are changed.
+
+A connector is an artifact: what a system offers (resources, typed fields, declared operations) and which environment it
+is bound to, never a credential. FETCH and LOOKUP read through it. PUSH writes through the effect ledger: intent before
+the call, receipt after, one key that the target receives, so that a write happens at most once or is known to be
+unknown (I5, I8, I10).
+"""
+
+from stanchion.tools.adapter import Adapter, AdapterProblem, Target
+from stanchion.tools.adapters import Adapters
+from stanchion.tools.connectors import connector_of
+from stanchion.tools.connectors.kind import ConnectorKind
+from stanchion.tools.effects import (
+    ApprovalCheck,
+    Effect,
+    EffectPort,
+    EffectState,
+    effect_key,
+    list_effects,
+    resolve,
+    show,
+)
+from stanchion.tools.handlers import FetchHandler, LookupHandler, PushHandler
+from stanchion.tools.routes import build_router
+from stanchion.tools.service import Tested, list_connectors, show_connector, test_connector
+from stanchion.tools.types import Connector, Envelope, Operation, Resource
+from stanchion.tools.verbs import FETCH, LOOKUP, PUSH
+
+__all__ = [
+    "FETCH",
+    "LOOKUP",
+    "PUSH",
+    "Adapter",
+    "AdapterProblem",
+    "Adapters",
+    "ApprovalCheck",
+    "Connector",
+    "ConnectorKind",
+    "Effect",
+    "EffectPort",
+    "EffectState",
+    "Envelope",
+    "FetchHandler",
+    "LookupHandler",
+    "Operation",
+    "PushHandler",
+    "Resource",
+    "Target",
+    "Tested",
+    "build_router",
+    "connector_of",
+    "effect_key",
+    "list_connectors",
+    "list_effects",
+    "resolve",
+    "show",
+    "show_connector",
+    "test_connector",
+]

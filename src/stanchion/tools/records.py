@@ -147,8 +147,14 @@ def _held(schema: Schema, value: Json) -> Json:
 
 
 def _kind(value: object) -> str:
-    names = {str: "a text", bool: "true or false", int: "a whole number", float: "a number", bytes: "binary"}
-    return names.get(type(value), f"a {type(value).__name__}")
+    names: dict[type, str] = {
+        str: "a text",
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+        bytes: "binary",
+    }
+    return names.get(type(value)) or f"a {type(value).__name__}"
 
 
 def _said(types: tuple[str, ...]) -> str:
@@ -207,6 +213,15 @@ def check_record(resource: str, fields: Mapping[str, Schema], record: Json) -> R
             errors=errors,
         )
     return held
+
+
+def complaint(schema: Schema, value: Json) -> str:
+    """What is wrong with writing `value` where `schema` is declared, such as "is a text, not integer"; else nothing."""
+    try:
+        _strict(schema, value)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _strict(schema: Schema, value: Json) -> Json:

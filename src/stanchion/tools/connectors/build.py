@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from stanchion.base import Json, NotFound
+from stanchion.blueprints import duration_s
 from stanchion.expressions import nearest
 from stanchion.tools.connectors.schema import VERBS
 from stanchion.tools.records import types_of
@@ -13,7 +14,7 @@ from stanchion.tools.types import Connector, Operation, Resource
 
 # For a call, unless the connector says otherwise; a step's own timeout may shorten it.
 TIMEOUT_S_DEFAULT = 30.0
-_COMMON = {"connector", "description", "owner", "adapter", "environment", "timeout_s", "resources"}
+_COMMON = {"connector", "description", "owner", "adapter", "environment", "timeout", "resources"}
 _SCALARS = {"string", "integer", "number", "boolean"}
 
 
@@ -27,7 +28,7 @@ def connector_of(body: Mapping[str, Json], digest: str = "") -> Connector:
         owner=str(body["owner"]),
         adapter=adapter,
         environment=str(body["environment"]),
-        timeout_s=float(cast("float", body.get("timeout_s", TIMEOUT_S_DEFAULT))),
+        timeout_s=(duration_s(str(body["timeout"])) or TIMEOUT_S_DEFAULT) if "timeout" in body else TIMEOUT_S_DEFAULT,
         digest=digest,
         resources={name: _resource(name, resource, adapter) for name, resource in resources.items()},
         settings={name: value for name, value in body.items() if name not in _COMMON},

@@ -1,0 +1,20 @@
+"""The effect ledger: every change of the outside world, its intent before the call and its receipt after (I5).
+
+INTENT → DONE · FAILED (certainly not written) · UNKNOWN (sent, not seen) → DONE · FAILED by the target or a person.
+"""
+
+from stanchion.tools.effects.rules import effect_key
+from stanchion.tools.effects.service import EffectPort, list_effects, resolve, show
+from stanchion.tools.effects.types import TRANSITIONS, ApprovalCheck, Effect, EffectState
+
+__all__ = [
+    "TRANSITIONS",
+    "ApprovalCheck",
+    "Effect",
+    "EffectPort",
+    "EffectState",
+    "effect_key",
+    "list_effects",
+    "resolve",
+    "show",
+]

@@ -1,0 +1,95 @@
+"""Decisions about effects, pure: the key a target receives, and what to do with an attempt whose end nobody saw."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from stanchion.base import Conflict, Denied, Json, digest, invariant
+from stanchion.context import Environment
+from stanchion.tools.effects.types import TRANSITIONS, Effect, EffectState, Next
+from stanchion.tools.types import Connector, Idempotency
+
+# A call ends within its connector's timeout, at most 600 s; after this nobody can still be performing it, and a
+# person may settle an attempt that a crash left without an end.
+INTENT_SETTLED_AFTER = timedelta(minutes=15)
+
+
+def effect_key(root_id: UUID, run_id: UUID, path: str) -> str:
+    """What the target receives: the same for every attempt of this step of this run, and for no other."""
+    return "eff_" + hashlib.sha256(f"{root_id}\x00{run_id}\x00{path}".encode()).hexdigest()
+
+
+def args_digest(connector: Connector, resource: str, record: Mapping[str, Json]) -> str:
+    """The digest of exactly what is asked of the target."""
+    return digest({"connector": connector.name, "resource": resource, "operation": "push", "record": record})
+
+
+def bound_digest(record: Json, own_fields: frozenset[str]) -> str:
+    """The digest that an approval must have shown: the record without the fields that the approval itself gave."""
+    if isinstance(record, Mapping) and own_fields:
+        return digest({name: value for name, value in record.items() if name not in own_fields})
+    return digest(record)
+
+
+def check_environment(connector: Connector, environment: Environment) -> None:
+    """The first lock of I10: a connector is written to only by the environment it is bound to.
+
+    Raises Denied `effect.wrong_environment`.
+    """
+    if connector.environment != environment.name:
+        raise Denied(
+            "effect.wrong_environment",
+            f"The connector {connector.name!r} is bound to the environment {connector.environment!r};"
+            f" this deployment is {environment.name!r}, so nothing is written.",
+            hint=f"Publish a connector with `environment: {environment.name}` here, or run this where it belongs.",
+        )
+
+
+def next_of(effect: Effect | None, idempotency: Idempotency, arguments: str) -> Next:
+    """What to do, given what the ledger knows.
+
+    Raises Conflict `effect.arguments_changed` if an attempt with other arguments is done or may be: the key stands
+    for those, and the target would take the new ones for a repetition.
+    """
+    if effect is None or effect.state is EffectState.FAILED:
+        return Next.CALL
+    if effect.args_digest != arguments:
+        raise Conflict(
+            "effect.arguments_changed",
+            f"Effect {effect.id} was attempted with other arguments and is {effect.state}.",
+            hint="A new run performs a new effect; this one keeps what it was started with.",
+            effect_id=str(effect.id),
+        )
+    if effect.state is EffectState.DONE:
+        return Next.RETURN
+    return Next.ASK_PERSON if idempotency == "none" else Next.ASK_TARGET
+
+
+def transition(effect: Effect, to: EffectState) -> None:
+    """Return if the effect may become `to`. Anything else is a defect."""
+    invariant(to is effect.state or to in TRANSITIONS[effect.state], f"effect {effect.id}: {effect.state} to {to}")
+
+
+def check_resolvable(effect: Effect, at: datetime) -> None:
+    """A person settles what is UNKNOWN, or an attempt whose end nobody recorded and nobody can still record.
+
+    Raises Conflict `effect.settled` or `effect.in_progress`.
+    """
+    if effect.state is EffectState.UNKNOWN:
+        return
+    if effect.state is EffectState.INTENT:
+        if at - effect.intent_at > INTENT_SETTLED_AFTER:
+            return
+        raise Conflict(
+            "effect.in_progress",
+            f"Effect {effect.id} is being performed, or its run is about to ask the target.",
+            hint=f"If it stays so for {INTENT_SETTLED_AFTER.seconds // 60} minutes, resolve it then.",
+        )
+    raise Conflict(
+        "effect.settled",
+        f"Effect {effect.id} is {effect.state}; its outcome is known.",
+        hint="Only an effect that is UNKNOWN is resolved by a person.",
+    )

@@ -1,0 +1,249 @@
+"""Performing an effect at most once (I5), and settling one whose outcome nobody saw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+from uuid import UUID
+
+from stanchion import audit, runs
+from stanchion.base import Invalid, Json, NotFound, Problem, Unavailable
+from stanchion.context import Ctx, Env
+from stanchion.db import Tx
+from stanchion.http import PageParams, Slice, decode_cursor, slice_of
+from stanchion.runs import StepCall, Suspend, WaitingKind
+from stanchion.tools.adapter import Adapter, AdapterProblem, Target
+from stanchion.tools.effects import rules, store
+from stanchion.tools.effects.ledger import Ledger
+from stanchion.tools.effects.types import ApprovalCheck, Effect, EffectState, Next
+from stanchion.tools.types import Record
+
+Receipt = Mapping[str, "Json"]
+
+
+class EffectPort:
+    """The one place in which the outside world is changed. Built once per worker.
+
+    Order of what happens: environment (I10) → intent, under the run's claim and with the approval looked at again
+    (I3, I8) → call with the key → receipt. A crash between any two leaves a row from which the next attempt knows
+    whether to call, to ask the target, or to ask a person.
+    """
+
+    def __init__(self, env: Env, approvals: ApprovalCheck | None) -> None:
+        self._env = env
+        self._ledger = Ledger(env, approvals)
+
+    async def perform(self, call: StepCall, adapter: Adapter, target: Target, record: Record, raw: Json) -> Receipt:
+        """Write `record` to the target at most once, and return the receipt.
+
+        Args:
+            call: the PUSH step.
+            adapter: what performs it.
+            target: where.
+            record: checked against the resource's fields; what is sent.
+            raw: the record as the step has it; what an approval was shown.
+
+        Raises:
+            Denied: the environment or an approval says no; nothing was sent.
+            AdapterProblem: nothing was written, or (`effect.outcome_unknown`) the next attempt will ask the target.
+            Suspend: the outcome is unknown and only a person can tell.
+        """
+        rules.check_environment(target.connector, self._env.environment)
+        wanted = self._wanted(call, target, record)
+        digest = rules.bound_digest(raw, call.op.own_fields)
+        begun = await self._ledger.begin(call, wanted, digest)
+        effect = begun.effect
+        if begun.next is Next.RETURN:
+            return cast("Receipt", effect.receipt)
+        if begun.next is Next.ASK_PERSON:
+            raise self._waits(call, target, effect, None)
+        return await self._called(call, adapter, target, record, effect)
+
+    def _wanted(self, call: StepCall, target: Target, record: Record) -> Effect:
+        operation = target.operation
+        return Effect(
+            tenant=call.claim.tenant,
+            id=self._env.ids.new(),
+            run_id=call.claim.run_id,
+            path=call.path,
+            key=rules.effect_key(call.root_id, call.claim.run_id, call.path),
+            connector=target.connector.name,
+            connector_digest=target.connector.digest,
+            operation=f"{target.resource.name}.push",
+            effect_class="destructive" if operation.effect == "destructive" else "write",
+            idempotency=operation.idempotency,
+            args_digest=rules.args_digest(target.connector, target.resource.name, record),
+            state=EffectState.INTENT,
+            epoch=call.claim.epoch,
+            receipt=None,
+            error=None,
+            resolved_by=None,
+            evidence=None,
+            intent_at=self._env.clock.now(),
+            outcome_at=None,
+        )
+
+    async def _called(
+        self, call: StepCall, adapter: Adapter, target: Target, record: Record, effect: Effect
+    ) -> Receipt:
+        try:
+            envelope = await adapter.push(target, record, effect.key)
+        except Problem as problem:
+            if not (isinstance(problem, AdapterProblem) and problem.sent):
+                await self._ended(call, target, effect, EffectState.FAILED, error=problem)
+                raise
+            return await self._unseen(call, adapter, target, record, effect, problem)
+        meta = envelope.metadata
+        receipt: Receipt = {
+            "applied": meta["applied"],
+            "rows": meta["rows"],
+            "idempotency_key": meta["idempotency_key"],
+        }
+        await self._ended(call, target, effect, EffectState.DONE, receipt=receipt)
+        return receipt
+
+    async def _unseen(
+        self, call: StepCall, adapter: Adapter, target: Target, record: Record, effect: Effect, problem: Problem
+    ) -> Receipt:
+        """The call's end was not seen. Ask the target at once where it can be asked; else the next attempt repeats
+        under the same key, or, where the target would not know it, a person tells."""
+        if effect.idempotency == "none":
+            raise self._waits(call, target, effect, problem)
+        if effect.idempotency == "probe" and await self._probed(adapter, target, record, effect.key):
+            receipt: Receipt = {"applied": True, "rows": 1, "idempotency_key": effect.key}
+            await self._ended(call, target, effect, EffectState.DONE, receipt=receipt)
+            return receipt
+        await self._ended(call, target, effect, EffectState.UNKNOWN, error=problem)
+        raise Unavailable(
+            "effect.outcome_unknown",
+            f"The write to {target.name} was sent and its outcome was not seen.",
+            hint="The next attempt of the step asks the target under the same idempotency key before it writes.",
+            effect_id=str(effect.id),
+        ) from None
+
+    async def _probed(self, adapter: Adapter, target: Target, record: Record, key: str) -> bool:
+        try:
+            return await adapter.probe(target, record, key)
+        except Problem:
+            return False
+
+    def _waits(self, call: StepCall, target: Target, effect: Effect, problem: Problem | None) -> Suspend:
+        """Suspend until a person answers. The effect becomes UNKNOWN in the transaction that suspends the run."""
+
+        async def also(tx: Tx) -> None:
+            at = self._env.clock.now()
+            await self._ledger.write_end(tx, call, effect, EffectState.UNKNOWN, at=at, error=problem)
+
+        if effect.state is EffectState.UNKNOWN:  # as it was before: the run was woken and still has no answer
+            return Suspend(WaitingKind.EFFECT, ref=str(effect.id))
+        self._env.telemetry.emit("effect.ended", 1.0, target.connector.adapter, EffectState.UNKNOWN.value)
+        return Suspend(WaitingKind.EFFECT, ref=str(effect.id), also=also)
+
+    async def _ended(
+        self,
+        call: StepCall,
+        target: Target,
+        effect: Effect,
+        state: EffectState,
+        *,
+        receipt: Receipt | None = None,
+        error: Problem | None = None,
+    ) -> None:
+        await self._ledger.end(call, effect, state, receipt=receipt, error=error)
+        self._env.telemetry.emit("effect.ended", 1.0, target.connector.adapter, state.value)
+
+    async def flush(self) -> None:
+        """Wait until every intent and receipt in hand is committed."""
+        await self._ledger.flush()
+
+
+async def resolve(ctx: Ctx, effect_id: UUID, *, happened: bool, evidence: str) -> Effect:
+    """A person says whether an effect of unknown outcome happened, and on what grounds; its run goes on.
+
+    If it happened, the step gets a receipt that names the person; if not, the step attempts it anew.
+
+    Raises NotFound `effect.unknown`, Conflict `effect.settled` or `effect.in_progress`, Invalid `effect.no_evidence`.
+    """
+    ctx.require("effects.resolve", id=str(effect_id))
+    if not evidence.strip():
+        raise Invalid("effect.no_evidence", "The answer needs its evidence.", hint="Say what you looked at.")
+    async with ctx.tx() as tx:
+        before = await store.lock(tx, ctx.tenant, effect_id)
+        if before is None:
+            raise _unknown(effect_id)
+        rules.check_resolvable(before, ctx.now)
+        state = EffectState.DONE if happened else EffectState.FAILED
+        rules.transition(before, state)
+        receipt: Receipt | None = (
+            {"applied": True, "rows": 1, "idempotency_key": before.key, "resolved_by": ctx.actor.principal}
+            if happened
+            else None
+        )
+        await store.set_outcome(
+            tx, before, state=state, at=ctx.now, receipt=receipt, resolved_by=ctx.actor.principal, evidence=evidence
+        )
+        await audit.record(
+            tx,
+            ctx,
+            "effect.resolved",
+            target=("effect", effect_id),
+            run_id=before.run_id,
+            reason=evidence,
+            outcome=audit.Outcome(status="SUCCEEDED" if happened else "FAILED", receipt=receipt),
+            extra={"key": before.key, "happened": happened, "before_state": before.state.value},
+        )
+        await runs.wake(tx, ctx.tenant, before.run_id, WaitingKind.EFFECT, str(effect_id))
+        after = await store.by_id(tx, ctx.tenant, effect_id)
+    assert after is not None  # noqa: S101 - locked and updated above
+    return after
+
+
+async def show(ctx: Ctx, effect_id: UUID) -> Effect:
+    """One effect. Raises NotFound `effect.unknown`."""
+    ctx.require("effects.read", id=str(effect_id))
+    async with ctx.tx() as tx:
+        found = await store.by_id(tx, ctx.tenant, effect_id)
+    if found is None:
+        raise _unknown(effect_id)
+    return found
+
+
+async def list_effects(
+    ctx: Ctx,
+    page: PageParams,
+    *,
+    state: EffectState | None = None,
+    run_id: UUID | None = None,
+    connector: str | None = None,
+) -> Slice[Effect]:
+    """Effects of the tenant that match every filter given, newest first."""
+    ctx.require("effects.read")
+    before = _cursor(page.after)
+    async with ctx.tx() as tx:
+        found = await store.select(
+            tx,
+            ctx.tenant,
+            state=None if state is None else state.value,
+            run_id=run_id,
+            connector=connector,
+            before=before,
+            limit=page.limit + 1,
+        )
+    return slice_of(found, page.limit, lambda effect: (str(effect.id),))
+
+
+def _cursor(after: str | None) -> UUID | None:
+    if after is None:
+        return None
+    try:
+        return UUID(decode_cursor(after, 1)[0])
+    except ValueError as error:
+        raise Invalid(
+            "page.bad_cursor", "`after` is not a cursor of this list.", hint="Leave it out to start again."
+        ) from error
+
+
+def _unknown(effect_id: UUID) -> NotFound:
+    return NotFound(
+        "effect.unknown", f"There is no effect {effect_id}.", hint="`GET /api/effects` lists what there is."
+    )

@@ -1,0 +1,153 @@
+"""All SQL of the effect ledger. Writes of a worker run as role `engine`, fenced by `runs.hold`; a person's as `app`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from stanchion.base import Json
+from stanchion.db import Tx, execute, many, maybe
+from stanchion.tools.effects.types import Effect, EffectState
+
+
+async def lock_of_step(tx: Tx, tenant: str, run_id: UUID, path: str) -> Effect | None:
+    """The effect of a step, locked until the transaction ends; None if the step never attempted one."""
+    return await maybe(
+        tx,
+        Effect,
+        "select tenant, id, run_id, path, key, connector, connector_digest, operation, class as effect_class, idempotency,"
+        " args_digest, state, epoch, receipt, error, resolved_by, evidence, intent_at, outcome_at"
+        " from effects where tenant = %(tenant)s and run_id = %(run_id)s and path = %(path)s for update",
+        {"tenant": tenant, "run_id": run_id, "path": path},
+    )
+
+
+async def lock(tx: Tx, tenant: str, effect_id: UUID) -> Effect | None:
+    """The effect, locked until the transaction ends."""
+    return await maybe(
+        tx,
+        Effect,
+        "select tenant, id, run_id, path, key, connector, connector_digest, operation, class as effect_class, idempotency,"
+        " args_digest, state, epoch, receipt, error, resolved_by, evidence, intent_at, outcome_at"
+        " from effects where tenant = %(tenant)s and id = %(id)s for update",
+        {"tenant": tenant, "id": effect_id},
+    )
+
+
+async def by_id(tx: Tx, tenant: str, effect_id: UUID) -> Effect | None:
+    """The effect, or None."""
+    return await maybe(
+        tx,
+        Effect,
+        "select tenant, id, run_id, path, key, connector, connector_digest, operation, class as effect_class, idempotency,"
+        " args_digest, state, epoch, receipt, error, resolved_by, evidence, intent_at, outcome_at"
+        " from effects where tenant = %(tenant)s and id = %(id)s",
+        {"tenant": tenant, "id": effect_id},
+    )
+
+
+async def insert_intent(tx: Tx, effect: Effect) -> None:
+    """Record the intent, before anything is called."""
+    await execute(
+        tx,
+        "insert into effects (tenant, id, run_id, path, key, connector, connector_digest, operation, class, idempotency,"
+        " args_digest, state, epoch, intent_at)"
+        " values (%(tenant)s, %(id)s, %(run_id)s, %(path)s, %(key)s, %(connector)s, %(connector_digest)s, %(operation)s,"
+        " %(class)s, %(idempotency)s, %(args_digest)s, 'INTENT', %(epoch)s, %(intent_at)s)",
+        {
+            "tenant": effect.tenant,
+            "id": effect.id,
+            "run_id": effect.run_id,
+            "path": effect.path,
+            "key": effect.key,
+            "connector": effect.connector,
+            "connector_digest": effect.connector_digest,
+            "operation": effect.operation,
+            "class": effect.effect_class,
+            "idempotency": effect.idempotency,
+            "args_digest": effect.args_digest,
+            "epoch": effect.epoch,
+            "intent_at": effect.intent_at,
+        },
+    )
+
+
+async def renew_intent(tx: Tx, effect: Effect) -> None:
+    """An attempt after one that failed, or that nobody saw the end of: the same effect, now under this claim."""
+    await execute(
+        tx,
+        "update effects set state = 'INTENT', args_digest = %(args_digest)s, connector_digest = %(connector_digest)s,"
+        " epoch = %(epoch)s, intent_at = %(at)s, error = null, receipt = null, outcome_at = null, resolved_by = null,"
+        " evidence = null where tenant = %(tenant)s and id = %(id)s",
+        {
+            "tenant": effect.tenant,
+            "id": effect.id,
+            "args_digest": effect.args_digest,
+            "connector_digest": effect.connector_digest,
+            "epoch": effect.epoch,
+            "at": effect.intent_at,
+        },
+    )
+
+
+async def set_outcome(
+    tx: Tx,
+    effect: Effect,
+    *,
+    state: EffectState,
+    at: datetime,
+    receipt: Mapping[str, Json] | None = None,
+    error: Mapping[str, Json] | None = None,
+    resolved_by: str | None = None,
+    evidence: str | None = None,
+) -> None:
+    """What became of the attempt."""
+    await execute(
+        tx,
+        "update effects set state = %(state)s, receipt = %(receipt)s, error = %(error)s, outcome_at = %(at)s,"
+        " resolved_by = %(resolved_by)s, evidence = %(evidence)s where tenant = %(tenant)s and id = %(id)s",
+        {
+            "tenant": effect.tenant,
+            "id": effect.id,
+            "state": state.value,
+            "receipt": None if receipt is None else Jsonb(receipt),
+            "error": None if error is None else Jsonb(error),
+            "at": at,
+            "resolved_by": resolved_by,
+            "evidence": evidence,
+        },
+    )
+
+
+async def select(
+    tx: Tx,
+    tenant: str,
+    *,
+    state: str | None,
+    run_id: UUID | None,
+    connector: str | None,
+    before: UUID | None,
+    limit: int,
+) -> list[Effect]:
+    """Effects that match every filter given, newest first, those before the id `before`."""
+    return await many(
+        tx,
+        Effect,
+        "select tenant, id, run_id, path, key, connector, connector_digest, operation, class as effect_class, idempotency,"
+        " args_digest, state, epoch, receipt, error, resolved_by, evidence, intent_at, outcome_at from effects"
+        " where tenant = %(tenant)s and (%(state)s::text is null or state = %(state)s)"
+        " and (%(run_id)s::uuid is null or run_id = %(run_id)s)"
+        " and (%(connector)s::text is null or connector = %(connector)s)"
+        " and (%(before)s::uuid is null or id < %(before)s) order by id desc limit %(limit)s",
+        {
+            "tenant": tenant,
+            "state": state,
+            "run_id": run_id,
+            "connector": connector,
+            "before": before,
+            "limit": limit,
+        },
+    )

@@ -1,0 +1,173 @@
+"""Step verbs FETCH, LOOKUP and PUSH: from a step's values to one adapter call, and from its envelope to the output."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Mapping
+from typing import cast
+
+from stanchion.base import Internal, Invalid, Json, LimitExceeded, NotFound, dumps
+from stanchion.context import Env
+from stanchion.runs import StepCall, StepResult
+from stanchion.telemetry import current_traceparent
+from stanchion.tools.adapter import Adapter, Target
+from stanchion.tools.adapters import Adapters
+from stanchion.tools.connectors import connector_of, resource_of
+from stanchion.tools.effects import EffectPort
+from stanchion.tools.records import check_parameters, check_record
+from stanchion.tools.types import OUTPUT_BYTES_MAX, RECORDS_MAX, Connector, Envelope
+
+# Connectors parsed from their bodies, by digest: immutable, so kept until others are used more.
+_PARSED_MAX = 256
+# What a call leaves of its step's time, so that the outcome is recorded before the engine breaks the step off.
+_ROOM_SHARE, _ROOM_S = 0.2, 1.0
+
+
+class _ToolHandler:
+    """What the three share: finding the target of the step, calling it under a span, measuring the call."""
+
+    def __init__(self, adapters: Adapters) -> None:
+        self._adapters = adapters
+        self._parsed: OrderedDict[str, Connector] = OrderedDict()
+
+    def _target(self, call: StepCall, verb: str) -> tuple[Adapter, Target]:
+        reference = ("connector", str(call.config["connector"]))
+        body = call.bodies.get(reference)
+        if body is None:
+            raise Internal("connector.not_pinned", f"The run holds no version of the connector {reference[1]!r}.")
+        connector = self._connector(call.digests.get(reference, ""), body)
+        resource, operation = resource_of(connector, str(call.config["resource"]), verb)
+        target = Target(
+            connector=connector,
+            resource=resource,
+            operation=operation,
+            timeout_s=_timeout_s(connector, call.timeout_s),
+            traceparent=current_traceparent() or call.traceparent,
+        )
+        return self._adapters.get(connector.adapter), target
+
+    def _connector(self, digest: str, body: Mapping[str, Json]) -> Connector:
+        found = self._parsed.get(digest)
+        if found is None:
+            found = self._parsed[digest] = connector_of(body, digest)
+            if len(self._parsed) > _PARSED_MAX:
+                self._parsed.popitem(last=False)
+        self._parsed.move_to_end(digest)
+        return found
+
+
+def _timeout_s(connector: Connector, step_s: float | None) -> float:
+    if step_s is None:
+        return connector.timeout_s
+    return min(connector.timeout_s, step_s - min(_ROOM_S, step_s * _ROOM_SHARE))
+
+
+async def _measured(env: Env, target: Target, operation: str, made: Awaitable[Envelope]) -> Envelope:
+    """Await a read, and report how long it took, whatever its end."""
+    started = env.clock.monotonic()
+    try:
+        return await made
+    finally:
+        env.telemetry.emit("adapter.called", env.clock.monotonic() - started, target.connector.adapter, operation)
+
+
+def _bounded(output: dict[str, Json], target: Target) -> StepResult:
+    size = len(dumps(output))
+    if size > OUTPUT_BYTES_MAX:
+        raise LimitExceeded(
+            "tool.output_too_large",
+            f"{target.name} returned {size} bytes; a step's output holds at most {OUTPUT_BYTES_MAX}.",
+            hint="Narrow it: a `where`, a smaller `limit` and the `page` that continues it, or fewer fields in the connector.",
+            retryable=False,
+        )
+    return StepResult(output=output)
+
+
+class FetchHandler(_ToolHandler):
+    """FETCH: many records, bounded."""
+
+    verb = "fetch"
+
+    async def execute(self, env: Env, call: StepCall) -> StepResult:
+        """Fetch at most `limit` records; without one, all of them, and more than 10,000 are a failure and not cut off.
+
+        Raises Invalid `fetch.bad_where` or `fetch.bad_page`, LimitExceeded `fetch.too_many` or `tool.output_too_large`,
+        AdapterProblem.
+        """
+        with env.telemetry.span("fetch", call.traceparent):
+            adapter, target = self._target(call, self.verb)
+            where = cast("Mapping[str, Json]", call.config.get("where") or {})
+            values = check_parameters(f"{target.name}.fetch", target.operation.parameters, where)
+            limit, page = call.config.get("limit"), call.config.get("page")
+            if page is not None and not isinstance(page, str):
+                raise Invalid("fetch.bad_page", "`page` is neither a text nor null.", hint="Pass on `page` of a fetch.")
+            most = limit if isinstance(limit, int) else RECORDS_MAX
+            envelope = await _measured(env, target, self.verb, adapter.fetch(target, values, most, page))
+        if limit is None and envelope.metadata["truncated"]:
+            raise LimitExceeded(
+                "fetch.too_many",
+                f"{target.name} has more than {RECORDS_MAX} records for this fetch.",
+                hint="Narrow it by `where`, or give a `limit` and continue with `page`.",
+                retryable=False,
+            )
+        records: list[Json] = [dict(record) for record in envelope.records]
+        return _bounded(
+            {
+                "records": records,
+                "count": len(records),
+                "truncated": envelope.metadata["truncated"],
+                "page": envelope.metadata["page"],
+            },
+            target,
+        )
+
+
+class LookupHandler(_ToolHandler):
+    """LOOKUP: the one record of a key."""
+
+    verb = "lookup"
+
+    async def execute(self, env: Env, call: StepCall) -> StepResult:
+        """Look the record up. A missing one fails the step, unless it says `missing: null`.
+
+        Raises NotFound `lookup.missing`, Invalid `lookup.bad_key`, AdapterProblem.
+        """
+        with env.telemetry.span("lookup", call.traceparent):
+            adapter, target = self._target(call, self.verb)
+            key = call.config["key"]
+            if isinstance(key, bool) or not isinstance(key, str | int) or key == "":
+                raise Invalid("lookup.bad_key", f"The key for {target.name} is neither a text nor a whole number.")
+            envelope = await _measured(env, target, self.verb, adapter.lookup(target, key))
+        if not envelope.records:
+            if "missing" in call.config and call.config["missing"] is None:
+                return StepResult(output={"record": None, "found": False})
+            raise NotFound(
+                "lookup.missing",
+                f"{target.name} has no record whose {target.resource.key} is {str(key)[:200]!r}.",
+                hint="Say `missing: null` in the step to go on without one.",
+            )
+        return _bounded({"record": dict(envelope.records[0]), "found": True}, target)
+
+
+class PushHandler(_ToolHandler):
+    """PUSH: one record, written at most once, through the effect port."""
+
+    verb = "push"
+
+    def __init__(self, adapters: Adapters, effects: EffectPort) -> None:
+        super().__init__(adapters)
+        self._effects = effects
+
+    async def execute(self, env: Env, call: StepCall) -> StepResult:
+        """Write the record. Raises Invalid `push.bad_record`, and what `EffectPort.perform` raises."""
+        with env.telemetry.span("push", call.traceparent):
+            adapter, target = self._target(call, self.verb)
+            raw = call.config["record"]
+            record = check_record(target.name, target.resource.fields, raw)
+            started = env.clock.monotonic()
+            try:
+                receipt = await self._effects.perform(call, adapter, target, record, raw)
+            finally:
+                seconds = env.clock.monotonic() - started
+                env.telemetry.emit("adapter.called", seconds, target.connector.adapter, self.verb)
+        return StepResult(output={"receipt": dict(receipt), "applied": receipt["applied"]})

@@ -1,0 +1,201 @@
+"""What Blueprints must know of FETCH, LOOKUP and PUSH: their config, what is wrong with it, the type of their output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Literal, cast
+
+from stanchion.base import Json
+from stanchion.blueprints import ConfigIssue, Lookup, Schema
+from stanchion.expressions import has_expressions, nearest
+from stanchion.tools.connectors import connector_of
+from stanchion.tools.records import complaint, types_of
+from stanchion.tools.types import RECORDS_MAX, Connector, Operation, Resource
+
+_CONNECTOR: Json = {"type": "string", "x-artifact": "connector", "description": "name of a connector"}
+_RESOURCE: Json = {"type": "string", "pattern": "^[a-z][a-z0-9_-]{0,62}$", "description": "a resource of the connector"}
+
+
+def _config(required: list[str], **properties: Json) -> Schema:
+    return {
+        "type": "object",
+        "required": ["connector", "resource", *required],
+        "additionalProperties": False,
+        "properties": {"connector": _CONNECTOR, "resource": _RESOURCE, **properties},
+    }
+
+
+def _object(**properties: Json) -> dict[str, Json]:
+    return {
+        "type": "object",
+        "required": list(properties),
+        "properties": dict(properties),
+        "additionalProperties": False,
+    }
+
+
+class _Verb:
+    """What the three share: finding the connector, the resource and its operation, or saying which is not there."""
+
+    verb: Literal["fetch", "lookup", "push"]
+    suspends = False
+
+    def check(self, config: Mapping[str, Json], lookup: Lookup) -> Iterable[ConfigIssue]:
+        """Complaints about names that the connector does not have and literal values that do not fit it."""
+        connector = _connector(config, lookup)
+        name = config.get("resource")
+        if connector is None or not isinstance(name, str):
+            return
+        resource = connector.resources.get(name)
+        if resource is None:
+            yield ConfigIssue(
+                pointer="/resource",
+                code="blueprint.unknown_resource",
+                message=f"The connector {connector.name} has no resource {name}.",
+                hint=nearest(name, connector.resources),
+            )
+        elif self.verb not in resource.operations:
+            offers = [n for n, r in connector.resources.items() if self.verb in r.operations]
+            yield ConfigIssue(
+                pointer="/resource",
+                code="blueprint.unknown_operation",
+                message=f"{connector.name}.{name} cannot {self.verb}; it has: {', '.join(resource.operations)}.",
+                hint=f"{self.verb} is offered by: {', '.join(offers)}." if offers else "Add it to the connector.",
+            )
+        else:
+            yield from self._values(config, resource, resource.operations[self.verb])
+
+    def _values(self, config: Mapping[str, Json], resource: Resource, operation: Operation) -> Iterator[ConfigIssue]:
+        raise NotImplementedError  # pragma: no cover - each verb has its own
+
+    def _resource(self, config: Mapping[str, Json], lookup: Lookup) -> Resource | None:
+        connector = _connector(config, lookup)
+        return None if connector is None else connector.resources.get(str(config.get("resource")))
+
+
+def _connector(config: Mapping[str, Json], lookup: Lookup) -> Connector | None:
+    """The connector named in the config; None if there is none, which the check of `x-artifact` says, or a broken one."""
+    name = config.get("connector")
+    body = lookup("connector", name) if isinstance(name, str) else None
+    try:
+        return None if body is None else connector_of(body)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None  # a document of the same apply that has errors of its own, which are said there
+
+
+class Fetch(_Verb):
+    """FETCH {connector, resource, where?, limit?, page?} → {records, count, truncated, page}."""
+
+    verb = "fetch"
+    effect: Literal["none", "read", "write"] = "read"
+    config_schema: Schema = _config(
+        [],
+        where={
+            "type": "object",
+            "x-label": "parameter",
+            "additionalProperties": {"x-template": True},
+            "description": "values for the parameters of the connector's fetch",
+        },
+        limit={
+            "type": "integer",
+            "minimum": 1,
+            "maximum": RECORDS_MAX,
+            "description": "at most this many records; `truncated` then says whether there are more",
+        },
+        page={"x-template": True, "type": ["string", "null"], "description": "`page` of an earlier fetch"},
+    )
+
+    def _values(self, config: Mapping[str, Json], resource: Resource, operation: Operation) -> Iterator[ConfigIssue]:  # noqa: ARG002
+        where = config.get("where", {})
+        if isinstance(where, dict):
+            yield from _fitting("/where", where, operation.parameters, "parameter", "blueprint.unknown_parameter")
+
+    def output_schema(self, config: Mapping[str, Json], lookup: Lookup, types: Callable[[str], Schema]) -> Schema:  # noqa: ARG002
+        """The records as the resource declares them."""
+        resource = self._resource(config, lookup)
+        record: Json = dict(resource.record_schema()) if resource else {}
+        return _object(
+            records={"type": "array", "items": record},
+            count={"type": "integer"},
+            truncated={"type": "boolean"},
+            page={"type": ["string", "null"]},
+        )
+
+
+class LookupVerb(_Verb):
+    """LOOKUP {connector, resource, key, missing?} → {record, found}."""
+
+    verb = "lookup"
+    effect: Literal["none", "read", "write"] = "read"
+    config_schema: Schema = _config(
+        ["key"],
+        key={"x-template": True, "type": ["string", "integer"], "description": "value of the resource's key field"},
+        missing={"enum": ["fail", None], "description": "null: go on with `record` null and `found` false"},
+    )
+
+    def _values(self, config: Mapping[str, Json], resource: Resource, operation: Operation) -> Iterator[ConfigIssue]:  # noqa: ARG002
+        key = config.get("key")
+        if resource.key and not has_expressions(key) and (reason := complaint(resource.fields[resource.key], key)):
+            yield ConfigIssue(pointer="/key", code="blueprint.wrong_type", message=f"The key {reason}.")
+
+    def output_schema(self, config: Mapping[str, Json], lookup: Lookup, types: Callable[[str], Schema]) -> Schema:  # noqa: ARG002
+        """The record as the resource declares it; nullable under `missing: null`."""
+        resource = self._resource(config, lookup)
+        record = dict(resource.record_schema()) if resource else dict[str, Json]()
+        if resource and "missing" in config and config["missing"] is None:
+            record["type"] = ["object", "null"]
+        return _object(record=record, found={"type": "boolean"})
+
+
+class Push(_Verb):
+    """PUSH {connector, resource, record} → {receipt: {applied, rows, idempotency_key}, applied}."""
+
+    verb = "push"
+    effect: Literal["none", "read", "write"] = "write"
+    # It may suspend for a person to settle an unknown outcome, but as a rule does not: it may be an item of a for_each.
+    config_schema: Schema = _config(
+        ["record"], record={"x-template": True, "description": "the record to write, with the resource's fields"}
+    )
+
+    def _values(self, config: Mapping[str, Json], resource: Resource, operation: Operation) -> Iterator[ConfigIssue]:  # noqa: ARG002
+        record = config.get("record")
+        if isinstance(record, dict):
+            yield from _fitting("/record", record, resource.fields, "field", "blueprint.unknown_record_field")
+        elif not isinstance(record, str) or not has_expressions(record):
+            yield ConfigIssue(
+                pointer="/record",
+                code="blueprint.wrong_type",
+                message="The record must be an object, or one expression that gives one.",
+                hint=f"Its fields are: {', '.join(resource.fields)}.",
+            )
+
+    def output_schema(self, config: Mapping[str, Json], lookup: Lookup, types: Callable[[str], Schema]) -> Schema:  # noqa: ARG002
+        """The receipt."""
+        receipt = _object(applied={"type": "boolean"}, rows={"type": "integer"}, idempotency_key={"type": "string"})
+        return _object(receipt=receipt, applied={"type": "boolean"})
+
+
+def _fitting(
+    pointer: str, values: Mapping[str, Json], declared: Mapping[str, Schema], what: str, code: str
+) -> Iterator[ConfigIssue]:
+    """Names that are not declared, declared ones that are missing, literals of the wrong type."""
+    for name, value in values.items():
+        place = f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}"
+        if name not in declared:
+            yield ConfigIssue(
+                pointer=place, code=code, message=f"There is no {what} {name} here.", hint=nearest(name, declared)
+            )
+        elif not has_expressions(value) and (reason := complaint(declared[name], value)):
+            yield ConfigIssue(pointer=place, code="blueprint.wrong_type", message=f"The {what} {name} {reason}.")
+    for name, schema in declared.items():
+        if name not in values and "null" not in types_of(schema):
+            yield ConfigIssue(
+                pointer=pointer,
+                code=f"blueprint.missing_{what}",
+                message=f"The {what} {name} is missing.",
+                hint='Add it, or let the connector declare it as [..., "null"].',
+            )
+
+
+FETCH, LOOKUP, PUSH = Fetch(), LookupVerb(), Push()
+VERBS = cast("tuple[Fetch, LookupVerb, Push]", (FETCH, LOOKUP, PUSH))

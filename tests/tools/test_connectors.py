@@ -1,0 +1,264 @@
+"""A connector's document: what is published, and every way to get it wrong, each at its own place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from stanchion.base import Json, NotFound, SystemClock
+from stanchion.blueprints import Document, Parsed
+from stanchion.tools import FETCH, LOOKUP, PUSH, Adapters, ConnectorKind, connector_of
+from stanchion.tools.connectors import resource_of
+
+SQL = """
+connector: casebook
+description: The casebook.
+owner: casework
+adapter: sql
+environment: local
+timeout: 5s
+database: {driver: sqlite, path: casebook.db}
+resources:
+  cases:
+    key: case_id
+    fields:
+      case_id: {type: string}
+      fine_eur: {type: integer}
+      note: {type: [string, "null"]}
+    fetch:
+      statement: select * from cases where (:status is null or status = :status) and fine_eur >= :least
+      parameters:
+        status: {type: [string, "null"]}
+        least: {type: integer}
+    lookup:
+      statement: select * from cases where case_id = :key
+  outcomes:
+    fields:
+      case_id: {type: string}
+      tier: {type: string, enum: [minor, severe]}
+      comment: {type: [string, "null"]}
+    push:
+      statement: insert into outcomes values (:case_id, :tier, :comment, :idempotency_key)
+      idempotency: probe
+      probe: select 1 from outcomes where idempotency_key = :idempotency_key
+"""
+HTTP = """
+connector: registry
+owner: casework
+adapter: http
+environment: local
+base_url: https://registry.example/api
+headers: {X-Client: stanchion}
+resources:
+  cases:
+    key: case_id
+    fields:
+      case_id: {type: string}
+    fetch:
+      path: /cases
+      parameters: {country: {type: [string, "null"]}}
+      query: {verbose: true}
+      records: /items
+      page: {style: cursor, parameter: after, next: /next}
+    lookup:
+      path: /cases/{key}
+      records: /case
+"""
+FILES = """
+connector: inbox
+owner: casework
+adapter: files
+environment: local
+root: data
+resources:
+  cases:
+    file: cases.csv
+    key: case_id
+    fields:
+      case_id: {type: string}
+      size: {type: integer}
+      tags: {type: array}
+    fetch: {}
+    lookup: {}
+    push: {idempotency: probe}
+"""
+ALL = {"sql": SQL, "http": HTTP, "files": FILES}
+
+
+def parse(source: str) -> Parsed:
+    kind = ConnectorKind(Adapters(Path("nowhere"), SystemClock()))
+    return kind.parse(Document(path="casebook.yaml", source=source.strip() + "\n"), lambda *_: None)
+
+
+@pytest.mark.parametrize("adapter", ALL)
+def test_a_right_document_has_no_issue(adapter: str) -> None:
+    parsed = parse(ALL[adapter])
+    assert parsed.issues == ()
+    assert parsed.name in {"casebook", "registry", "inbox"}
+    assert parsed.owner == "casework"
+    connector = connector_of(parsed.body, "sha256:x")
+    assert connector.environment == "local"
+    assert connector.timeout_s == (5.0 if adapter == "sql" else 30.0)
+
+
+WRONG: list[tuple[str, str, str, str, str]] = [
+    # adapter, text, its replacement, the code, the line on which it is said
+    ("sql", "adapter: sql", "adapter: sqll", "document.choice", "adapter: sqll"),
+    ("sql", "environment: local", "environmnt: local", "document.unknown_field", "environmnt: local"),
+    ("sql", "timeout: 5s", "timeout: 5 parsecs", "document.duration", "timeout: 5"),
+    ("sql", "timeout: 5s", "timeout: 2h", "connector.bad_timeout", "timeout: 2h"),
+    ("sql", "path: casebook.db", "path: ../casebook.db", "connector.path_escapes", "database:"),
+    ("sql", "path: casebook.db", "path: /etc/passwd", "connector.path_escapes", "database:"),
+    ("sql", "path: casebook.db", "url_file: x.url", "connector.missing_field", "database:"),
+    ("sql", "key: case_id", "key: case_idd", "connector.unknown_key", "key: case_idd"),
+    ("sql", "    key: case_id\n", "", "connector.missing_field", "statement: select * from cases where case_id"),
+    ("sql", "and fine_eur >= :least", "", "connector.unused_parameter", "statement: select * from cases where (:"),
+    ("sql", ">= :least", ">= :last", "connector.undeclared_parameter", ">= :last"),
+    ("sql", "where case_id = :key", "where case_id = :id", "connector.undeclared_parameter", "= :id"),
+    ("sql", "where case_id = :key", "where 1 = 1", "connector.unused_parameter", "where 1 = 1"),
+    ("sql", "case_id = :key", "case_id = :key; drop table cases", "connector.bad_statement", "drop table"),
+    ("sql", "case_id = :key", "case_id = ?", "connector.bad_statement", "case_id = ?"),
+    ("sql", "case_id = :key", "case_id = :key or note = 'x", "connector.bad_statement", "or note"),
+    ("sql", "idempotency: probe", "idempotency: natural", "connector.unused_probe", "probe: select"),
+    ("sql", "idempotency: probe", "idempotency: maybe", "document.choice", "idempotency: maybe"),
+    ("sql", "      idempotency: probe\n", "", "document.missing_field", "push:"),
+    (
+        "sql",
+        "      probe: select 1 from outcomes where idempotency_key = :idempotency_key\n",
+        "",
+        "connector.missing_probe",
+        "idempotency: probe",
+    ),
+    ("sql", ":comment, :idempotency_key)", ":remark, :idempotency_key)", "connector.undeclared_parameter", ":remark"),
+    ("sql", "fine_eur: {type: integer}", "fine_eur: {type: int}", "document.choice", "type: int}"),
+    ("sql", "fine_eur: {type: integer}", "fine_eur: {}", "connector.bad_field", "fine_eur: {}"),
+    ("sql", "fine_eur: {type: integer}", "fine-eur: {type: integer}", "document.pattern", "fine-eur"),
+    (
+        "sql",
+        "description: The casebook.",
+        "description: postgresql://bob:hunter2@db/x",
+        "connector.credential",
+        "description",
+    ),
+    ("sql", "    lookup:\n", "    lookupp:\n", "document.unknown_field", "lookupp:"),
+    (
+        "http",
+        "base_url: https://registry.example/api",
+        "base_url: https://u:p@registry.example",
+        "connector.credential",
+        "base_url",
+    ),
+    (
+        "http",
+        "base_url: https://registry.example/api",
+        "base_url: https://u@registry.example",
+        "connector.bad_base_url",
+        "base_url",
+    ),
+    (
+        "http",
+        "base_url: https://registry.example/api",
+        "base_url: ftp://registry.example",
+        "document.pattern",
+        "base_url",
+    ),
+    ("http", "X-Client: stanchion", "Authorization: Bearer x", "connector.credential", "headers"),
+    ("http", "X-Client: stanchion", "X-Api-Key: x", "connector.credential", "headers"),
+    ("http", "X-Client: stanchion", "Host: x", "connector.bad_header", "headers"),
+    ("http", "path: /cases/{key}", "path: /cases/{id}", "connector.undeclared_parameter", "path: /cases/{id}"),
+    ("http", "path: /cases/{key}", "path: /cases/../{key}", "connector.bad_path", "path: /cases/.."),
+    ("http", "parameter: after, ", "", "connector.missing_field", "page:"),
+    ("http", "next: /next}", "next: /next, first: 1}", "connector.unknown_field", "page:"),
+    ("http", "    lookup:\n", "    push: {}\n    lookup:\n", "connector.not_offered", "push: {}"),
+    ("files", "file: cases.csv", "file: cases.xlsx", "connector.unknown_format", "file: cases.xlsx"),
+    ("files", "file: cases.csv", "file: ../cases.csv", "connector.path_escapes", "file: ../cases.csv"),
+    ("files", "root: data", "root: /etc", "connector.path_escapes", "root: /etc"),
+    (
+        "files",
+        "size: {type: integer}",
+        "idempotency_key: {type: string}",
+        "connector.reserved_field",
+        "idempotency_key:",
+    ),
+    ("files", "push: {idempotency: probe}", "push: {idempotency: none}", "document.choice", "push:"),
+]
+
+
+@pytest.mark.parametrize(
+    ("adapter", "text", "wrong", "code", "line"), WRONG, ids=[f"{w[0]}-{w[3]}-{n}" for n, w in enumerate(WRONG)]
+)
+def test_each_fault_is_said_at_its_place(adapter: str, text: str, wrong: str, code: str, line: str) -> None:
+    source = ALL[adapter].strip() + "\n"
+    assert text in source
+    changed = source.replace(text, wrong, 1)
+    issues = parse(changed).issues
+    found = [issue for issue in issues if issue.code == code]
+    assert found, issues
+    assert line in changed.splitlines()[found[0].line - 1], (found[0], changed.splitlines()[found[0].line - 1])
+    assert found[0].file == "casebook.yaml"
+
+
+def test_a_fault_names_the_nearest_right_name() -> None:
+    issue = parse(SQL.replace("key: case_id", "key: case_idd")).issues[0]
+    assert "case_id" in issue.hint
+
+
+def lookup(kind: str, name: str) -> dict[str, Json] | None:
+    return dict(parse(SQL).body) if (kind, name) == ("connector", "casebook") else None
+
+
+def codes(verb: Any, config: dict[str, Json]) -> list[tuple[str, str]]:
+    return [(issue.pointer, issue.code) for issue in verb.check(config, lookup)]
+
+
+def test_a_step_is_checked_against_its_connector() -> None:
+    base: dict[str, Json] = {"connector": "casebook", "resource": "cases"}
+    assert codes(FETCH, {**base, "where": {"least": 5}}) == []
+    assert codes(FETCH, {**base, "where": {"least": "${input.least}", "status": "open"}}) == []
+    assert codes(FETCH, base) == [("/where", "blueprint.missing_parameter")]
+    assert codes(FETCH, {**base, "where": {"least": "many"}}) == [("/where/least", "blueprint.wrong_type")]
+    assert codes(FETCH, {**base, "where": {"least": 1, "stats": "x"}}) == [
+        ("/where/stats", "blueprint.unknown_parameter")
+    ]
+    assert codes(LOOKUP, {**base, "key": "${input.case_id}"}) == []
+    assert codes(LOOKUP, {**base, "key": 5}) == [("/key", "blueprint.wrong_type")]
+    assert codes(LOOKUP, {**base, "resource": "case", "key": "x"}) == [("/resource", "blueprint.unknown_resource")]
+    assert codes(PUSH, {**base, "record": {}}) == [("/resource", "blueprint.unknown_operation")]
+    outcome: dict[str, Json] = {"connector": "casebook", "resource": "outcomes"}
+    assert codes(PUSH, {**outcome, "record": {"case_id": "C1", "tier": "minor"}}) == []
+    assert codes(PUSH, {**outcome, "record": "${steps.x.value}"}) == []
+    assert codes(PUSH, {**outcome, "record": "C1"}) == [("/record", "blueprint.wrong_type")]
+    assert codes(PUSH, {**outcome, "record": {"case_id": "C1", "teir": "minor"}}) == [
+        ("/record/teir", "blueprint.unknown_record_field"),
+        ("/record", "blueprint.missing_field"),
+    ]
+    assert codes(PUSH, {**outcome, "record": {"case_id": "C1", "tier": "huge"}}) == [
+        ("/record/tier", "blueprint.wrong_type")
+    ]
+
+
+def test_outputs_have_the_types_of_the_connector() -> None:
+    base: dict[str, Json] = {"connector": "casebook", "resource": "cases", "key": "x"}
+    record: Any = LOOKUP.output_schema(base, lookup, lambda _: {})["properties"]["record"]  # type: ignore[index, call-overload]
+    assert record["properties"]["fine_eur"] == {"type": "integer"}
+    assert record["type"] == "object"
+    nullable: Any = LOOKUP.output_schema({**base, "missing": None}, lookup, lambda _: {})["properties"]["record"]  # type: ignore[index, call-overload]
+    assert nullable["type"] == ["object", "null"]
+    records: Any = FETCH.output_schema(base, lookup, lambda _: {})["properties"]["records"]  # type: ignore[index, call-overload]
+    assert records["items"]["required"] == ["case_id", "fine_eur", "note"]
+
+
+def test_an_unknown_resource_and_operation_at_run_time() -> None:
+    connector = connector_of(parse(SQL).body)
+    with pytest.raises(NotFound, match="Did you mean cases"):
+        resource_of(connector, "case", "fetch")
+    with pytest.raises(NotFound, match="has no push"):
+        resource_of(connector, "cases", "push")
+
+
+def test_a_broken_document_is_answered_and_not_raised() -> None:
+    for source in ["", "[]", "connector: 5", "connector: x\nadapter: sql", "connector: x\nadapter: [1]", "{"]:
+        assert parse(dedent(source)).issues
