@@ -62,9 +62,10 @@ def compile_expression(
         raise FaultyExpression(source, (Fault(0, f"An expression has at most {SOURCE_MAX} characters."),))
     if not source.strip():
         raise FaultyExpression(source, (Fault(0, "The expression is empty."),))
-    roots = ROOTS | frozenset(properties_of(scope_schema) or ())
+    hidden = hidden or {}
+    roots = ROOTS | frozenset(properties_of(scope_schema) or ()) | {name for name in hidden if "." not in name}
     found = scan(source, roots)
-    bindings, faults = _bind(found, scope_schema, hidden or {})
+    bindings, faults = _bind(found, scope_schema, hidden)
     faults += comprehension_faults(found, bindings, roots)
     if faults:
         raise FaultyExpression(source, sorted(faults, key=lambda f: f.offset))
