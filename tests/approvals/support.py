@@ -33,6 +33,7 @@ ask:
   principals: [cfo]
   expires: 72h
 """
+KIND = PolicyKind()
 SHOWN = [{"case_id": "ES-1", "outcome": "uphold"}]
 
 
@@ -53,7 +54,7 @@ class FrozenClock:
 
 
 def parse(source: str = POLICY):
-    return PolicyKind().parse(Document(path="policies/p.yaml", source=source), lambda kind, name: None)
+    return KIND.parse(Document(path="policies/p.yaml", source=source), lambda kind, name: None)
 
 
 def body_of(source: str = POLICY) -> dict[str, Any]:

@@ -55,7 +55,8 @@ def test_named_principals_alone_ask_no_role() -> None:
         ("minimum: 0", "minimun: 0", "document.unknown_field", 9, 30),
         ("{type: string}", "{type: text}", "document.choice", 10, 21),
         ("facts:\n  type: object", "facts:\n  type: array", "policy.facts", 6, 9),
-        ("roles: [approver]", "roles: [aprover]", "document.choice", 14, 11),
+        ("roles: [approver]", "roles: [aprover]", "policy.role", 14, 11),
+        ("roles: [approver]", "roles: [approver, operator]", "policy.role", 14, 21),
         ("  roles: [approver]\n  principals: [cfo]", "  roles: []", "policy.asks_nobody", 14, 10),
         ("expires: 72h", "expires: 3 days", "document.duration", 16, 12),
         ("expires: 72h", "expire: 72h", "document.unknown_field", 16, 3),
@@ -69,7 +70,7 @@ def test_what_is_wrong_is_said_at_its_place(old: str, new: str, code: str, line:
 
 def test_all_of_it_is_said_at_once() -> None:
     source = POLICY.replace("type: approval", "type: gate").replace("72h", "never").replace("[approver]", "[boss]")
-    assert {code for code, _, _ in issues_of(source)} == {"document.choice", "document.duration"}
+    assert {code for code, _, _ in issues_of(source)} == {"document.choice", "document.duration", "policy.role"}
     assert len(issues_of(source)) == 3
 
 

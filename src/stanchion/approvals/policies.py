@@ -16,7 +16,7 @@ ask: {roles: [approver], forbid_self: true, expires: 72h}
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, cast
@@ -44,8 +44,9 @@ from stanchion.expressions import (
     Template,
     compile_expression,
     compile_template,
+    nearest,
 )
-from stanchion.identity import ROLES
+from stanchion.identity import ROLES, role_matrix
 
 # A request that nobody answers in three days has been forgotten rather than considered (the examples' own figure).
 EXPIRES_DEFAULT: Final = "72h"
@@ -91,7 +92,7 @@ POLICY_SCHEMA: Final[dict[str, Json]] = {
             },
         },
     },
-    "$defs": cast("Json", SCHEMA_OF_SCHEMAS["$defs"]),
+    "$defs": SCHEMA_OF_SCHEMAS["$defs"],
 }
 
 
@@ -200,18 +201,21 @@ class PolicyKind:
 
     kind = "policy"
 
-    def __init__(self, roles: Iterable[str] = ROLES) -> None:
-        # Asking a role that nobody can hold would ask nobody, hence the closed list.
-        schema = cast("dict[str, Any]", loads(dumps(POLICY_SCHEMA)))
-        schema["properties"]["ask"]["properties"]["roles"]["items"] = {"type": "string", "enum": sorted(roles)}
-        self._schema: Schema = schema
+    def __init__(self, deciders: Iterable[str] | None = None) -> None:
+        """`deciders` are the roles that permit `approvals.decide`; by default those of the shipped policy."""
+        if deciders is None:
+            permits = role_matrix()["approvals.decide"]
+            deciders = [role for role in ROLES if permits[role]]
+        self._deciders = tuple(deciders)
 
     def parse(self, document: Document, lookup: Lookup) -> Parsed:
-        """Read and check an approval policy: fields, facts, and its expressions against the facts."""
+        """Read and check an approval policy: fields, facts, whom it asks, and its expressions against the facts."""
         del lookup  # a policy refers to no other artifact
-        value, issues, positions = check_document(document, self._schema)
+        value, issues, positions = check_document(document, POLICY_SCHEMA)
         body = value if isinstance(value, dict) else {}
-        faults = () if _has_errors(issues) else tuple(_deep_faults(body))
+        faults = list(_role_faults(body, self._deciders))
+        if not _has_errors(issues):
+            faults += _deep_faults(body)
         found = in_order([*issues, *(to_issue(fault, positions) for fault in faults)])
         name, owner = body.get("policy"), body.get("owner", "")
         return Parsed(
@@ -221,6 +225,20 @@ class PolicyKind:
             references=(),
             issues=found,
         )
+
+
+def _role_faults(body: dict[str, Json], deciders: Sequence[str]) -> Iterable[Fault]:
+    """Roles that are none, or that may decide nothing: asking only these would ask nobody."""
+    ask = body.get("ask")
+    roles = ask.get("roles") if isinstance(ask, dict) else None
+    for number, role in enumerate(roles if isinstance(roles, list) else []):
+        if isinstance(role, str) and role not in deciders:
+            yield Fault(
+                pointer=f"/ask/roles/{number}",
+                code="policy.role",
+                message=f"Role {role} may not decide approvals." if role in ROLES else f"There is no role {role!r}.",
+                hint=nearest(role, deciders) or f"Roles that may decide: {', '.join(deciders)}.",
+            )
 
 
 def _has_errors(issues: Iterable[Issue]) -> bool:

@@ -39,7 +39,7 @@ def as_stored(value: Json) -> Json:
     if isinstance(value, list):
         return [as_stored(item) for item in value]
     if isinstance(value, float) and math.isfinite(value):
-        if value == 0:
+        if value == 0.0:
             return 0.0
         whole = _expanded(value)
         if whole is not None and -(2**63) <= whole <= _UINT64_MAX:
