@@ -213,7 +213,7 @@ class WorkerSettings:
     """Workers: they claim and execute BlueprintRuns."""
 
     count: int = option(1, _integer(1, 64), "Worker processes that `up` starts.")
-    capacity: int = option(32, _integer(1, 1000), "Runs one worker holds at once.")
+    capacity: int = option(256, _integer(1, 4096), "Runs one worker holds at once.")
     queues: tuple[str, ...] = option(("default",), NAMES, "Queues it takes runs from.")
     grace_s: float = option(20.0, _number(0.1, 3600), "Time to finish or hand back its runs when asked to stop.")
 

@@ -1,6 +1,6 @@
 """`stanchion up`: the embedded database and all processes on one machine, under one supervisor.
 
-Start: children are spawned first and load their code while the database starts; then they are told how to run.
+Start: the loader imports all code while the database starts, then forks the children (`zygote`).
 Running: a child that ends is started again, at once the first time, then with a growing delay; so is the database.
 Stop (SIGTERM, Ctrl-C): web, workers, scheduler, database, in this order, each within its grace; exit code 0.
 """
@@ -8,15 +8,14 @@ Stop (SIGTERM, Ctrl-C): web, workers, scheduler, database, in this order, each w
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 from stanchion.base import Clock, Conflict, Problem, Unavailable
 from stanchion.base.settings import Settings
-from stanchion.db import DatabaseUrls
-from stanchion.processes.children import STEADY_S, Child, Nursery, restart_delay
+from stanchion.processes.children import RESTART_MAX_S, STEADY_S, Child, Nursery, restart_delay
 from stanchion.processes.database import Base, overrides_for
 from stanchion.processes.folder import UpLock, clear_state, prepare_data, write_state
 from stanchion.telemetry import Telemetry
@@ -29,16 +28,22 @@ _WATCH_S = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """What is running once everything is ready."""
+    """What is running once everything is ready, and how to get in.
+
+    Attributes:
+        url: of the web process. `seconds`: how long the start took. `embedded`: whether the database is ours.
+        key: the admin's API key. `sign_in_path`: a link that signs a browser in once. `first`: whether they were just made.
+    """
 
     url: str
-    urls: DatabaseUrls
     seconds: float
     embedded: bool
+    key: str
+    sign_in_path: str | None
+    first: bool
 
-
-# Called when everything is ready: makes the first admin, writes the local profile, says where to look.
-OnReady = Callable[[Started], "asyncio.Future[None] | object"]
+    def __repr__(self) -> str:
+        return f"Started(url={self.url!r})"
 
 
 class Supervisor:
@@ -52,19 +57,20 @@ class Supervisor:
         durable: bool,
         port_is_said: bool,
         show_logs: bool,
+        known_key: str | None,
         clock: Clock,
         say: Callable[[str, str], None],
     ) -> None:
         self._settings = settings
         self._durable = durable
         self._port_is_said = port_is_said
+        self._known_key = known_key
         self._clock = clock
         self._say = say
         self._telemetry = Telemetry(process="supervisor", sample=0.0)
-        self._nursery = Nursery(settings, config=config, show_logs=show_logs)
+        self._nursery = Nursery(settings, config=config, show_logs=show_logs, clock=clock)
         self._base: Base | None = None
         self._overrides: dict[str, object] = {}
-        self._stopping = False
         self._children: list[Child] = []
 
     async def run(self, stop: asyncio.Event, on_ready: Callable[[Started], object]) -> int:
@@ -77,17 +83,12 @@ class Supervisor:
             with self._listen() as listener:
                 started = await self._start(listener, stop)
                 if started is not None:
-                    # Children that wait for their first run are loaded by now; what follows is only said.
-                    result = on_ready(started)
-                    if asyncio.iscoroutine(result):
-                        await result
+                    on_ready(started)
                     self._telemetry.emit("process.started", 1.0, url=started.url, seconds=round(started.seconds, 2))
                     keepers = [asyncio.create_task(self._keep(child)) for child in self._children]
                     keepers.append(asyncio.create_task(self._keep_database()))
-                    await self._nursery.keep_spare("worker")
                     await stop.wait()
         finally:
-            self._stopping = True
             for keeper in keepers:
                 keeper.cancel()
             await asyncio.gather(*keepers, return_exceptions=True)
@@ -130,16 +131,15 @@ class Supervisor:
             *(Child(kind="worker", name=f"worker-{n}", grace_s=worker.grace_s) for n in range(1, worker.count + 1)),
             Child(kind="scheduler", name="scheduler", grace_s=5.0),
         ]
-        for child in self._children:
-            await self._nursery.spawn(child)
+        self._nursery.load()
         self._base = Base(self._settings, durable=self._durable)
         urls = await asyncio.to_thread(self._base.start)
         which = "embedded PostgreSQL" if self._base.embedded else "external PostgreSQL"
         self._say("database", f"{which}, migrated, {self._clock.monotonic() - began:.1f} s")
         self._overrides = dict(overrides_for(urls, str(self._settings.data)))
         for child in self._children:
-            self._nursery.boot(child, self._overrides)
-            child.started_at = self._clock.monotonic()
+            await self._nursery.spawn(child, self._overrides)
+        admin = await self._nursery.first_admin(self._overrides, self._known_key)
         if not await self._all_ready(stop):
             return None
         host, port = listener.getsockname()[:2]
@@ -149,7 +149,14 @@ class Supervisor:
         self._say(
             "processes", f"web, {worker.count} worker{'s' if worker.count > 1 else ''}, scheduler, {seconds:.1f} s"
         )
-        return Started(url=url, urls=urls, seconds=seconds, embedded=self._base.embedded)
+        return Started(
+            url=url,
+            seconds=seconds,
+            embedded=self._base.embedded,
+            key=str(admin["key"]),
+            sign_in_path=cast("str | None", admin["sign_in_path"]),
+            first=bool(admin["created"]),
+        )
 
     async def _all_ready(self, stop: asyncio.Event) -> bool:
         """Wait for all children; False if asked to stop meanwhile. Raises Unavailable `process.not_ready`."""
@@ -157,10 +164,9 @@ class Supervisor:
         waiting = list(self._children)
         while waiting and not stop.is_set():
             for child in list(waiting):
-                if child.process is None or child.process.returncode is not None:
-                    raise self._not_ready(child, f"ended with {child.process.returncode if child.process else '?'}")
+                if child.exited is not None and child.exited.done():
+                    raise self._not_ready(child, f"ended ({_how(child.exited.result())})")
                 if await self._nursery.is_ready(child):
-                    child.ready.set()
                     waiting.remove(child)
             if waiting and self._clock.monotonic() > give_up:
                 raise self._not_ready(waiting[0], f"is not ready after {_READY_S:g} s")
@@ -179,12 +185,8 @@ class Supervisor:
 
     async def _keep(self, child: Child) -> None:
         """Start the child again whenever it ends."""
-        while True:
-            if child.process is None:
-                return
-            code = await child.process.wait()
-            if self._stopping:
-                return
+        while child.exited is not None:
+            code = await asyncio.shield(child.exited)
             lasted = self._clock.monotonic() - child.started_at
             child.failures = 1 if lasted > STEADY_S else child.failures + 1
             delay = restart_delay(child.failures)
@@ -192,15 +194,11 @@ class Supervisor:
             again = "at once" if delay == 0 else f"in {delay:g} s"
             self._say(child.name, f"ended ({_how(code)}); starting it again {again}")
             await self._clock.sleep(delay)
-            child.started_at = self._clock.monotonic()
             try:
-                await self._nursery.spawn(child)
+                await self._nursery.spawn(child, self._overrides)
             except Unavailable as problem:
                 self._say(child.name, str(problem))
-                continue
-            self._nursery.boot(child, self._overrides)
-            if child.kind == "worker":
-                await self._nursery.keep_spare("worker")
+                await self._clock.sleep(RESTART_MAX_S)
 
     async def _keep_database(self) -> None:
         """Start the embedded server again if it dies; children reconnect by themselves."""
@@ -213,10 +211,9 @@ class Supervisor:
                 self._say("database", str(problem))
 
     async def _stop_all(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            await self._nursery.stop_spares()
         for kind in ("web", "worker", "scheduler"):
             await asyncio.gather(*(self._nursery.stop(child) for child in self._children if child.kind == kind))
+        await self._nursery.close()
         if self._base is not None:
             await asyncio.to_thread(self._base.stop)
 

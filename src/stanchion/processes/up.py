@@ -12,14 +12,13 @@ from pathlib import Path
 
 from stanchion.base import Problem, SystemClock
 from stanchion.base.config import Loaded
-from stanchion.bootstrap import FirstAdmin, first_admin
 from stanchion.cli.profiles import LOCAL_FILE, local_profile, write_private
 from stanchion.processes.lifecycle import run_process
 from stanchion.processes.logs import configure_logs
 from stanchion.processes.supervisor import Started, Supervisor, record_started
 
 Say = Callable[[str, str], None]
-Welcome = Callable[[Started, FirstAdmin, Path], None]
+Welcome = Callable[[Started, Path], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,25 +42,25 @@ def run_up(options: Options, say: Say, welcome: Welcome) -> int:
     configure_logs(
         replace(settings.telemetry, log_level=settings.telemetry.log_level if options.show_logs else "error")
     )
+    try:
+        known = local_profile(settings.data)
+    except Problem:
+        known = None  # a damaged profile is written anew
     supervisor = Supervisor(
         settings,
         config=options.config,
         durable=folder is None,
         port_is_said=options.loaded.sources["web.port"] != "default",
         show_logs=options.show_logs,
+        known_key=known.token if known else None,
         clock=SystemClock(),
         say=say,
     )
 
-    async def ready(started: Started) -> None:
-        try:
-            known = local_profile(settings.data)
-        except Problem:
-            known = None  # a damaged profile is written anew
-        admin = await first_admin(settings, started.urls, known_key=known.token if known else None)
-        write_private(settings.data / LOCAL_FILE, {"url": started.url, "token": admin.key})
+    def ready(started: Started) -> None:
+        write_private(settings.data / LOCAL_FILE, {"url": started.url, "token": started.key})
         record_started(settings, started, os.getpid())
-        welcome(started, admin, settings.data)
+        welcome(started, settings.data)
 
     async def main(stop: asyncio.Event) -> int:
         return await supervisor.run(stop, ready)

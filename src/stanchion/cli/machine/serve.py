@@ -35,4 +35,4 @@ def serve(session: Session, process: str, file: Path | None, supervised: bool) -
     loaded = load_settings(
         session.environment, file=file, overrides={"data": str(session.data) if session.data else None}
     )
-    return int(main(boot_alone(loaded, process)))
+    return int(main(boot_alone(loaded, process, file)))

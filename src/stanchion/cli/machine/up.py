@@ -12,7 +12,6 @@ from stanchion.cli import output
 from stanchion.cli.kit import Session, local
 
 if TYPE_CHECKING:
-    from stanchion.bootstrap import FirstAdmin
     from stanchion.processes.supervisor import Started
 
 
@@ -62,15 +61,15 @@ def say_stage(stage: str, said: str) -> None:
     output.note(f"{click.style('●', fg='green')} {stage:<10}  {said}")
 
 
-def _welcome(started: Started, admin: FirstAdmin, data: Path) -> None:
+def _welcome(started: Started, data: Path) -> None:
     where = "" if data == Path.cwd() / ".stanchion" else f" --data {data}"
     output.note("")
     output.note(
         f"{click.style('Stanchion is ready', bold=True)} at {click.style(started.url, bold=True)} after {started.seconds:.1f} s"
     )
-    if admin.sign_in_path:
-        output.note(f"  Sign in, once, within 15 minutes:  {started.url}{admin.sign_in_path}")
-    made = "The first admin's key was made; it is kept" if admin.created else "The admin's key is kept"
+    if started.sign_in_path:
+        output.note(f"  Sign in, once, within 15 minutes:  {started.url}{started.sign_in_path}")
+    made = "The first admin's key was made; it is kept" if started.first else "The admin's key is kept"
     output.note(f"  {made} in {data / 'profile.json'} for the command line here:")
     output.note(f"    stanchion auth whoami{where}")
     output.note(f"    stanchion apply -f FOLDER{where}")

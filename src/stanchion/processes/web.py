@@ -1,0 +1,98 @@
+"""`stanchion serve web`: the HTTP API, its streams and pages."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import uvicorn
+
+from stanchion.base.settings import Settings
+from stanchion.bootstrap import build_env, built_routers, opened
+from stanchion.controls import RateLimit
+from stanchion.identity import Authenticator, Pepper
+from stanchion.processes.boot import Boot
+from stanchion.processes.database import required_urls
+from stanchion.processes.health import HealthServer
+from stanchion.processes.lifecycle import keep_secrets, run_process
+from stanchion.processes.logs import configure_logs
+from stanchion.processes.needs import database_and
+from stanchion.web import WebSettings, create_app, uvicorn_options
+
+
+def main(boot: Boot) -> int:
+    """Serve until asked to stop; the exit code."""
+    configure_logs(boot.settings.telemetry)
+
+    async def serve(stop: asyncio.Event) -> int:
+        return await _serve(boot, stop)
+
+    return run_process(serve, grace_s=boot.settings.web.grace_s)
+
+
+async def _serve(boot: Boot, stop: asyncio.Event) -> int:
+    settings = boot.settings
+    async with opened(build_env(settings, required_urls(settings), process=boot.name)) as env:
+        authenticator = Authenticator(env, Pepper.from_file(settings.pepper_file, env.ids))
+        async with built_routers(env, settings, authenticator) as routers:
+            bounds = web_settings(settings)
+            app = create_app(env, routers, authenticator=authenticator, settings=bounds)
+            config = uvicorn.Config(app, lifespan="off", **uvicorn_options(bounds))
+            config.load()
+            server = _Server(config)
+            listener = _listener(boot)
+            needs = database_and(env, "app", lambda: {"listening": "" if server.started else "not yet"})
+            async with HealthServer(boot.socket_path, env.telemetry, needs):
+                keep_secrets()
+                serving = asyncio.create_task(server.serve(sockets=[listener]))
+                asked = asyncio.create_task(stop.wait())
+                await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
+                env.telemetry.emit("process.stopping")
+                server.should_exit = True
+                asked.cancel()
+                await serving
+    return 0
+
+
+class _Server(uvicorn.Server):
+    """Signals are ours: `lifecycle` hears them for every kind of process alike."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Leave the signal handlers as they are."""
+        yield
+
+
+def _listener(boot: Boot) -> socket.socket:
+    if boot.listen_fd is not None:
+        return socket.socket(fileno=boot.listen_fd)
+    host, port = boot.settings.web.host, boot.settings.web.port
+    listener = socket.socket(
+        socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC
+    )
+    with contextlib.ExitStack() as undo:
+        undo.callback(listener.close)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        undo.pop_all()
+    return listener
+
+
+def web_settings(settings: Settings) -> WebSettings:
+    """The bounds of the web process."""
+    said = settings.web
+    return WebSettings(
+        public_url=said.public_url or "",
+        body_bytes_max=said.body_bytes_max,
+        header_timeout_s=said.header_timeout_s,
+        body_timeout_s=said.body_timeout_s,
+        send_timeout_s=said.send_timeout_s,
+        per_principal=RateLimit(per_s=said.principal_requests_per_s, burst=said.principal_burst),
+        per_address=RateLimit(per_s=said.address_requests_per_s, burst=said.address_burst),
+        connections_max=said.connections_max,
+        drain_s=said.grace_s,
+        trusted_proxies=said.trusted_proxies,
+    )
