@@ -134,6 +134,34 @@ async def test_a_chunked_body_is_bounded_too(small):
     assert short.status_code == 400
 
 
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b'{"text": "a\\u0000"}', "request.nul_character"),
+        (b'{"text": "\\\\\\u0000"}', "request.nul_character"),
+        (b'{"text": NaN}', "json.malformed"),
+        (b'{"text": "\\ud800"}', "json.malformed"),
+        (b'{"text": "\xff"}', "json.malformed"),
+        (b"[" * 90, "json.malformed"),
+        (b'{"text": "x"', "json.malformed"),
+    ],
+)
+async def test_a_body_is_strict_json_without_nul(small, content, code):
+    answer = await small.post("/api/things", content=content, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["code"]) == (400, code)
+
+
+async def test_a_backslash_before_u0000_is_text(small):
+    body = b'{"text": "\\\\u0000"}'
+    assert (await small.post("/api/things", content=body, headers={"content-type": "application/json"})).json() == 6
+
+
+@pytest.mark.parametrize("path", ["/api/principals/a%00", "/api/keys?principal=%00", "/api/audit?after=%00"])
+async def test_no_nul_in_paths_and_queries(http, path):
+    answer = await http.get(path)
+    assert (answer.status_code, answer.json()["code"]) == (400, "request.nul_character")
+
+
 async def test_a_trickled_body_is_cut(small):
     async def trickle():
         yield b'{"text":'

@@ -30,6 +30,7 @@ _STATUS_BY_CODE: Final[Mapping[str, int]] = {
     "page.bad_cursor": 400,
     "request.malformed": 400,
     "request.bad_parameter": 400,
+    "request.nul_character": 400,
     "request.method_not_allowed": 405,
     "request.timeout": 408,
     "request.too_large": 413,

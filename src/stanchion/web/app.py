@@ -16,7 +16,7 @@ from stanchion.identity import Authenticator
 from stanchion.web import health, operations, pages
 from stanchion.web.access import Access
 from stanchion.web.health import Board, Dependency
-from stanchion.web.middleware import BodyBounds, RequestScope
+from stanchion.web.middleware import InputBounds, RequestScope
 from stanchion.web.openapi import install_openapi
 from stanchion.web.operations import Gauge
 from stanchion.web.pages import Counter
@@ -67,7 +67,7 @@ def create_app(
     install_openapi(app)
     # The one added last is the outermost: scope, then access, then the body, then the routes.
     layers: list[tuple[Any, dict[str, Any]]] = [
-        (BodyBounds, {"settings": settings}),
+        (InputBounds, {"settings": settings}),
         (Access, {"env": env, "authenticator": authenticator, "settings": settings}),
         (RequestScope, {"env": env, "settings": settings}),
     ]

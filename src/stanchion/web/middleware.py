@@ -11,7 +11,7 @@ from typing import Any, Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from stanchion.base import Internal, Invalid, LimitExceeded, Problem
+from stanchion.base import Internal, Invalid, LimitExceeded, Problem, loads
 from stanchion.context import Env
 from stanchion.http import REQUEST_ID_KEY, problem_response, request_id_of
 from stanchion.telemetry import current_traceparent
@@ -20,6 +20,8 @@ from stanchion.web.settings import WebSettings
 
 # What a caller may call its request: long enough to be told apart, short and plain enough for a log line.
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,127}")
+# The escape \u0000 whose backslash is not itself escaped.
+_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 # An API answers with no page that could do anything; pages of ours name their own policy.
@@ -145,11 +147,13 @@ class _Answer:
             headers["traceparent"] = traceparent
 
 
-class BodyBounds:
-    """Reads a request's body before anything acts on it: whole, within its size and within its time.
+class InputBounds:
+    """Reads a request's body before anything acts on it: whole, within its size and its time, and strict JSON.
 
     A route then never holds a transaction while a client dribbles, and a body that is too large or too slow has one
-    answer everywhere (413, 408), also when it comes in chunks of undeclared length.
+    answer everywhere (413, 408), also when it comes in chunks of undeclared length. PostgreSQL holds no NUL character
+    and JSON (RFC 8259) no NaN and no half of a surrogate pair, whatever Python's parser takes: refused here, once,
+    for every route.
     """
 
     def __init__(self, app: ASGIApp, settings: WebSettings) -> None:
@@ -158,18 +162,24 @@ class BodyBounds:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
-        if scope["type"] != "http" or not _has_body(Headers(scope=scope)):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        headers = Headers(scope=scope)
         try:
-            body = await self._read(Headers(scope=scope), receive)
+            if "\x00" in scope["path"] or b"%00" in scope["query_string"]:
+                raise _nul("path or query")
+            if _has_body(headers):
+                body = await self._read(headers, receive)
+                _check_json(headers, body)
+                receive = _replay(body, receive)
         except Problem as problem:
             response = problem_response(problem, request_id_of(scope))
             # The rest of the body is still under way and would be read as the next request.
             response.headers["connection"] = "close"
             await response(scope, receive, send)
             return
-        await self._app(scope, _replay(body, receive), send)
+        await self._app(scope, receive, send)
 
     async def _read(self, headers: Headers, receive: Receive) -> bytes:
         limit = self._settings.body_bytes_max
@@ -212,6 +222,24 @@ def _replay(body: bytes, receive: Receive) -> Callable[[], Awaitable[Message]]:
 
 def _has_body(headers: Headers) -> bool:
     return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+
+def _check_json(headers: Headers, body: bytes) -> None:
+    """Return if a JSON body is strict and storable. Raises Invalid `json.malformed` or `request.nul_character`."""
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if not body or not (kind == "application/json" or kind.endswith("+json")):
+        return
+    loads(body)
+    if b"\\u0000" in body and _NUL.search(body):
+        raise _nul("body")
+
+
+def _nul(where: str) -> Invalid:
+    return Invalid(
+        "request.nul_character",
+        f"The {where} contains the character U+0000, which no text here can hold.",
+        hint="Leave it out; binary data travels as base64.",
+    )
 
 
 def _too_large(limit: int) -> LimitExceeded:
