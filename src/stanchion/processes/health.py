@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -28,17 +29,21 @@ class HealthServer:
         self._telemetry = telemetry
         self._needs = needs
         self._server: asyncio.Server | None = None
+        self._inode = 0
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_unix_server(
-            self._serve, sock=listen_unix(self._path), limit=_REQUEST_BYTES_MAX
-        )
+        listener = listen_unix(self._path)
+        self._inode = self._path.stat().st_ino
+        self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=_REQUEST_BYTES_MAX)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._server is not None:
             self._server.close()
-        self._path.unlink(missing_ok=True)
+        # A successor may have put its own socket there.
+        with suppress(FileNotFoundError):
+            if self._path.stat().st_ino == self._inode:
+                self._path.unlink()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
