@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Literal, cast
+from typing import Literal
 
 from stanchion.base import Json
 from stanchion.blueprints import ConfigIssue, Lookup, Schema
@@ -198,4 +198,3 @@ def _fitting(
 
 
 FETCH, LOOKUP, PUSH = Fetch(), LookupVerb(), Push()
-VERBS = cast("tuple[Fetch, LookupVerb, Push]", (FETCH, LOOKUP, PUSH))

@@ -33,9 +33,9 @@ class FilesAdapter:
 
     name = "files"
     settings_schema: Mapping[str, Schema] = {"root": _PATH}
-    settings_required = ("root",)
+    settings_required: tuple[str, ...] = ("root",)
     resource_schema: Mapping[str, Schema] = {"file": _PATH}
-    resource_required = ("file",)
+    resource_required: tuple[str, ...] = ("file",)
     operation_schemas: Mapping[str, Schema] = {
         "fetch": _EMPTY,
         "lookup": _EMPTY,

@@ -9,7 +9,7 @@ import csv
 import fcntl
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, cast
@@ -75,8 +75,12 @@ def rest_is_whole(rest: bytes, form: Format, header: Sequence[str]) -> bool:
         return False
     if len(rows) != 1 or len(rows[0]) != len(header):
         return False
-    # Rows of ours end with the key, whose length is known: a shorter one was cut.
-    return KEY_FIELD not in header or header[-1] != KEY_FIELD or len(rows[0][-1]) in {0, KEY_LENGTH}
+    if KEY_FIELD not in header:
+        return True
+    # A row of ours ends with its line end, so without one it was cut, unless the key stands last and is whole: then
+    # only the line end is missing. A row without a key is somebody else's, unless it was cut just before the key.
+    key = rows[0][header.index(KEY_FIELD)]
+    return len(key) == KEY_LENGTH if header[-1] == KEY_FIELD else key == ""
 
 
 # `eff_` and 64 hex digits.
@@ -163,7 +167,7 @@ def _cell(value: Json) -> str:
 
 
 @contextmanager
-def opened(path: Path, *, write: bool) -> Iterator[int]:
+def opened(path: Path, *, write: bool) -> Generator[int]:
     """The file, never through a link; created (0600) only for writing."""
     flags = os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_RDWR | os.O_CREAT | os.O_APPEND if write else os.O_RDONLY)
     descriptor = os.open(path, flags, 0o600)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import cast
+from typing import Any, cast
 
 import aiohttp
 from yarl import URL
@@ -41,7 +41,7 @@ class HttpAdapter:
 
     name = "http"
     settings_schema: Mapping[str, Schema] = SETTINGS_SCHEMA
-    settings_required = ("base_url",)
+    settings_required: tuple[str, ...] = ("base_url",)
     resource_schema: Mapping[str, Schema] = {}
     resource_required: tuple[str, ...] = ()
     operation_schemas: Mapping[str, Schema] = OPERATION_SCHEMAS
@@ -214,7 +214,7 @@ class HttpAdapter:
         status = response.status
         if status >= 300:
             wait = _retry_after(response.headers.get("Retry-After"), self._clock.now())
-            more = {} if wait is None else {"retry_after_s": wait}
+            more: dict[str, Any] = {} if wait is None else {"retry_after_s": wait}
             raise target.problem(
                 "adapter.status",
                 f"answered with status {status}.",

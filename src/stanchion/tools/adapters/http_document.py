@@ -14,9 +14,9 @@ from stanchion.blueprints import ConfigIssue, Schema
 from stanchion.tools.adapters.http_paging import PAGE_NEEDS, PAGE_SCHEMA
 from stanchion.tools.types import Record
 
-_PATH: Schema = {"type": "string", "pattern": "^/[^?#\\s]*$", "maxLength": 1000}
-_POINTER: Schema = {"type": "string", "pattern": "^(/.*)?$", "maxLength": 200}
-_CONSTANTS: Schema = {
+_PATH: Json = {"type": "string", "pattern": "^/[^?#\\s]*$", "maxLength": 1000}
+_POINTER: Json = {"type": "string", "pattern": "^(/.*)?$", "maxLength": 200}
+_CONSTANTS: Json = {
     "type": "object",
     "maxProperties": 50,
     "additionalProperties": {"type": ["string", "integer", "boolean"], "maxLength": 1000},

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from typing import cast
 
 from stanchion.base import Invalid, Json, canonical, loads
-from stanchion.blueprints import Schema
 
-_NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 100}
-_SIZE: Schema = {"type": "integer", "minimum": 1, "maximum": 10_000}
-PAGE_SCHEMA: Schema = {
+_NAME: Json = {"type": "string", "minLength": 1, "maxLength": 100}
+_SIZE: Json = {"type": "integer", "minimum": 1, "maximum": 10_000}
+PAGE_SCHEMA: Json = {
     "type": "object",
     "required": ["style"],
     "additionalProperties": False,

@@ -188,7 +188,7 @@ async def _rows(
     """Rows as they arrive, one by one: a result larger than the limit is never held whole."""
     found: list[Mapping[str, object]] = []
     query, bound = _prepared(statement, values)
-    async with connection.cursor(row_factory=dict_row) as cursor, aclosing(cursor.stream(query, bound)) as stream:
+    async with connection.cursor(row_factory=dict_row) as cursor, aclosing(_stream(cursor, query, bound)) as stream:
         async for row in stream:
             skip -= 1
             if skip < 0:
@@ -196,6 +196,13 @@ async def _rows(
             if len(found) == limit:
                 return found
     return found
+
+
+def _stream(
+    cursor: psycopg.AsyncCursor[dict[str, Any]], query: LiteralString, bound: dict[str, object]
+) -> AsyncGenerator[dict[str, Any]]:
+    # It is a generator and must be closed before the connection is used again; its declared type does not say so.
+    return cast("AsyncGenerator[dict[str, Any]]", cursor.stream(query, bound))
 
 
 def _prepared(statement: str, values: Record) -> tuple[LiteralString, dict[str, object]]:

@@ -22,8 +22,8 @@ from stanchion.tools.adapters.statements import Driver, read_statement
 from stanchion.tools.records import read_record
 from stanchion.tools.types import Connector, Envelope, Record
 
-_TEXT: Schema = {"type": "string", "minLength": 1, "maxLength": 20_000}
-_IDEMPOTENCY: Schema = {"enum": ["key", "natural", "probe", "none"]}
+_TEXT: Json = {"type": "string", "minLength": 1, "maxLength": 20_000}
+_IDEMPOTENCY: Json = {"enum": ["key", "natural", "probe", "none"]}
 _KEY = "idempotency_key"
 
 
@@ -65,7 +65,7 @@ class SqlAdapter:
             },
         }
     }
-    settings_required = ("database",)
+    settings_required: tuple[str, ...] = ("database",)
     resource_schema: Mapping[str, Schema] = {}
     resource_required: tuple[str, ...] = ()
     operation_schemas: Mapping[str, Schema] = {

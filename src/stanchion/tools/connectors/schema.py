@@ -47,7 +47,7 @@ def document_schema(adapter: Adapter | None, adapters: tuple[str, ...]) -> Schem
             "additionalProperties": _json(_resource(adapter)) if adapter else {"type": "object"},
         },
     }
-    settings = adapter.settings_schema if adapter else {}
+    settings: Mapping[str, Schema] = adapter.settings_schema if adapter else {}
     required = ["connector", "owner", "adapter", "environment", "resources"]
     return {
         "type": "object",
@@ -81,7 +81,7 @@ def _resource(adapter: Adapter) -> Schema:
 def _operation(schema: Schema) -> Json:
     """An adapter's operation schema with `{"x-parameters": true}` replaced by that of declared parameters."""
     properties = cast("Mapping[str, Json]", schema["properties"])
-    filled = {
+    filled: dict[str, Json] = {
         name: fields_schema(50) if isinstance(value, dict) and value.get("x-parameters") else value
         for name, value in properties.items()
     }
