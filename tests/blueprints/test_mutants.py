@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 from tests.blueprints.support import FIXTURES, VERBS, lookup
 
-from stanchion.blueprints import SCHEMA_OF_SCHEMAS, Document, compile_document, document_schema, read_document
+from stanchion.blueprints import SCHEMA_OF_SCHEMAS, Document, compile_document, read_document
 from stanchion.blueprints.check import deref, key_of, type_name
+from stanchion.blueprints.verbs import checking_schema
 
 REPOSITORY = Path(__file__).parents[2]
 MUTANTS_MIN = 1300
-SCHEMA = document_schema(VERBS)
+SCHEMA = checking_schema(VERBS)
 # Values of the wrong type, by the types a field takes.
 WRONG = ("[7]", "three", "{a: 1}", "7")
 
@@ -132,7 +133,7 @@ def mutants(source: str, verbs) -> Iterator[Mutant]:
     read = read_document(Document(path="x", source=source))
     assert not read.issues
     places = read.positions.places
-    schema = document_schema(verbs)
+    schema = checking_schema(verbs)
     for spot in spots(read.body, schema, schema):
         place = places[spot.pointer]
         if spot.pointer:

@@ -33,7 +33,7 @@ from stanchion.blueprints.types import (
     Step,
     VerbSpec,
 )
-from stanchion.blueprints.verbs import RESERVED, document_schema, items_output, with_own
+from stanchion.blueprints.verbs import RESERVED, checking_schema, items_output, with_own
 from stanchion.expressions import ROOTS, Expression
 
 CONCURRENCY = 10
@@ -87,7 +87,7 @@ def _step_of(pointer: str, ids: list[tuple[str, str]]) -> str | None:
 
 def _compile(body: Json, verbs: Mapping[str, VerbSpec], lookup: Lookup) -> tuple[Program | None, list[Fault]]:
     verbs = with_own(verbs)
-    schema = document_schema(verbs)
+    schema = checking_schema(verbs)
     faults = list(faults_of(body, schema))
     if not isinstance(body, dict):
         return None, faults

@@ -199,7 +199,29 @@ _RETRY: Json = {
 
 
 def document_schema(verbs: Mapping[str, VerbSpec]) -> dict[str, Json]:
-    """JSON Schema of a Blueprint document with these verbs (and TRANSFORM, LOGIC_GATE), for checking and editors."""
+    """JSON Schema of a Blueprint document with these verbs (and TRANSFORM, LOGIC_GATE), for editors and the reference.
+
+    Wherever a template may stand, a text with `${` fits too.
+    """
+    return cast("dict[str, Json]", _for_editors(checking_schema(verbs), template=False))
+
+
+def _for_editors(schema: Json, *, template: bool) -> Json:
+    if isinstance(schema, list):
+        return [_for_editors(s, template=template) for s in schema]
+    if not isinstance(schema, dict):
+        return schema
+    template = template or schema.get("x-template") is True
+    inner = {
+        k: v if k in ("enum", "const", "required") else _for_editors(v, template=template) for k, v in schema.items()
+    }
+    if not template or not {"type", "anyOf", "enum"} & schema.keys() or isinstance(schema.get("type"), dict):
+        return inner
+    return {"anyOf": [inner, {"type": "string", "pattern": r"\$\{"}]}
+
+
+def checking_schema(verbs: Mapping[str, VerbSpec]) -> dict[str, Json]:
+    """The schema that documents are checked against: `check.py` knows by itself that a text with `${` fits."""
     known = with_own(verbs)
     step: dict[str, Json] = {
         "id": {**_IDENTIFIER},

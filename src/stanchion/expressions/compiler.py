@@ -11,7 +11,7 @@ from functools import lru_cache
 from cel_expr_python import cel
 
 from stanchion.expressions import functions
-from stanchion.expressions.faults import Fault, FaultyExpression
+from stanchion.expressions.faults import Fault, FaultyExpression, reason_of
 from stanchion.expressions.scanner import Path, Scan, scan
 from stanchion.expressions.schemas import (
     Binding,
@@ -78,12 +78,14 @@ def compile_expression(
     if isinstance(schema, str):
         raise FaultyExpression(source, (Fault(0, f"The result is no JSON: {schema}"),))
     bound = {b.name: b.keys for p, b in bindings.items() if not _tested(p, b)}
+    lone = len(found.paths) == 1 and not presence and bindings[found.paths[0]].whole
+    lone = lone and found.paths[0].end == found.tokens[-1].end and found.paths[0].offsets[0] == found.tokens[0].offset
     return Expression(
         source=source,
         where=where,
         paths=tuple(dict.fromkeys(b.name for b in bindings.values())),
         schema=result_schema(found, bindings, schema),
-        program=compiled.program,
+        program=None if lone else compiled.program,
         bound=tuple(bound.items()),
         presence=presence,
         effort=effort(found, functions=ours),
@@ -157,7 +159,7 @@ def _faults(source: str, text: str) -> list[Fault]:
     """The library's message as faults with offsets; it counts lines and columns from 1, in characters."""
     lines = source.split("\n")
     faults: list[Fault] = []
-    for line, column, message in _ERROR.findall(text.removesuffix("]").rpartition(" [")[0] or text):
+    for line, column, message in _ERROR.findall(text.rpartition(" [")[0] or text):
         row, place = int(line) - 1, int(column) - 1
         offset = sum(len(part) + 1 for part in lines[:row]) + place if row >= 0 else 0
         wanted = message.replace(_CONTAINER, "").strip()
@@ -165,7 +167,7 @@ def _faults(source: str, text: str) -> list[Fault]:
             offset = max(source.rfind(wanted.split("'")[1].split(".")[0], 0, offset + 1), 0)
         if "expression of type '*error*'" not in wanted:
             faults.append(Fault(min(max(offset, 0), len(source)), _sentence(wanted), _hint(wanted)))
-    return sorted(faults, key=lambda f: f.offset) or [Fault(0, _sentence(text.partition(" [")[0]))]
+    return sorted(faults, key=lambda f: f.offset) or [Fault(0, _sentence(reason_of(text)), _hint(text))]
 
 
 def _sentence(message: str) -> str:

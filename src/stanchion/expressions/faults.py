@@ -36,6 +36,14 @@ class FaultyExpression(Invalid):
         return (FaultyExpression, ("", self.faults))
 
 
+def reason_of(text: str) -> str:
+    """The library's message without its status code (`INVALID_ARGUMENT: … [INVALID_ARGUMENT]`)."""
+    head, _, tail = text.rpartition(" [")
+    text = head if head and tail.endswith("]") and tail[:-1].replace("_", "").isupper() else text
+    code, _, rest = text.partition(": ")
+    return rest if rest and code.replace("_", "").isupper() else text
+
+
 def line_and_column(source: str, offset: int) -> tuple[int, int]:
     """1-based line and column of a character."""
     before = source[:offset]

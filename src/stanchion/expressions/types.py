@@ -9,6 +9,7 @@ from typing import cast
 from cel_expr_python import cel
 
 from stanchion.base import Invalid, Json
+from stanchion.expressions.faults import reason_of
 from stanchion.expressions.functions import BUDGET
 from stanchion.expressions.results import to_json
 from stanchion.expressions.work import Effort
@@ -29,13 +30,16 @@ class Expression:
         where: the place in the document, for errors (`step risk, /steps/2/logic_gate/if`).
         paths: the scope paths it reads (`steps.case.record.fine_eur`), each once.
         schema: JSON Schema of its value, as close as the types tell; `{}` is anything.
+        program: None if the expression is one path, whose value then passes through untouched.
+        bound: (variable, keys in the scope). `presence`: the same for each `has(path)`.
+        effort: what bounds its work, if it has comprehensions or functions of ours.
     """
 
     source: str
     where: str
     paths: tuple[str, ...]
     schema: Mapping[str, Json]
-    program: cel.Expression
+    program: cel.Expression | None
     bound: tuple[tuple[str, tuple[str, ...]], ...]
     presence: tuple[tuple[str, tuple[str, ...]], ...]
     effort: Effort | None
@@ -46,6 +50,8 @@ class Expression:
         Raises Invalid `expression.failed` with the expression, its place and the reason: an absent value, a value of
         another type than its schema says, division by zero, an exhausted budget.
         """
+        if self.program is None:
+            return self._looked_up(scope)
         data: dict[str, object] = {}
         for name, keys in self.bound:
             value: object = scope
@@ -72,12 +78,20 @@ class Expression:
             raise self._failed(cast("str", plain))
         return to_json(plain, self._failed)
 
+    def _looked_up(self, scope: Scope) -> Json:
+        value: object = scope
+        name, keys = self.bound[0]
+        try:
+            for key in keys:
+                value = value[key]  # type: ignore[index]  # as above
+        except (KeyError, TypeError):
+            raise self._failed(f'No value with name "{name}"') from None
+        return cast("Json", value)
+
     def _failed(self, reason: str) -> Invalid:
         """The problem of an evaluation that gave no value."""
         hint = ""
-        reason = reason.removesuffix("]").rpartition(" [")[0] or reason if reason.endswith("]") else reason
-        head, _, rest = reason.partition(": ")
-        reason = rest if head.isupper() and rest else reason
+        reason = reason_of(reason)
         if reason.startswith('No value with name "'):
             name = reason.split('"')[1]
             reason = f"{name} is absent"
