@@ -8,10 +8,16 @@ from stanchion.db import Tx, execute
 
 
 async def notify(tx: Tx, messages: Sequence[tuple[str, str]]) -> None:
-    """Send (channel, payload) pairs; on an autocommit connection they leave at once."""
+    """Send (channel, payload) pairs; on an autocommit connection they leave at once.
+
+    A wake-up need not survive a crash, so its commit does not wait for the disk.
+    """
     await execute(
         tx,
-        "select pg_notify(channel, payload) from unnest(%s::text[], %s::text[]) as m (channel, payload)",
+        """
+        with quick as materialized (select set_config('synchronous_commit', 'off', true))
+        select pg_notify(channel, payload) from quick, unnest(%s::text[], %s::text[]) as m (channel, payload)
+        """,
         ([channel for channel, _ in messages], [payload for _, payload in messages]),
     )
 

@@ -6,19 +6,24 @@ write of a run carries the epoch of its claim (I3); a step is done when its chec
 share commits (I4); a run finishes on the artifacts it resolved at its start (I7).
 """
 
+from stanchion.runs.deadletters import DeadFilter, discard, list_dead, requeue, retry, show_dead
 from stanchion.runs.engine import SpawnProbation, Worker
 from stanchion.runs.handlers import TransformHandler
+from stanchion.runs.reading import list_items, list_runs, list_steps, list_workers, show, waiting_on
+from stanchion.runs.service import cancel, hold, wake
 from stanchion.runs.starting import Started, Starter
 from stanchion.runs.types import (
     ENGINE_V,
     BlueprintRun,
     Claim,
+    DeadLetter,
     LostClaim,
     Pin,
     Pinned,
     PinResolver,
     PinSet,
     Resolved,
+    RunDetail,
     RunEndHook,
     RunStatus,
     StepCall,
@@ -36,12 +41,15 @@ __all__ = [
     "ENGINE_V",
     "BlueprintRun",
     "Claim",
+    "DeadFilter",
+    "DeadLetter",
     "LostClaim",
     "Pin",
     "PinResolver",
     "PinSet",
     "Pinned",
     "Resolved",
+    "RunDetail",
     "RunEndHook",
     "RunStatus",
     "SpawnProbation",
@@ -58,4 +66,18 @@ __all__ = [
     "WaitingKind",
     "WaitingOn",
     "Worker",
+    "cancel",
+    "discard",
+    "hold",
+    "list_dead",
+    "list_items",
+    "list_runs",
+    "list_steps",
+    "list_workers",
+    "requeue",
+    "retry",
+    "show",
+    "show_dead",
+    "waiting_on",
+    "wake",
 ]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
 from uuid import UUID
 
-from stanchion.db import Tx, execute, many, scalars
-from stanchion.runs.types import RunStatus, StepRun
+from stanchion.base import Json, NotFound
+from stanchion.db import Tx, execute, many, maybe, one, scalar, scalars
+from stanchion.runs.types import BlueprintRun, ItemSummary, RunStatus, RunSummary, StepRun, WorkerRow
 
 
 async def insert_starts(tx: Tx, *, starts: bytes, pin_sets: bytes, audits: bytes) -> None:
@@ -154,4 +157,230 @@ async def end_runs(tx: Tx, *, ends: bytes) -> list[Ended]:
         from u order by id
         """,
         {"ends": ends.decode()},
+    )
+
+
+async def hold(tx: Tx, claims: bytes) -> list[UUID]:
+    """Share-lock the runs that still belong to these claims ({id, epoch}); return which. Role engine."""
+    return await scalars(
+        tx,
+        """
+        select r.id from runs r
+        join json_to_recordset(%s::json) as c (id uuid, epoch bigint) on c.id = r.id and c.epoch = r.epoch
+        where r.status = 'RUNNING' order by r.id for share of r
+        """,
+        (claims.decode(),),
+    )
+
+
+async def wake(tx: Tx, tenant: str, run_id: UUID, kind: str, ref: str | None) -> str | None:
+    """Make a run PENDING that waits for this, or note the wake-up for a run that is still RUNNING; its new status.
+
+    Of effects several may be open in one run: any of them wakes it. Role app or engine.
+    """
+    found = await scalars(
+        tx,
+        """
+        update runs
+        set status = case when status = 'SUSPENDED' then 'PENDING' else status end,
+            wakes = case when status = 'RUNNING' then array_append(wakes[1:15], %(kind)s || ':' || coalesce(%(ref)s, ''))
+                         else wakes end,
+            waiting_kind = null, waiting_ref = null, waiting_since = null, wake_at = null, rev = rev + 1,
+            ready_at = case when status = 'SUSPENDED' then clock_timestamp() else ready_at end
+        where tenant = %(tenant)s and id = %(run_id)s
+          and (status = 'RUNNING'
+               or status = 'SUSPENDED' and waiting_kind = %(kind)s
+                  and (%(kind)s = 'effect' or waiting_ref is not distinct from %(ref)s::text))
+        returning status
+        """,
+        {"tenant": tenant, "run_id": run_id, "kind": kind, "ref": ref},
+    )
+    return str(found[0]) if found else None
+
+
+_UNKNOWN: Final = "run.unknown"
+
+
+def unknown_run(run_id: UUID) -> NotFound:
+    """There is no such run for this tenant."""
+    return NotFound(_UNKNOWN, f"There is no run {run_id}.", hint="`stanchion run list` shows the runs there are.")
+
+
+async def select_run(tx: Tx, tenant: str, run_id: UUID) -> BlueprintRun:
+    """One run. Raises NotFound `run.unknown`."""
+    return await one(
+        tx,
+        BlueprintRun,
+        """
+        select tenant, id, blueprint, version, pins, environment, engine_v, queue, priority, status, waiting_kind,
+               waiting_ref, waiting_since, wake_at, cursor, path, epoch, worker_id, attempt, strikes, rev, input, output,
+               error, dead_reason, discarded_at, cancel_reason, requested_by, traceparent, root_id, parent_id,
+               parent_path, block, item_no, created_at, ready_at, started_at, ended_at
+        from runs where tenant = %s and id = %s
+        """,
+        (tenant, run_id),
+        missing=unknown_run(run_id),
+    )
+
+
+async def lock_run(tx: Tx, tenant: str, run_id: UUID) -> BlueprintRun:
+    """One run, locked for a decision. Raises NotFound `run.unknown`."""
+    if not await scalars(tx, "select id from runs where tenant = %s and id = %s for update", (tenant, run_id)):
+        raise unknown_run(run_id)
+    return await select_run(tx, tenant, run_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinsRow:
+    """A stored pin set."""
+
+    pins: list[Mapping[str, Json]]
+
+
+async def select_pins(tx: Tx, tenant: str, digest: str) -> list[Mapping[str, Json]]:
+    """The pins of a set, as stored: {kind, name, version, digest}."""
+    found = await maybe(tx, PinsRow, "select pins from pin_sets where tenant = %s and digest = %s", (tenant, digest))
+    return found.pins if found else []
+
+
+async def count_workers(tx: Tx, queue: str) -> int:
+    """Live workers that serve `queue`."""
+    return int(
+        await scalar(
+            tx,
+            """
+            select count(*) from workers
+            where state = 'live' and lease_until > clock_timestamp() and %s = any(queues) and probation_of is null
+            """,
+            (queue,),
+        )
+    )
+
+
+async def select_workers(tx: Tx) -> list[WorkerRow]:
+    """Workers that live, and those that ended within the last hour; newest first."""
+    return await many(
+        tx,
+        WorkerRow,
+        """
+        select id, name, host, pid, engine_v, queues, capacity, running, state, started_at, beat_at, lease_until, ended_at,
+               probation_of
+        from workers where ended_at is null or ended_at > clock_timestamp() - interval '1 hour' order by id desc limit 200
+        """,
+    )
+
+
+async def select_runs(
+    tx: Tx,
+    tenant: str,
+    *,
+    status: str | None,
+    blueprint: str | None,
+    waiting_on: str | None,
+    since: datetime | None,
+    parent: UUID | None,
+    after: UUID | None,
+    limit: int,
+) -> list[RunSummary]:
+    """Runs of the tenant, newest first, before the id `after`: top-level ones, or the items of `parent`."""
+    return await many(
+        tx,
+        RunSummary,
+        """
+        select id, blueprint, version, queue, status, waiting_kind, waiting_ref, waiting_since, wake_at, path, attempt,
+               requested_by, created_at, ready_at, started_at, ended_at, error, dead_reason, parent_id, item_no, rev
+        from runs
+        where tenant = %(tenant)s and parent_id is not distinct from %(parent)s::uuid
+          and (%(status)s::text is null or status = %(status)s)
+          and (%(blueprint)s::text is null or blueprint = %(blueprint)s)
+          and (%(waiting_on)s::text is null or waiting_kind = %(waiting_on)s and status in ('SUSPENDED', 'PENDING'))
+          and (%(since)s::timestamptz is null or created_at >= %(since)s)
+          and (%(after)s::uuid is null or id < %(after)s)
+        order by id desc limit %(limit)s
+        """,
+        {
+            "tenant": tenant,
+            "parent": parent,
+            "status": status,
+            "blueprint": blueprint,
+            "waiting_on": waiting_on,
+            "since": since,
+            "after": after,
+            "limit": limit,
+        },
+    )
+
+
+async def select_items(
+    tx: Tx, tenant: str, parent: UUID, *, status: str | None, after: int, limit: int
+) -> list[RunSummary]:
+    """Child runs of `parent` in the order of their item numbers, after `after`."""
+    return await many(
+        tx,
+        RunSummary,
+        """
+        select id, blueprint, version, queue, status, waiting_kind, waiting_ref, waiting_since, wake_at, path, attempt,
+               requested_by, created_at, ready_at, started_at, ended_at, error, dead_reason, parent_id, item_no, rev
+        from runs
+        where tenant = %(tenant)s and parent_id = %(parent)s and item_no > %(after)s
+          and (%(status)s::text is null or status = %(status)s)
+        order by item_no, parent_path limit %(limit)s
+        """,
+        {"tenant": tenant, "parent": parent, "status": status, "after": after, "limit": limit},
+    )
+
+
+async def count_items(tx: Tx, tenant: str, parents: Sequence[UUID]) -> list[ItemSummary]:
+    """How the items of these runs stand; runs without items are left out."""
+    return await many(
+        tx,
+        ItemSummary,
+        """
+        select parent_id, count(*) as total,
+               count(*) filter (where status = 'SUCCEEDED') as succeeded,
+               count(*) filter (where status = 'FAILED') as failed,
+               count(*) filter (where status = 'CANCELLED') as cancelled,
+               count(*) filter (where status in ('RUNNING', 'PENDING')) as running,
+               count(*) filter (where status = 'SUSPENDED') as waiting
+        from runs where tenant = %s and parent_id = any(%s) group by parent_id
+        """,
+        (tenant, list(parents)),
+    )
+
+
+async def request_cancel(tx: Tx, tenant: str, run_id: UUID, reason: str) -> list[UUID]:
+    """Mark a run and everything below it as cancelled, where it has not ended; return those that are RUNNING."""
+    return await scalars(
+        tx,
+        """
+        with recursive tree as (
+            select id from runs where tenant = %(tenant)s and id = %(run_id)s
+            union all
+            select c.id from runs c join tree on c.parent_id = tree.id
+        ), marked as (
+            update runs r set cancel_reason = %(reason)s, rev = r.rev + 1
+            from tree where r.id = tree.id and r.status in ('PENDING', 'RUNNING', 'SUSPENDED') and r.cancel_reason is null
+            returning r.id, r.status
+        )
+        select id from marked where status = 'RUNNING'
+        """,
+        {"tenant": tenant, "run_id": run_id, "reason": reason},
+    )
+
+
+async def lock_cancelled_below(tx: Tx, tenant: str, run_id: UUID, limit: int) -> list[UUID]:
+    """Cancelled runs of this tree that wait and can be ended now, locked."""
+    return await scalars(
+        tx,
+        """
+        with recursive tree as (
+            select id from runs where tenant = %(tenant)s and id = %(run_id)s
+            union all
+            select c.id from runs c join tree on c.parent_id = tree.id
+        )
+        select r.id from runs r join tree on tree.id = r.id
+        where r.cancel_reason is not null and r.status in ('PENDING', 'SUSPENDED')
+        order by r.id limit %(limit)s for update of r skip locked
+        """,
+        {"tenant": tenant, "run_id": run_id, "limit": limit},
     )

@@ -292,3 +292,101 @@ class StepRun:
     rev: int
     started_at: datetime | None
     ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """A run in a list: without its input, output and pins."""
+
+    id: UUID
+    blueprint: str
+    version: int
+    queue: str
+    status: RunStatus
+    waiting_kind: WaitingKind | None
+    waiting_ref: str | None
+    waiting_since: datetime | None
+    wake_at: datetime | None
+    path: str
+    attempt: int
+    requested_by: str
+    created_at: datetime
+    ready_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    error: Mapping[str, Json] | None
+    dead_reason: str | None
+    parent_id: UUID | None
+    item_no: int | None
+    rev: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemSummary:
+    """How many items of a run's fan-outs are in which state; `waiting` includes those not yet started."""
+
+    parent_id: UUID
+    total: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    running: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunDetail:
+    """A run with what belongs to it: its pins, why it waits, its items."""
+
+    run: BlueprintRun
+    digest: str
+    pins: list[Mapping[str, Json]]
+    waiting_on: WaitingOn | None
+    items: ItemSummary | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A run in a list, with why it waits."""
+
+    run: RunSummary
+    waiting_on: WaitingOn | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerRow:
+    """A worker process as it said of itself. Times are the database's."""
+
+    id: UUID
+    name: str
+    host: str
+    pid: int
+    engine_v: int
+    queues: list[str]
+    capacity: int
+    running: int
+    state: str
+    started_at: datetime
+    beat_at: datetime
+    lease_until: datetime
+    ended_at: datetime | None
+    probation_of: UUID | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A FAILED run that waits for a person: its error, the step it stands at, and how often it was tried."""
+
+    id: UUID
+    blueprint: str
+    version: int
+    queue: str
+    reason: str
+    error: Mapping[str, Json] | None
+    path: str
+    attempt: int
+    strikes: int
+    requested_by: str
+    created_at: datetime
+    ended_at: datetime
+    parent_id: UUID | None

@@ -5,7 +5,7 @@ on `advance` decides, under a lock on the parent's row: release more, or wake th
 that may matter (a child's end or wait, the parent's suspension), and the sweep repeats it, so that no wake-up is lost.
 """
 
-from stanchion.runs.fanout.service import advance, advance_all, cancel_queued, create, ended_items
+from stanchion.runs.fanout.service import advance, advance_all, advance_in, cancel_queued, create, ended_items
 from stanchion.runs.fanout.store import EndedItem, Opening
 
-__all__ = ["EndedItem", "Opening", "advance", "advance_all", "cancel_queued", "create", "ended_items"]
+__all__ = ["EndedItem", "Opening", "advance", "advance_all", "advance_in", "cancel_queued", "create", "ended_items"]

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from stanchion.base import Json, dumps
 from stanchion.context import Env
+from stanchion.db import Tx
 from stanchion.runs import rules
 from stanchion.runs.fanout import store
 from stanchion.runs.fanout.store import EndedItem, Opening
@@ -51,16 +52,21 @@ async def cancel_queued(env: Env, claim: Claim, path: str) -> None:
 async def advance(env: Env, parent: UUID) -> str | None:
     """Release items of a waiting fan-out, or wake its parent. Returns the queue in which something became ready."""
     async with env.db.engine_tx() as tx:
-        waiting = await store.lock_parent(tx, parent)
-        if waiting is None:
-            return None
-        counts = await store.counts(tx, parent, waiting.path)
-        step = rules.next_of_fan_out(waiting.rule(), counts)
-        if step.done:
-            await store.wake_parent(tx, parent)
-        elif step.release:
-            await store.release(tx, parent, waiting.path, step.release)
-        return waiting.queue if step.done or step.release else None
+        return await advance_in(tx, parent)
+
+
+async def advance_in(tx: Tx, parent: UUID) -> str | None:
+    """The same in the caller's transaction."""
+    waiting = await store.lock_parent(tx, parent)
+    if waiting is None:
+        return None
+    counts = await store.counts(tx, parent, waiting.path)
+    step = rules.next_of_fan_out(waiting.rule(), counts)
+    if step.done:
+        await store.wake_parent(tx, parent)
+    elif step.release:
+        await store.release(tx, parent, waiting.path, step.release)
+    return waiting.queue if step.done or step.release else None
 
 
 async def advance_all(env: Env, limit: int = 100) -> set[str]:
