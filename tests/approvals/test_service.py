@@ -383,3 +383,44 @@ async def test_the_policy_s_digest_is_part_of_what_is_decided(env: Env) -> None:
     second = await show(approver(env), await ask(env, call_of(run_id=run_id, policy=other)))
     assert first.policy_digest != second.policy_digest
     assert first.args_digest != second.args_digest
+
+
+class Heard:
+    """A notifier that remembers."""
+
+    def __init__(self) -> None:
+        self.said: list[object] = []
+
+    def ready(self, queue: str) -> None:
+        self.said.append(queue)
+
+    def changed(self, run_id: UUID, ended: bool) -> None:
+        self.said.append((run_id, ended))
+
+
+async def test_workers_are_told_once_it_is_committed_and_only_then(env: Env, clock: FrozenClock) -> None:
+    heard = Heard()
+    approval, run_id = await asked(env)
+    good = {"reason": REASON, "args_digest": approval.args_digest, "notifier": heard}
+    await refused(decide(approver(env, "ada"), approval.id, Verdict.APPROVE, **good))
+    assert heard.said == []
+    await decide(approver(env), approval.id, Verdict.APPROVE, **good)
+    assert heard.said == ["default", (run_id, True)]
+    heard.said.clear()
+    _, late_run = await asked(env)
+    clock.at += timedelta(hours=72)
+    assert await expire_due(env, heard) == 1
+    assert heard.said == ["default", (late_run, True)]
+
+
+async def test_a_decision_while_the_run_is_awake_is_not_lost(env: Env) -> None:
+    approval, run_id = await asked(env)
+    async with env.db.engine_tx() as tx:
+        await tx.execute(
+            "update runs set status = 'RUNNING', waiting_kind = null, waiting_ref = null where id = %s", (run_id,)
+        )
+    await decide(approver(env), approval.id, Verdict.APPROVE, reason=REASON, args_digest=approval.args_digest)
+    async with env.db.engine_tx() as tx:
+        row = await (await tx.execute("select status, wakes from runs where id = %s", (run_id,))).fetchone()
+    # The engine's checkpoint reads this token: a suspension on it does not wait.
+    assert row == ("RUNNING", [f"approval:{approval.id}"])

@@ -12,7 +12,9 @@ from pydantic import ConfigDict, Field
 from stanchion.approvals.rules import REASON_CHARS_MAX
 from stanchion.approvals.service import decide, list_approvals, show
 from stanchion.approvals.types import Approval, ApprovalStatus, Verdict
+from stanchion.context import Ctx
 from stanchion.http import CtxDep, Model, Page, PageDep, Reply
+from stanchion.queue import Notifier
 
 _DIGEST = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 _EXAMPLE: dict[str, Any] = {
@@ -94,8 +96,8 @@ def _reply(approval: Approval) -> ApprovalReply:
     return ApprovalReply.model_validate(approval)
 
 
-def build_router() -> APIRouter:
-    """The routes of approvals."""
+def build_router(notifier: Notifier | None = None) -> APIRouter:
+    """The routes of approvals. `notifier` tells workers of a decision at once."""
     router = APIRouter(prefix="/api/approvals", tags=["approvals"])
 
     @router.get("", summary="List approvals", operation_id="list_approvals")
@@ -117,11 +119,17 @@ def build_router() -> APIRouter:
     @router.post("/{approval_id}/approve", summary="Approve", operation_id="approve")
     async def approve(ctx: CtxDep, approval_id: UUID, body: DecisionRequest) -> ApprovalReply:
         """Let the run go on with exactly what was shown."""
-        return _reply(await decide(ctx, approval_id, Verdict.APPROVE, reason=body.reason, args_digest=body.args_digest))
+        return await decided(ctx, approval_id, Verdict.APPROVE, body)
 
     @router.post("/{approval_id}/reject", summary="Reject", operation_id="reject")
     async def reject(ctx: CtxDep, approval_id: UUID, body: DecisionRequest) -> ApprovalReply:
         """Refuse what was shown; the Blueprint says what then happens."""
-        return _reply(await decide(ctx, approval_id, Verdict.REJECT, reason=body.reason, args_digest=body.args_digest))
+        return await decided(ctx, approval_id, Verdict.REJECT, body)
+
+    async def decided(ctx: Ctx, approval_id: UUID, verdict: Verdict, body: DecisionRequest) -> ApprovalReply:
+        approval = await decide(
+            ctx, approval_id, verdict, reason=body.reason, args_digest=body.args_digest, notifier=notifier
+        )
+        return _reply(approval)
 
     return router

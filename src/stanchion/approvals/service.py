@@ -13,13 +13,16 @@ from stanchion.base import Conflict, Invalid
 from stanchion.context import Ctx, Env, system_actor
 from stanchion.db import Tx
 from stanchion.http import PageParams, Slice, decode_cursor, slice_of
+from stanchion.queue import Notifier
 from stanchion.runs import StepCall, WaitingKind
 
 # How many due approvals are read at once.
 _EXPIRE_BATCH: Final = 100
 
 
-async def decide(ctx: Ctx, approval_id: UUID, verdict: Verdict, *, reason: str, args_digest: str) -> Approval:
+async def decide(
+    ctx: Ctx, approval_id: UUID, verdict: Verdict, *, reason: str, args_digest: str, notifier: Notifier | None = None
+) -> Approval:
     """A person's verdict on what was shown to them; the run that waits is woken in the same transaction.
 
     Args:
@@ -28,6 +31,7 @@ async def decide(ctx: Ctx, approval_id: UUID, verdict: Verdict, *, reason: str, 
         verdict: approve or reject.
         reason: why, 8 to 2000 characters.
         args_digest: the approval's `args_digest` as the person saw it.
+        notifier: tells workers at once; without it they look within a second.
 
     Raises:
         NotFound `approval.unknown`; Invalid, Denied and Conflict as `rules.decide` says. Of concurrent decisions one
@@ -38,10 +42,11 @@ async def decide(ctx: Ctx, approval_id: UUID, verdict: Verdict, *, reason: str, 
         before = await store.get(tx, ctx.tenant, approval_id)
         after = rules.decide(before, verdict, by=ctx.actor, at=ctx.now, reason=reason, args_digest=args_digest)
         # The run's row is taken before the approval's, as a cancel takes them.
-        await _wake(tx, after)
+        queue = await _wake(tx, after)
         if not await store.settle(tx, after):
             await _refuse_late(tx, ctx, approval_id, verdict, reason, args_digest)
         await _record_decision(tx, ctx, before, after)
+    _tell(notifier, after, queue)
     ctx.env.telemetry.emit("approval.decided", 1, after.status.value)
     return after
 
@@ -55,8 +60,17 @@ async def _refuse_late(tx: Tx, ctx: Ctx, approval_id: UUID, verdict: Verdict, re
     )
 
 
-async def _wake(tx: Tx, approval: Approval) -> None:
-    await runs.wake(tx, approval.tenant, approval.run_id, WaitingKind.APPROVAL, str(approval.id))
+async def _wake(tx: Tx, approval: Approval) -> str | None:
+    """Wake the run that waits for this approval; its queue if it will go on."""
+    woken = await runs.wake(tx, approval.tenant, approval.run_id, WaitingKind.APPROVAL, str(approval.id))
+    return await store.queue_of(tx, approval.tenant, approval.run_id) if woken else None
+
+
+def _tell(notifier: Notifier | None, approval: Approval, queue: str | None) -> None:
+    """After the commit: workers of the queue may look, and whoever watches the run."""
+    if notifier is not None and queue is not None:
+        notifier.ready(queue)
+        notifier.changed(approval.run_id, True)
 
 
 async def _record_decision(tx: Tx, ctx: Ctx, before: Approval, after: Approval) -> None:
@@ -115,7 +129,7 @@ async def request(tx: Tx, env: Env, approval: Approval) -> None:
     await _record_system(tx, env, "approval.requested", approval)
 
 
-async def expire_due(env: Env) -> int:
+async def expire_due(env: Env, notifier: Notifier | None = None) -> int:
     """The scheduler's duty: mark every approval whose time is over EXPIRED and wake its run; return how many.
 
     Each in a transaction of its own, which locks one run and then one approval like every other verb here.
@@ -125,22 +139,23 @@ async def expire_due(env: Env) -> int:
         async with env.db.engine_tx() as tx:
             due = await store.due(tx, env.clock.now(), _EXPIRE_BATCH)
         for approval in due:
-            expired += (await expire(env, approval)).status is ApprovalStatus.EXPIRED
+            expired += (await expire(env, approval, notifier)).status is ApprovalStatus.EXPIRED
         if len(due) < _EXPIRE_BATCH:
             return expired
 
 
-async def expire(env: Env, approval: Approval) -> Approval:
+async def expire(env: Env, approval: Approval, notifier: Notifier | None = None) -> Approval:
     """Mark `approval` EXPIRED if it is PENDING and its time is over; return it as it is then.
 
     The sweep calls it, and the woken step if that is first to notice.
     """
     async with env.db.engine_tx() as tx:
-        await _wake(tx, approval)
+        queue = await _wake(tx, approval)
         ended = await store.expire_one(tx, approval.tenant, approval.id, env.clock.now())
         if ended is None:
             return await store.get(tx, approval.tenant, approval.id)
         await _record_system(tx, env, "approval.expired", ended)
+    _tell(notifier, ended, queue)
     env.telemetry.emit("approval.decided", 1, ended.status.value)
     return ended
 

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 
 from stanchion.approvals.types import Approval, Dominating
 from stanchion.base import NotFound
-from stanchion.db import Tx, execute, many, maybe, one
+from stanchion.db import Tx, execute, many, maybe, one, scalar
 
 # Named, never `*`: this version's rows must read the same on the next version's schema.
 _COLUMNS = (
@@ -183,3 +183,8 @@ async def dominating(tx: Tx, tenant: str, run_id: UUID, paths: Sequence[str]) ->
         " and s.verb = 'govern'",
         {"tenant": tenant, "run": run_id, "paths": list(paths)},
     )
+
+
+async def queue_of(tx: Tx, tenant: str, run_id: UUID) -> str | None:
+    """The queue of a run, to tell its workers after the commit."""
+    return await scalar(tx, "select queue from runs where tenant = %s and id = %s", (tenant, run_id))
