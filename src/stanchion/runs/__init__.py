@@ -10,6 +10,7 @@ from stanchion.runs.deadletters import DeadFilter, discard, list_dead, requeue, 
 from stanchion.runs.engine import SpawnProbation, Worker
 from stanchion.runs.handlers import TransformHandler
 from stanchion.runs.reading import list_items, list_runs, list_steps, list_workers, show, waiting_on
+from stanchion.runs.routes import build_router
 from stanchion.runs.service import cancel, hold, wake
 from stanchion.runs.starting import Started, Starter
 from stanchion.runs.types import (
@@ -66,6 +67,7 @@ __all__ = [
     "WaitingKind",
     "WaitingOn",
     "Worker",
+    "build_router",
     "cancel",
     "discard",
     "hold",

@@ -56,9 +56,9 @@ async def list_runs(
         found = await store.select_runs(
             tx,
             ctx.tenant,
-            status=status,
-            blueprint=blueprint,
             # A run that waits for a worker is PENDING and stores no kind: the status finds it.
+            status=RunStatus.PENDING if waiting is WaitingKind.WORKER and status is None else status,
+            blueprint=blueprint,
             waiting_on=None if waiting is WaitingKind.WORKER else waiting,
             since=since,
             parent=parent,
@@ -99,15 +99,16 @@ async def list_workers(ctx: Ctx) -> list[WorkerRow]:
 async def _with_reasons(tx: Tx, runs: list[RunSummary]) -> list[Listed]:
     queues = {run.queue for run in runs if run.status == RunStatus.PENDING}
     workers = {queue: await store.count_workers(tx, queue) for queue in sorted(queues)}
-    return [Listed(run=run, waiting_on=_reason(run, workers.get(run.queue, 0))) for run in runs]
+    return [Listed(run=run, waiting_on=reason_of(run, workers.get(run.queue, 0))) for run in runs]
 
 
 async def _waiting_on(tx: Tx, run: BlueprintRun) -> WaitingOn | None:
     workers = await store.count_workers(tx, run.queue) if run.status == RunStatus.PENDING else 0
-    return _reason(run, workers)
+    return reason_of(run, workers)
 
 
-def _reason(run: BlueprintRun | RunSummary, workers: int) -> WaitingOn | None:
+def reason_of(run: BlueprintRun | RunSummary, workers: int) -> WaitingOn | None:
+    """Why this run waits; `workers` is how many live ones serve its queue."""
     return rules.waiting_on(
         status=RunStatus(run.status),
         kind=WaitingKind(run.waiting_kind) if run.waiting_kind is not None else None,

@@ -63,8 +63,7 @@ async def wake(tx: Tx, tenant: str, run_id: UUID, kind: WaitingKind, ref: str | 
     """Wake a run that waits for `kind` and `ref`, in the transaction of the cause; True if it will go on.
 
     A run that is just about to suspend on it does not wait then: whichever commits first, no wake-up is lost. False if
-    the run waits for something else or has ended. Call `Notifier.ready` after the commit to spare the second until
-    workers look by themselves.
+    the run waits for something else or has ended. Workers hear of it when the transaction commits.
     """
     return await store.wake(tx, tenant, run_id, kind.value, ref) is not None
 

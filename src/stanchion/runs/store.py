@@ -176,11 +176,13 @@ async def hold(tx: Tx, claims: bytes) -> list[UUID]:
 async def wake(tx: Tx, tenant: str, run_id: UUID, kind: str, ref: str | None) -> str | None:
     """Make a run PENDING that waits for this, or note the wake-up for a run that is still RUNNING; its new status.
 
-    Of effects several may be open in one run: any of them wakes it. Role app or engine.
+    Of effects several may be open in one run: any of them wakes it. Workers hear of it when the caller commits (NOTIFY
+    inside the transaction is dear only on hot paths). Role app or engine.
     """
     found = await scalars(
         tx,
         """
+        with u as (
         update runs
         set status = case when status = 'SUSPENDED' then 'PENDING' else status end,
             wakes = case when status = 'RUNNING' then array_append(wakes[1:15], %(kind)s || ':' || coalesce(%(ref)s, ''))
@@ -191,7 +193,9 @@ async def wake(tx: Tx, tenant: str, run_id: UUID, kind: str, ref: str | None) ->
           and (status = 'RUNNING'
                or status = 'SUSPENDED' and waiting_kind = %(kind)s
                   and (%(kind)s = 'effect' or waiting_ref is not distinct from %(ref)s::text))
-        returning status
+        returning status, queue
+        )
+        select u.status from u, lateral (select pg_notify('stanchion_ready', u.queue)) as told
         """,
         {"tenant": tenant, "run_id": run_id, "kind": kind, "ref": ref},
     )
@@ -383,4 +387,42 @@ async def lock_cancelled_below(tx: Tx, tenant: str, run_id: UUID, limit: int) ->
         order by r.id limit %(limit)s for update of r skip locked
         """,
         {"tenant": tenant, "run_id": run_id, "limit": limit},
+    )
+
+
+async def select_changed_steps(tx: Tx, tenant: str, run_id: UUID, after: int, upto: int) -> list[StepRun]:
+    """StepRuns whose revision is in (after, upto], in the order of their changes."""
+    return await many(
+        tx,
+        StepRun,
+        """
+        select tenant, run_id, path, position, item_no, verb, status, attempt, first_attempt, output, error, errors,
+               wake_at, rev, started_at, ended_at
+        from step_runs where tenant = %s and run_id = %s and rev > %s and rev <= %s
+        order by rev, position, item_no nulls first, path
+        """,
+        (tenant, run_id, after, upto),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """How far a run has changed: its own revision, and the sum of its items'."""
+
+    id: UUID
+    rev: int
+    below: int
+
+
+async def select_revisions(tx: Tx, tenant: str, run_ids: Sequence[UUID]) -> list[Revision]:
+    """The revisions of watched runs."""
+    return await many(
+        tx,
+        Revision,
+        """
+        select r.id, r.rev,
+               (select coalesce(sum(c.rev), 0)::bigint from runs c where c.parent_id = r.id) as below
+        from runs r where r.tenant = %s and r.id = any(%s)
+        """,
+        (tenant, list(run_ids)),
     )

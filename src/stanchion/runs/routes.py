@@ -1,0 +1,211 @@
+"""HTTP: runs, their steps, items and events; dead letters; tasks; workers."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+
+from stanchion.context import Env
+from stanchion.http import CtxDep, Page, PageDep
+from stanchion.queue import Notifier
+from stanchion.runs import deadletters, reading, service, wire
+from stanchion.runs.deadletters import DeadFilter
+from stanchion.runs.starting import Starter
+from stanchion.runs.streams import EventStream, last_event_id, run_events
+from stanchion.runs.types import RunEndHook, RunStatus, WaitingKind
+from stanchion.runs.watching import Watcher, changes, ended_within
+
+_Blueprint = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+_Word = Annotated[str | None, Query(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
+_Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)]
+# `Prefer: wait=N` (RFC 7240 §4.3), in seconds; more than this is answered like this.
+WAIT_S_MAX: Final = 30.0
+_WAIT: Final = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
+
+
+def build_router(env: Env, starter: Starter, notifier: Notifier, hook: RunEndHook | None = None) -> APIRouter:
+    """The routes of runs.
+
+    Args:
+        env: for the watcher of event streams.
+        starter: starts runs.
+        notifier: tells workers and watchers; of role app.
+        hook: told when a cancel ends runs.
+    """
+    router = APIRouter(prefix="/api")
+    watcher = Watcher(env)
+    _add_starts(router, starter, watcher)
+    _add_reads(router, watcher)
+    _add_decisions(router, notifier, hook)
+    _add_dead_letters(router, notifier)
+    return router
+
+
+def _add_starts(router: APIRouter, starter: Starter, watcher: Watcher) -> None:
+    @router.post(
+        "/blueprints/{name}/runs",
+        tags=["runs"],
+        status_code=202,
+        summary="Start a run",
+        operation_id="start_run",
+        response_model=wire.StartedReply,
+        responses={200: {"model": wire.StartedReply, "description": "`Prefer: wait` was given and the run has ended."}},
+    )
+    async def start_run(
+        ctx: CtxDep,
+        name: _Blueprint,
+        body: wire.StartBody,
+        response: Response,
+        idempotency_key: _Key = None,
+        prefer: Annotated[str | None, Header(max_length=200)] = None,
+    ) -> wire.StartedReply:
+        """Accept a run of the Blueprint's live version. With `Prefer: wait=N`, answer once it has ended, if it does so in
+        time."""
+        started = await starter.start(
+            ctx, name, body.input, queue=body.queue, priority=body.priority, idempotency_key=idempotency_key
+        )
+        seconds = _wanted_wait(prefer)
+        if seconds is not None:
+            response.headers["Preference-Applied"] = f"wait={seconds:g}"
+            if await ended_within(ctx, watcher, started.run_id, seconds):
+                response.status_code = 200
+        response.headers["Location"] = f"/api/runs/{started.run_id}"
+        return wire.started_reply(await reading.show(ctx, started.run_id))
+
+    @router.post(
+        "/tasks/{blueprint}", tags=["tasks"], status_code=202, summary="Submit a task", operation_id="submit_task"
+    )
+    async def submit_task(
+        ctx: CtxDep, blueprint: _Blueprint, body: wire.TaskBody, response: Response, idempotency_key: _Key = None
+    ) -> wire.TaskReply:
+        """Submit a task: the end user's way to start a run."""
+        ctx.require("tasks.submit", blueprint=blueprint)
+        started = await starter.start(ctx, blueprint, body.input, idempotency_key=idempotency_key)
+        response.headers["Location"] = f"/api/tasks/{started.run_id}"
+        return wire.TaskReply(task_id=started.run_id)
+
+    @router.get("/tasks/{task_id}", tags=["tasks"], summary="Show a task", operation_id="show_task")
+    async def show_task(ctx: CtxDep, task_id: UUID) -> wire.TaskStateReply:
+        """A task's state, what it waits for, its result."""
+        ctx.require("tasks.read")
+        return wire.task_reply(await reading.show(ctx, task_id))
+
+
+def _wanted_wait(prefer: str | None) -> float | None:
+    match = _WAIT.search(prefer or "")
+    return min(float(match.group(1)), WAIT_S_MAX) if match else None
+
+
+def _add_reads(router: APIRouter, watcher: Watcher) -> None:
+    @router.get("/runs", tags=["runs"], summary="List runs", operation_id="list_runs")
+    async def list_runs(
+        ctx: CtxDep,
+        page: PageDep,
+        status: RunStatus | None = None,
+        blueprint: _Word = None,
+        waiting_on: WaitingKind | None = None,
+        since: datetime | None = None,
+        parent: UUID | None = None,
+    ) -> Page[wire.SummaryReply]:
+        """Runs, newest first: top-level ones, or the items of `parent`."""
+        found = await reading.list_runs(
+            ctx, page, status=status, blueprint=blueprint, waiting=waiting_on, since=since, parent=parent
+        )
+        return Page(items=[wire.summary_reply(row) for row in found.items], next=found.next)
+
+    @router.get("/runs/{run_id}", tags=["runs"], summary="Show a run", operation_id="show_run")
+    async def show_run(ctx: CtxDep, run_id: UUID) -> wire.RunReply:
+        """A run with its pins, why it waits, and how its items stand."""
+        return wire.run_reply(await reading.show(ctx, run_id))
+
+    @router.get("/runs/{run_id}/steps", tags=["runs"], summary="List a run's StepRuns", operation_id="list_steps")
+    async def list_steps(ctx: CtxDep, run_id: UUID) -> wire.StepsReply:
+        """The StepRuns of a run in order."""
+        return wire.StepsReply(items=[wire.step_reply(step) for step in await reading.list_steps(ctx, run_id)])
+
+    @router.get("/runs/{run_id}/items", tags=["runs"], summary="List a run's items", operation_id="list_items")
+    async def list_items(
+        ctx: CtxDep, run_id: UUID, page: PageDep, status: RunStatus | None = None
+    ) -> Page[wire.SummaryReply]:
+        """The child runs of a run's fan-outs, in the order of their items."""
+        found = await reading.list_items(ctx, run_id, page, status=status)
+        return Page(items=[wire.summary_reply(row) for row in found.items], next=found.next)
+
+    @router.get(
+        "/runs/{run_id}/events",
+        tags=["runs"],
+        summary="Follow a run",
+        operation_id="follow_run",
+        response_class=EventStream,
+        responses={
+            200: {"content": {"text/event-stream": {"example": 'id: 3\nevent: run\ndata: {"status": "RUNNING"}\n\n'}}}
+        },
+    )
+    async def follow_run(ctx: CtxDep, run_id: UUID, request: Request) -> Any:
+        """Server-Sent Events `run`, `step`, `items`; `end` when the run has ended. Resumes after `Last-Event-ID`."""
+        after = last_event_id(request)
+        ctx.require("runs.read")
+        await changes(ctx, run_id, after)  # an unknown run is a 404, not an empty stream
+        return EventStream(ctx, run_events(ctx, watcher, run_id, after))
+
+    @router.get("/workers", tags=["workers"], summary="List workers", operation_id="list_workers")
+    async def list_workers(ctx: CtxDep) -> wire.WorkersReply:
+        """Workers with their state, what they hold and until when their lease runs."""
+        return wire.WorkersReply(
+            items=[wire.WorkerReply.model_validate(row) for row in await reading.list_workers(ctx)]
+        )
+
+
+def _add_decisions(router: APIRouter, notifier: Notifier, hook: RunEndHook | None) -> None:
+    @router.post("/runs/{run_id}/cancel", tags=["runs"], summary="Cancel a run", operation_id="cancel_run")
+    async def cancel_run(ctx: CtxDep, run_id: UUID, body: wire.ReasonBody) -> wire.RunReply:
+        """Cancel a run and its items. A step in hand that writes is awaited."""
+        return wire.run_reply(await service.cancel(ctx, notifier, run_id, reason=body.reason, hook=hook))
+
+    @router.post("/runs/{run_id}/retry", tags=["runs"], summary="Retry a failed run", operation_id="retry_run")
+    async def retry_run(ctx: CtxDep, run_id: UUID, body: wire.ReasonBody) -> wire.RunReply:
+        """Begin a new attempt of a FAILED run at the step it failed at."""
+        return wire.run_reply(await deadletters.retry(ctx, notifier, run_id, reason=body.reason))
+
+
+def _add_dead_letters(router: APIRouter, notifier: Notifier) -> None:
+    @router.get("/dlq", tags=["dlq"], summary="List dead letters", operation_id="list_dead_letters")
+    async def list_dead_letters(
+        ctx: CtxDep, page: PageDep, reason: _Word = None, blueprint: _Word = None, since: datetime | None = None
+    ) -> Page[wire.DeadReply]:
+        """FAILED runs that wait for a person's decision, newest first."""
+        where = DeadFilter(reason=reason, blueprint=blueprint, since=since)
+        found = await deadletters.list_dead(ctx, page, where)
+        return Page(items=[wire.dead_reply(letter) for letter in found.items], next=found.next)
+
+    @router.get("/dlq/{run_id}", tags=["dlq"], summary="Show a dead letter", operation_id="show_dead_letter")
+    async def show_dead_letter(ctx: CtxDep, run_id: UUID) -> wire.DeadDetailReply:
+        """A dead letter with its error, attempts, strikes and StepRuns."""
+        letter, steps = await deadletters.show_dead(ctx, run_id)
+        return wire.DeadDetailReply.model_validate(
+            {**wire.dead_reply(letter).model_dump(), "steps": [wire.step_reply(step) for step in steps]}
+        )
+
+    @router.post("/dlq/requeue", tags=["dlq"], summary="Requeue dead letters", operation_id="requeue_dead_letters")
+    async def requeue(ctx: CtxDep, body: wire.SelectionBody) -> wire.DecidedReply:
+        """Begin a new attempt of each, at the step it failed at; its failed items with it."""
+        done = await deadletters.requeue(
+            ctx, notifier, run_ids=body.run_ids, where=_where(body.filter), most=body.max, reason=body.reason
+        )
+        return wire.DecidedReply(count=len(done), run_ids=done)
+
+    @router.post("/dlq/discard", tags=["dlq"], summary="Discard dead letters", operation_id="discard_dead_letters")
+    async def discard(ctx: CtxDep, body: wire.SelectionBody) -> wire.DecidedReply:
+        """Decide that these stay failed."""
+        done = await deadletters.discard(
+            ctx, run_ids=body.run_ids, where=_where(body.filter), most=body.max, reason=body.reason
+        )
+        return wire.DecidedReply(count=len(done), run_ids=done)
+
+
+def _where(body: wire.FilterBody | None) -> DeadFilter | None:
+    return None if body is None else DeadFilter(reason=body.reason, blueprint=body.blueprint, since=body.since)

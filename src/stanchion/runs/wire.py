@@ -1,0 +1,397 @@
+"""Bodies of the runs' routes, and how rows become them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from stanchion.http import Model, Reply, example
+from stanchion.runs.types import DeadLetter, ItemSummary, Listed, RunDetail, RunStatus, StepRun
+
+_ID = "0199c1f0-5c7e-7d31-9a54-6f1f0a4f5d11"
+_DIGEST = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+_ERROR = {"code": "step.timeout", "message": "Step 'fetch' did not finish within 60 s.", "hint": "", "step": "fetch"}
+_WAITING: dict[str, Any] = {
+    "kind": "approval",
+    "ref": "0199c1f0-0000-7000-8000-000000000002",
+    "since": "2026-11-18T09:00:01Z",
+    "until": "2026-11-21T09:00:01Z",
+    "text": "It waits for a person to decide approval 0199c1f0-0000-7000-8000-000000000002.",
+}
+_SUMMARY: dict[str, Any] = {
+    "id": _ID,
+    "blueprint": "case-triage",
+    "version": 3,
+    "status": "SUSPENDED",
+    "waiting_on": _WAITING,
+    "queue": "default",
+    "attempt": 1,
+    "requested_by": "ada",
+    "created_at": "2026-11-18T09:00:00Z",
+    "started_at": "2026-11-18T09:00:00Z",
+    "ended_at": None,
+    "error": None,
+    "dead_reason": None,
+    "parent_id": None,
+    "item_no": None,
+}
+_ITEMS: dict[str, Any] = {"total": 131, "succeeded": 109, "failed": 0, "cancelled": 0, "running": 4, "waiting": 18}
+_RUN: dict[str, Any] = {
+    **_SUMMARY,
+    "digest": _DIGEST,
+    "environment": "local",
+    "priority": 0,
+    "input": {"since": "2024-01-01"},
+    "output": None,
+    "cancel_reason": None,
+    "pins": [{"kind": "blueprint", "name": "case-triage", "version": 3, "digest": _DIGEST}],
+    "items": _ITEMS,
+}
+
+_STEP: dict[str, Any] = {
+    "path": "cases",
+    "verb": "fetch",
+    "status": "SUCCEEDED",
+    "attempt": 2,
+    "item_no": None,
+    "output": {"records": []},
+    "error": None,
+    "errors": [{"attempt": 1, **_ERROR}],
+    "started_at": "2026-11-18T09:00:00Z",
+    "ended_at": "2026-11-18T09:00:01Z",
+}
+
+Reason = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"^[^\x00]*$")]
+
+
+class StartBody(Model):
+    """What to start."""
+
+    model_config = Model.model_config | example({"input": {"since": "2024-01-01"}})
+
+    input: Any = Field(default_factory=dict, description="the run's input, as the Blueprint's schema wants it")
+    queue: str = Field("default", pattern=r"^[a-z][a-z0-9-]{0,62}$")
+    priority: int = Field(0, ge=-100, le=100)
+
+
+class TaskBody(Model):
+    """A task to submit."""
+
+    model_config = Model.model_config | example({"input": {"since": "2024-01-01"}})
+
+    input: Any = Field(default_factory=dict)
+
+
+class ReasonBody(Model):
+    """Why: kept with the run, its digest in the audit record."""
+
+    model_config = Model.model_config | example({"reason": "The target was down."})
+
+    reason: Reason
+
+
+class FilterBody(Model):
+    """Which dead letters: all that match every field given."""
+
+    model_config = Model.model_config | example({"reason": "step.timeout"})
+
+    reason: str | None = Field(None, max_length=200, pattern=r"^[^\x00]*$")
+    blueprint: str | None = Field(None, max_length=63, pattern=r"^[^\x00]*$")
+    since: datetime | None = None
+
+
+class SelectionBody(Model):
+    """Dead letters by id, or by filter; at most `max` of them, the newest first."""
+
+    model_config = Model.model_config | example(
+        {"filter": {"reason": "step.timeout"}, "max": 100, "reason": "The target is up again."}
+    )
+
+    run_ids: Annotated[list[UUID], Field(max_length=1000)] | None = None
+    filter: FilterBody | None = None
+    max: int = Field(1000, ge=1, le=1000)
+    reason: Reason
+
+
+class WaitingReply(Reply):
+    """Why a run does not go on."""
+
+    model_config = Reply.model_config | example(_WAITING)
+
+    kind: str
+    ref: str | None
+    since: datetime | None
+    until: datetime | None
+    text: str
+
+
+class ItemsReply(Reply):
+    """How the items of a run's fan-outs stand."""
+
+    model_config = Reply.model_config | example(_ITEMS)
+
+    total: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    running: int
+    waiting: int
+
+
+class SummaryReply(Reply):
+    """A run in a list."""
+
+    model_config = Reply.model_config | example(_SUMMARY)
+
+    id: UUID
+    blueprint: str
+    version: int
+    status: RunStatus
+    waiting_on: WaitingReply | None
+    queue: str
+    attempt: int
+    requested_by: str
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    error: dict[str, Any] | None
+    dead_reason: str | None
+    parent_id: UUID | None
+    item_no: int | None
+
+
+class RunReply(SummaryReply):
+    """A run with everything about it but its steps."""
+
+    model_config = Reply.model_config | example(_RUN)
+
+    digest: str
+    environment: str
+    priority: int
+    input: Any
+    output: Any
+    cancel_reason: str | None
+    pins: list[dict[str, Any]]
+    items: ItemsReply | None
+
+
+class StartedReply(RunReply):
+    """A run just accepted: `run_id` is its `id`."""
+
+    model_config = Reply.model_config | example({"run_id": _ID, **_RUN})
+
+    run_id: UUID
+
+
+class StepReply(Reply):
+    """One StepRun. `errors` are failures of earlier attempts."""
+
+    model_config = Reply.model_config | example(_STEP)
+
+    path: str
+    verb: str
+    status: str
+    attempt: int
+    item_no: int | None
+    output: Any
+    error: dict[str, Any] | None
+    errors: list[Any] | None
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+class StepsReply(Reply):
+    """A run's StepRuns in order."""
+
+    model_config = Reply.model_config | example({"items": [_STEP]})
+
+    items: list[StepReply]
+
+
+class DeadReply(Reply):
+    """A dead letter."""
+
+    model_config = Reply.model_config | example(
+        {
+            "id": _ID,
+            "blueprint": "case-triage",
+            "version": 3,
+            "queue": "default",
+            "reason": "step.timeout",
+            "error": _ERROR,
+            "step": "fetch",
+            "attempt": 1,
+            "strikes": 0,
+            "requested_by": "ada",
+            "created_at": "2026-11-18T09:00:00Z",
+            "ended_at": "2026-11-18T09:05:00Z",
+            "parent_id": None,
+        }
+    )
+
+    id: UUID
+    blueprint: str
+    version: int
+    queue: str
+    reason: str
+    error: dict[str, Any] | None
+    step: str
+    attempt: int
+    strikes: int
+    requested_by: str
+    created_at: datetime
+    ended_at: datetime
+    parent_id: UUID | None
+
+
+class DeadDetailReply(DeadReply):
+    """A dead letter with its StepRuns."""
+
+    steps: list[StepReply]
+
+
+class DecidedReply(Reply):
+    """The dead letters a call decided about."""
+
+    model_config = Reply.model_config | example({"count": 1, "run_ids": [_ID]})
+
+    count: int
+    run_ids: list[UUID]
+
+
+class TaskReply(Reply):
+    """A task just accepted."""
+
+    model_config = Reply.model_config | example({"task_id": _ID})
+
+    task_id: UUID
+
+
+class TaskStateReply(Reply):
+    """A task as the person who submitted it sees it."""
+
+    model_config = Reply.model_config | example(
+        {"task_id": _ID, "status": "waiting", "waits_on": _WAITING["text"], "result": None, "error": None}
+    )
+
+    task_id: UUID
+    status: Literal["queued", "running", "waiting", "done", "failed", "cancelled"]
+    waits_on: str | None
+    result: Any
+    error: dict[str, Any] | None
+
+
+class WorkerReply(Reply):
+    """A worker process."""
+
+    model_config = Reply.model_config | example(
+        {
+            "id": _ID,
+            "name": "worker-1",
+            "host": "app-7f",
+            "pid": 4211,
+            "engine_v": 1,
+            "queues": ["default"],
+            "capacity": 256,
+            "running": 17,
+            "state": "live",
+            "started_at": "2026-11-18T08:00:00Z",
+            "beat_at": "2026-11-18T09:00:00Z",
+            "lease_until": "2026-11-18T09:00:10Z",
+            "ended_at": None,
+        }
+    )
+
+    id: UUID
+    name: str
+    host: str
+    pid: int
+    engine_v: int
+    queues: list[str]
+    capacity: int
+    running: int
+    state: str
+    started_at: datetime
+    beat_at: datetime
+    lease_until: datetime
+    ended_at: datetime | None
+
+
+class WorkersReply(Reply):
+    """Workers that live, and those that ended within the last hour."""
+
+    model_config = Reply.model_config | example({"items": []})
+
+    items: list[WorkerReply]
+
+
+def summary_reply(listed: Listed) -> SummaryReply:
+    """A list row."""
+    run = listed.run
+    return SummaryReply.model_validate({**_fields(run, SummaryReply), "waiting_on": _waiting(listed.waiting_on)})
+
+
+def run_reply(detail: RunDetail) -> RunReply:
+    """A run."""
+    return RunReply.model_validate(_run_fields(detail))
+
+
+def started_reply(detail: RunDetail) -> StartedReply:
+    """A run just accepted."""
+    return StartedReply.model_validate({**_run_fields(detail), "run_id": detail.run.id})
+
+
+def step_reply(step: StepRun) -> StepReply:
+    """A StepRun."""
+    return StepReply.model_validate(step)
+
+
+def dead_reply(letter: DeadLetter) -> DeadReply:
+    """A dead letter."""
+    return DeadReply.model_validate({**_fields(letter, DeadReply), "step": letter.path})
+
+
+def items_reply(items: ItemSummary | None) -> ItemsReply | None:
+    """Item counts, or None if the run does not fan out."""
+    return None if items is None else ItemsReply.model_validate(items)
+
+
+def task_reply(detail: RunDetail) -> TaskStateReply:
+    """The end user's view."""
+    run = detail.run
+    states: dict[str, Any] = {
+        "PENDING": "queued",
+        "RUNNING": "running",
+        "SUSPENDED": "waiting",
+        "SUCCEEDED": "done",
+        "FAILED": "failed",
+        "CANCELLED": "cancelled",
+    }
+    return TaskStateReply(
+        task_id=run.id,
+        status=states[str(run.status)],
+        waits_on=detail.waiting_on.text if detail.waiting_on is not None else None,
+        result=run.output,
+        error=dict(run.error) if run.error is not None else None,
+    )
+
+
+def _run_fields(detail: RunDetail) -> dict[str, Any]:
+    return {
+        **_fields(detail.run, RunReply),
+        "waiting_on": _waiting(detail.waiting_on),
+        "digest": detail.digest,
+        "pins": [dict(pin) for pin in detail.pins],
+        "items": items_reply(detail.items),
+    }
+
+
+def _waiting(waiting: object) -> WaitingReply | None:
+    return None if waiting is None else WaitingReply.model_validate(waiting)
+
+
+def _fields(row: object, model: type[Reply]) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in model.model_fields if hasattr(row, name)}
