@@ -136,7 +136,7 @@ class Resolver:
             task = asyncio.get_running_loop().create_task(make())
             self._flights[key] = task
             task.add_done_callback(lambda done: self._landed(key, done))
-        return cast("T", await asyncio.shield(cast("Awaitable[T]", task)))
+        return await asyncio.shield(cast("Awaitable[T]", task))
 
     def _landed(self, key: tuple[str, ...], task: asyncio.Task[Any]) -> None:
         self._flights.pop(key, None)
