@@ -43,6 +43,13 @@ class Cluster:
             connection.execute(f'create database "{name}" template stanchion owner stanchion_owner')
         return DatabaseUrls(**{role: self._in(getattr(self.urls, role), name) for role in ("app", "engine", "owner")})
 
+    def guest(self, name: str) -> str:
+        """The superuser's URL of a new, empty database: somebody else's system, on the same server."""
+        name = f"{name}_{next(self._numbers)}"
+        with psycopg.connect(self._super, autocommit=True) as connection:
+            connection.execute(f'create database "{name}"')
+        return self._in(self._super, name)
+
     def superuser(self, urls: DatabaseUrls) -> str:
         """The superuser's URL of a cloned database, for tests that look behind row-level security."""
         name = re.search(r"@/(\w+)", urls.app)
