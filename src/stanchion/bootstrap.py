@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from uuid import UUID
 
+from fastapi import APIRouter
+
+from stanchion import approvals, artifacts, audit, identity, releases, runs, tools
+from stanchion.artifacts import KindSpec
 from stanchion.base import Problem, SystemClock, SystemIds
 from stanchion.base.settings import Settings
+from stanchion.blueprints import LOGIC_GATE, TRANSFORM, BlueprintKind, VerbSpec, program_from_body
 from stanchion.context import Ctx, Env, Environment, system_actor
 from stanchion.db import Database, DatabaseUrls
 from stanchion.identity import Authenticator, CedarAuthorizer, Pepper, bootstrap_admin, create_key
+from stanchion.queue import Notifier
+from stanchion.runs import sweeping
 from stanchion.telemetry import Telemetry
 
 HOME_TENANT = "default"
@@ -84,3 +92,106 @@ async def _is_valid(env: Env, pepper: Pepper, key: str) -> bool:
     except Problem:
         return False
     return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What processes build their own things from: which verbs, kinds and adapters there are, and who resolves pins."""
+
+    adapters: tools.Adapters
+    verbs: Mapping[str, VerbSpec]
+    kinds: Mapping[str, KindSpec]
+    resolver: releases.Resolver
+
+
+def build_parts(env: Env, settings: Settings) -> Parts:
+    """The verbs, artifact kinds and adapters of this deployment."""
+    adapters = tools.Adapters(settings.connectors_root, env.clock)
+    specs: tuple[VerbSpec, ...] = (TRANSFORM, LOGIC_GATE, approvals.GovernVerb(), tools.FETCH, tools.LOOKUP, tools.PUSH)
+    verbs = {spec.verb: spec for spec in specs}
+    kinds: tuple[KindSpec, ...] = (BlueprintKind(verbs), tools.ConnectorKind(adapters), approvals.PolicyKind())
+    resolver = releases.Resolver(env, lambda body, lookup: program_from_body(body, verbs, lookup))
+    return Parts(adapters=adapters, verbs=verbs, kinds={kind.kind: kind for kind in kinds}, resolver=resolver)
+
+
+@asynccontextmanager
+async def built_worker(
+    env: Env, settings: Settings, *, name: str, spawn: runs.SpawnProbation | None, probation_of: UUID | None
+) -> AsyncGenerator[runs.Worker]:
+    """A worker with the handlers of every verb; what it holds open is closed after the block."""
+    parts = build_parts(env, settings)
+    effects = tools.EffectPort(env, approvals.ApprovalCheck())
+    handlers: tuple[runs.StepHandler, ...] = (
+        runs.TransformHandler(),
+        approvals.GovernHandler(),
+        tools.FetchHandler(parts.adapters),
+        tools.LookupHandler(parts.adapters),
+        tools.PushHandler(parts.adapters, effects),
+    )
+    try:
+        yield runs.Worker(
+            env,
+            {handler.verb: handler for handler in handlers},
+            parts.resolver,
+            queues=settings.worker.queues,
+            capacity=settings.worker.capacity,
+            specs=parts.verbs.values(),
+            name=name,
+            hook=approvals.PendingApprovals(env),
+            spawn_probation=spawn,
+            probation_of=probation_of,
+        )
+    finally:
+        await effects.flush()
+        await parts.adapters.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duty:
+    """A periodic verb of the scheduler: run every `every_s` seconds, by one process of the deployment."""
+
+    name: str
+    every_s: float
+    run: Callable[[Env], Awaitable[object]]
+
+
+def build_duties(env: Env) -> Sequence[Duty]:
+    """What the scheduler does, and how often. Each is idempotent: a repetition changes nothing."""
+    hook = approvals.PendingApprovals(env)
+    notifier = Notifier(env, role="engine")
+    gauges = sweeping.Gauges()
+
+    async def sweep(env: Env) -> None:
+        for queue in await sweeping.sweep(env, hook):
+            notifier.ready(queue)
+
+    return (
+        Duty(name="runs.sweep", every_s=1.0, run=sweep),
+        Duty(name="approvals.expire", every_s=1.0, run=approvals.expire_due),
+        Duty(name="runs.gauges", every_s=5.0, run=gauges.measure),
+        Duty(name="approvals.gauges", every_s=5.0, run=approvals.measure),
+        Duty(name="runs.expire_keys", every_s=60.0, run=sweeping.expire_keys),
+    )
+
+
+@asynccontextmanager
+async def built_routers(
+    env: Env, settings: Settings, authenticator: Authenticator
+) -> AsyncGenerator[Sequence[APIRouter]]:
+    """The routes of every domain; what they hold open is closed after the block."""
+    parts = build_parts(env, settings)
+    notifier = Notifier(env, role="app")
+    starter = runs.Starter(env, parts.resolver, notifier)
+    try:
+        yield (
+            runs.build_router(env, starter, notifier, approvals.PendingApprovals(env)),
+            approvals.build_router(),
+            releases.build_router(parts.kinds),
+            artifacts.build_router(),
+            tools.build_router(parts.adapters),
+            audit.build_router(),
+            identity.build_router(authenticator, public_url=settings.web.public_url or ""),
+        )
+    finally:
+        await notifier.flush()
+        await parts.adapters.close()

@@ -40,7 +40,7 @@ class View:
         total = self.items.get("total", 0)
         still = self.items.get("running", 0)
         done = sum(self.items.get(name, 0) for name in ("succeeded", "failed", "cancelled", "waiting"))
-        return total > 0 and still == 0 and done >= total
+        return total > 0 and still == 0 and done >= total and bool(self.items.get("waiting"))
 
 
 def follow(
@@ -131,7 +131,8 @@ def describe(view: View) -> str:
     status = str(view.run.get("status", "?"))
     waiting = view.run.get("waiting_on")
     if view.items.get("total"):
-        return f"{status}  {items_text(view.items)}"
+        # A run that waits for its items is SUSPENDED; what is going on is said by the items.
+        return f"{status}  {items_text(view.items)}" if view.ended else items_text(view.items)
     if isinstance(waiting, Mapping):
         return f"{status}  {waiting.get('text') or waiting.get('kind')}"  # pyright: ignore[reportUnknownMemberType]
     running = [name for name, state in view.steps.items() if state == "RUNNING"]
@@ -142,7 +143,7 @@ def items_text(items: Mapping[str, int]) -> str:
     """`98 of 131 done · 19 wait · 2 failed`, leaving out what is zero."""
     done = items.get("succeeded", 0)
     parts = [f"{done} of {items.get('total', 0)} done"]
-    for name, word in (("waiting", "wait"), ("running", "running"), ("failed", "failed"), ("cancelled", "cancelled")):
+    for name, word in (("waiting", "waiting"), ("running", "running"), ("queued", "queued"), ("failed", "failed"), ("cancelled", "cancelled")):
         if items.get(name):
             parts.append(f"{items[name]} {word}")
     return " · ".join(parts)

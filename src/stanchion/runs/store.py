@@ -345,7 +345,8 @@ async def count_items(tx: Tx, tenant: str, parents: Sequence[UUID]) -> list[Item
                count(*) filter (where status = 'FAILED') as failed,
                count(*) filter (where status = 'CANCELLED') as cancelled,
                count(*) filter (where status in ('RUNNING', 'PENDING')) as running,
-               count(*) filter (where status = 'SUSPENDED') as waiting
+               count(*) filter (where status = 'SUSPENDED' and waiting_kind <> 'concurrency') as waiting,
+               count(*) filter (where status = 'SUSPENDED' and waiting_kind = 'concurrency') as queued
         from runs where tenant = %s and parent_id = any(%s) group by parent_id
         """,
         (tenant, list(parents)),

@@ -323,7 +323,8 @@ class RunSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemSummary:
-    """How many items of a run's fan-outs are in which state; `waiting` includes those not yet started."""
+    """How many items of a run's fan-outs are in which state: `queued` wait for a free place, `waiting` for anything else
+    (an approval, a retry's time, an effect's outcome)."""
 
     parent_id: UUID
     total: int
@@ -332,6 +333,7 @@ class ItemSummary:
     cancelled: int
     running: int
     waiting: int
+    queued: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,9 @@ from stanchion.cli import output
 from stanchion.cli.client import path
 from stanchion.cli.kit import Session, limit_options, reason_option, remote
 
-_SHOWN = output.columns("id", "reason=dead_reason", "blueprint", "ended=ended_at", "error=error.message")
+_SHOWN = output.columns("id", "reason", "blueprint", "ended=ended_at", "error=error.message")
 _FACTS = output.columns(
-    "id", "blueprint", "version", "reason=dead_reason", "step=path", "attempt", "strikes", "error", "input", "requested by=requested_by",
+    "id", "blueprint", "version", "reason", "step", "attempt", "strikes", "error", "input", "requested by=requested_by",
     "created=created_at", "ended=ended_at",
 )  # fmt: skip
 
