@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal
 
@@ -34,7 +35,7 @@ def _object(**properties: Json) -> dict[str, Json]:
     }
 
 
-class _Verb:
+class _Verb(ABC):
     """What the three share: finding the connector, the resource and its operation, or saying which is not there."""
 
     verb: Literal["fetch", "lookup", "push"]
@@ -65,8 +66,9 @@ class _Verb:
         else:
             yield from self._values(config, resource, resource.operations[self.verb])
 
+    @abstractmethod
     def _values(self, config: Mapping[str, Json], resource: Resource, operation: Operation) -> Iterator[ConfigIssue]:
-        raise NotImplementedError  # pragma: no cover - each verb has its own
+        """Complaints about the values in the config, given what the connector declares."""
 
     def _resource(self, config: Mapping[str, Json], lookup: Lookup) -> Resource | None:
         connector = _connector(config, lookup)
