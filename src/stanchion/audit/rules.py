@@ -64,19 +64,15 @@ def build(
     """
     at = clock.now().astimezone(UTC)
     record_id = ids.new()
-    kind, target_id = target[0], str(target[1])
-    actor_id = actor.principal_id or actor.principal
-    if not _EVENT.fullmatch(event_type):
-        raise _not_canonical("event_type", f"{event_type!r} is not of the form noun.past")
-    body: dict[str, object] = {
+    body = {
         "schema_version": SCHEMA_VERSION,
         "id": str(record_id),
         "ts": stamp(at),
         "event_type": event_type,
-        "actor": {"kind": actor.kind, "id": actor_id, "credential": actor.credential},
+        "actor": {"kind": actor.kind, "id": _actor_id(actor), "credential": actor.credential},
         "tenant": tenant,
         "env": environment,
-        "target": {"kind": kind, "id": target_id},
+        "target": {"kind": target[0], "id": str(target[1])},
         "before": digest_of(before),
         "after": digest_of(after),
         "reason": digest_of(reason),
@@ -84,21 +80,30 @@ def build(
         "trace_id": trace_id,
         "outcome": _outcome(outcome),
     }
-    if extra:
-        body["extra"] = _plain_facts(extra, "extra")
+    return _sealed(body if not extra else {**body, "extra": _plain_facts(extra, "extra")}, record_id, at, run_id)
+
+
+def _sealed(body: Mapping[str, Any], record_id: UUID, at: datetime, run_id: UUID | None) -> AuditRecord:
+    """The record of a body: its canonical text, its leaf, and the columns that are looked for."""
+    if not _EVENT.fullmatch(body["event_type"]):
+        raise _not_canonical("event_type", f"{body['event_type']!r} is not of the form noun.past")
     record = canonical(body)
     return AuditRecord(
-        tenant=tenant,
+        tenant=body["tenant"],
         id=record_id,
         recorded_at=at,
-        event_type=event_type,
-        actor=actor_id,
-        target_kind=kind,
-        target_id=target_id,
+        event_type=body["event_type"],
+        actor=body["actor"]["id"],
+        target_kind=body["target"]["kind"],
+        target_id=body["target"]["id"],
         run_id=run_id,
         record=record.decode(),
         leaf=leaf_of(record),
     )
+
+
+def _actor_id(actor: Actor) -> str:
+    return actor.principal_id or actor.principal
 
 
 def leaf_of(record: bytes) -> bytes:

@@ -5,6 +5,7 @@ bodies look like). Problems raised by verbs become RFC 9457 answers by themselve
 """
 
 from stanchion.http.context import CTX_KEY, REQUEST_ID_KEY, CtxDep, current_ctx, request_id_of
+from stanchion.http.cookies import clear_session_cookie, session_cookie, set_session_cookie
 from stanchion.http.handlers import install_problem_handlers
 from stanchion.http.models import Model, Reply, example
 from stanchion.http.paging import Page, PageDep, PageParams, Slice, decode_cursor, encode_cursor, page_params, slice_of
@@ -22,6 +23,7 @@ __all__ = [
     "ProblemModel",
     "Reply",
     "Slice",
+    "clear_session_cookie",
     "current_ctx",
     "decode_cursor",
     "encode_cursor",
@@ -31,6 +33,8 @@ __all__ = [
     "problem_body",
     "problem_response",
     "request_id_of",
+    "session_cookie",
+    "set_session_cookie",
     "slice_of",
     "status_of",
 ]

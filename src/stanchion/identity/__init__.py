@@ -7,7 +7,6 @@ process within a second. What each role permits is `policy.cedar`; `role_matrix(
 
 from stanchion.identity.authenticate import Authenticator
 from stanchion.identity.cedar import CedarAuthorizer, role_matrix
-from stanchion.identity.cookies import clear_cookies, session_cookie, set_cookie
 from stanchion.identity.pepper import Pepper
 from stanchion.identity.routes import build_router
 from stanchion.identity.service import (
@@ -27,6 +26,7 @@ from stanchion.identity.sessions import bootstrap_admin, create_sign_in_link, cr
 from stanchion.identity.types import (
     ACTIONS,
     ROLES,
+    SESSION_TTL,
     ApiKey,
     Bootstrapped,
     NewKey,
@@ -40,6 +40,7 @@ from stanchion.identity.types import (
 __all__ = [
     "ACTIONS",
     "ROLES",
+    "SESSION_TTL",
     "ApiKey",
     "Authenticator",
     "Bootstrapped",
@@ -53,7 +54,6 @@ __all__ = [
     "Tenant",
     "bootstrap_admin",
     "build_router",
-    "clear_cookies",
     "create_key",
     "create_principal",
     "create_sign_in_link",
@@ -69,7 +69,5 @@ __all__ = [
     "revoke_key",
     "revoke_role",
     "role_matrix",
-    "session_cookie",
-    "set_cookie",
     "whoami",
 ]

@@ -8,10 +8,9 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.responses import RedirectResponse
 
-from stanchion.http import CtxDep, Page, PageDep
+from stanchion.http import CtxDep, Page, PageDep, clear_session_cookie
 from stanchion.identity import service, sessions
 from stanchion.identity.authenticate import Authenticator
-from stanchion.identity.cookies import clear_cookies
 from stanchion.identity.types import ACTIONS
 from stanchion.identity.wire import (
     KeyReply,
@@ -70,9 +69,9 @@ def _add_self(router: APIRouter, authenticator: Authenticator) -> None:
         authenticator.forget(ctx.actor)
         if "text/html" in request.headers.get("accept", ""):
             response = RedirectResponse("/sign-in", status_code=303)
-            clear_cookies(response)
+            clear_session_cookie(response)
             return response
-        clear_cookies(response)
+        clear_session_cookie(response)
         return SignOutReply(signed_out=ended)
 
 

@@ -17,8 +17,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from stanchion.base import Denied, Problem, Unauthenticated
 from stanchion.context import Actor, Ctx, Env
 from stanchion.controls import RateLimiter, address_key
-from stanchion.http import CTX_KEY, problem_response, request_id_of
-from stanchion.identity import Authenticator, session_cookie
+from stanchion.http import CTX_KEY, problem_response, request_id_of, session_cookie
+from stanchion.identity import Authenticator
 from stanchion.telemetry import current_traceparent
 from stanchion.web.settings import WebSettings
 

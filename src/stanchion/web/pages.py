@@ -15,8 +15,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from stanchion.base import Denied, Problem, Unauthenticated
 from stanchion.context import Ctx, Env
-from stanchion.http import CtxDep, request_id_of, status_of
-from stanchion.identity import Authenticator, redeem, set_cookie
+from stanchion.http import CtxDep, request_id_of, set_session_cookie, status_of
+from stanchion.identity import SESSION_TTL, Authenticator, redeem
 from stanchion.web.access import is_secure
 from stanchion.web.settings import WebSettings
 
@@ -98,6 +98,21 @@ _LISTS: Final = (
     ("Audit records", "/api/audit"),
 )
 _EXAMPLE: Final = "<!doctype html><title>Stanchion</title>"
+_FORM: Final[dict[str, object]] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/x-www-form-urlencoded": {
+                "schema": {
+                    "type": "object",
+                    "required": ["token"],
+                    "properties": {"token": {"type": "string", "maxLength": 128}},
+                },
+                "example": {"token": "0199c1f05c7e7d319a546f1f0a4f5d11." + "0" * 43},
+            }
+        },
+    }
+}
 _FORM_MAX: Final = 4096
 Token = Annotated[str, Query(max_length=128, description="The token of the link.")]
 
@@ -127,21 +142,7 @@ def build_router(
         status_code=303,
         response_class=Response,
         responses={303: {"description": "Signed in: the cookie is set, go on to the front page."}},
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {
-                    "application/x-www-form-urlencoded": {
-                        "schema": {
-                            "type": "object",
-                            "required": ["token"],
-                            "properties": {"token": {"type": "string", "maxLength": 128}},
-                        },
-                        "example": {"token": "0199c1f05c7e7d319a546f1f0a4f5d11." + "0" * 43},
-                    }
-                },
-            }
-        },
+        openapi_extra=_FORM,
     )
     async def sign_in(request: Request) -> Response:
         """Uses the link up and begins a session of twelve hours."""
@@ -155,7 +156,12 @@ def build_router(
                 raise
             return _page("Sign in", _refused(env, problem), status=status_of(problem))
         response = RedirectResponse("/", status_code=303)
-        set_cookie(response, session.token, secure=is_secure(request.scope, settings))
+        set_session_cookie(
+            response,
+            session.token,
+            max_age_s=int(SESSION_TTL.total_seconds()),
+            secure=is_secure(request.scope, settings),
+        )
         return response
 
     return router
