@@ -142,6 +142,9 @@ def _held(schema: Schema, value: Json) -> Json:
         error = next(iter(Draft202012Validator(dict(schema)).iter_errors(value)), None)  # pyright: ignore[reportUnknownArgumentType]
         if error is not None:
             where = "".join(f"/{part}" for part in error.absolute_path)
+            if error.validator == "enum" and not where:
+                choices = ", ".join(str(choice) for choice in cast("list[object]", schema["enum"])[:20])
+                raise ValueError(f"is none of {choices}")
             raise ValueError(f"breaks {error.validator!r} of its schema{f' at {where}' if where else ''}")
     return value
 
