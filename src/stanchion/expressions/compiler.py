@@ -70,8 +70,9 @@ def compile_expression(
     if faults:
         raise FaultyExpression(source, sorted(faults, key=lambda f: f.offset))
     runnable, variables, presence = _rewrite(source, bindings)
-    ours = any(t.kind == "name" and t.text in functions.NAMES for t in found.tokens)
-    compiled = _compile(runnable, variables, ours)
+    words = {t.text for t in found.tokens if t.kind == "name"}
+    calls = tuple(sorted(words & functions.NAMES)) + (("math",) if "math" in words else ())
+    compiled = _compile(runnable, variables, calls)
     if compiled.program is None:
         raise FaultyExpression(source, compiled.faults)
     schema = schema_of_type(compiled.type)
@@ -88,7 +89,7 @@ def compile_expression(
         program=None if lone else compiled.program,
         bound=tuple(bound.items()),
         presence=presence,
-        effort=effort(found, functions=ours),
+        effort=effort(found, functions=bool(calls)),
     )
 
 
@@ -135,24 +136,24 @@ def _rewrite(source: str, bindings: Mapping[Path, Binding]) -> tuple[str, tuple[
 
 
 @lru_cache(maxsize=_CACHE_MAX)
-def _compile(source: str, variables: tuple[tuple[str, str], ...], ours: bool) -> _Compiled:
+def _compile(source: str, variables: tuple[tuple[str, str], ...], calls: tuple[str, ...]) -> _Compiled:
     """Compile by (source, types): the same expression in many Blueprints and versions is compiled once."""
     try:
-        checked = _environment(variables, checking=True, ours=ours).compile(source)
+        checked = _environment(variables, checking=True, calls=calls).compile(source)
         kind = checked.return_type().name()
-        if not ours and all("decimal" not in t for _, t in variables):
+        if set(calls) <= {"math"} and all("decimal" not in t for _, t in variables):
             return _Compiled(checked, kind, ())
-        return _Compiled(_environment(variables, checking=False, ours=ours).compile(source), kind, ())
+        return _Compiled(_environment(variables, checking=False, calls=calls).compile(source), kind, ())
     except RuntimeError as error:
         return _Compiled(None, "", tuple(_faults(source, str(error))))
 
 
-def _environment(variables: tuple[tuple[str, str], ...], *, checking: bool, ours: bool) -> cel.Env:
+def _environment(variables: tuple[tuple[str, str], ...], *, checking: bool, calls: tuple[str, ...]) -> cel.Env:
+    """An environment with just what the expression reads and calls."""
     declared = {name: cel_type(text, checking=checking) for name, text in variables}
     listed = functions.CHECKED if checking else functions.RUNNING
-    if not ours:
-        return cel.NewEnv(variables=declared, extensions=functions.EXTENSIONS)
-    return cel.NewEnv(variables=declared, functions=listed, extensions=functions.EXTENSIONS)
+    used = [listed[name] for name in calls if name in listed]
+    return cel.NewEnv(variables=declared, functions=used, extensions=[functions.MATH] if "math" in calls else [])
 
 
 def _faults(source: str, text: str) -> list[Fault]:
