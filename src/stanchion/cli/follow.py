@@ -143,7 +143,13 @@ def items_text(items: Mapping[str, int]) -> str:
     """`98 of 131 done · 19 wait · 2 failed`, leaving out what is zero."""
     done = items.get("succeeded", 0)
     parts = [f"{done} of {items.get('total', 0)} done"]
-    for name, word in (("waiting", "waiting"), ("running", "running"), ("queued", "queued"), ("failed", "failed"), ("cancelled", "cancelled")):
+    for name, word in (
+        ("waiting", "waiting"),
+        ("running", "running"),
+        ("queued", "queued"),
+        ("failed", "failed"),
+        ("cancelled", "cancelled"),
+    ):
         if items.get(name):
             parts.append(f"{items[name]} {word}")
     return " · ".join(parts)

@@ -8,16 +8,13 @@ A profile file holds keys, so it is made with mode 0600.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from stanchion.base.errors import Conflict, Invalid, NotFound
-
-LOCAL_FILE = "profile.json"
+from stanchion.processes.folder import local_file, write_private
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,22 +67,9 @@ class ProfileStore:
         return found
 
 
-def write_private(path: Path, content: object) -> None:
-    """Replace `path` by JSON, readable by its owner alone."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_name(f".{path.name}.new")
-    with suppress(FileNotFoundError):
-        draft.unlink()
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2)
-        file.write("\n")
-    draft.replace(path)
-
-
 def local_profile(data: Path, name: str | None = None) -> Profile | None:
     """The profile `up` left in its data folder, `{url, token}`; with a name, another one kept beside it."""
-    file = data / (LOCAL_FILE if name is None else f"profile-{check_name(name)}.json")
+    file = local_file(data, None if name is None else check_name(name))
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         return Profile(url=content["url"], token=content["token"], source=str(file))

@@ -11,10 +11,12 @@ postgres/    the embedded database
 from __future__ import annotations
 
 import fcntl
+import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
-from stanchion.base import Conflict, Unavailable, dumps, loads
+from stanchion.base import Conflict, Problem, Unavailable, dumps, loads
 
 STATE_FILE = "up.json"
 
@@ -33,6 +35,34 @@ def prepare_data(data: Path) -> None:
             hint="Choose another with --data, or give this user the folder.",
             retryable=False,
         ) from error
+
+
+def write_private(path: Path, content: object) -> None:
+    """Replace `path` by JSON, readable by its owner alone."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = path.with_name(f".{path.name}.new")
+    with suppress(FileNotFoundError):
+        draft.unlink()
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=2)
+        file.write("\n")
+    draft.replace(path)
+
+
+def local_file(data: Path, name: str | None = None) -> Path:
+    """The profile of this machine, `{url, token}`: the admin's, or a named one beside it."""
+    return data / ("profile.json" if name is None else f"profile-{name}.json")
+
+
+def kept_key(data: Path) -> str | None:
+    """The admin's key that an earlier `up` kept; None if there is none or it cannot be read: then another is made."""
+    try:
+        found = loads(local_file(data).read_bytes())
+    except (OSError, Problem):
+        return None
+    token = found.get("token") if isinstance(found, dict) else None
+    return token if isinstance(token, str) else None
 
 
 class UpLock:

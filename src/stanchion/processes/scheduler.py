@@ -43,6 +43,7 @@ async def _serve(boot: Boot, stop: asyncio.Event) -> int:
         HealthServer(boot.socket_path, env.telemetry, database_and(env, "engine", dict)),
     ):
         keep_secrets()
+        env.telemetry.emit("process.started")
         leading = asyncio.create_task(lead(env, build_duties(env)))
         await stop.wait()
         env.telemetry.emit("process.stopping")

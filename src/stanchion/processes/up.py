@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stanchion.base import Problem, SystemClock
+from stanchion.base import SystemClock
 from stanchion.base.config import Loaded
-from stanchion.cli.profiles import LOCAL_FILE, local_profile, write_private
+from stanchion.processes.folder import kept_key, local_file, write_private
 from stanchion.processes.lifecycle import run_process
 from stanchion.processes.logs import configure_logs
 from stanchion.processes.supervisor import Started, Supervisor, record_started
@@ -42,23 +42,19 @@ def run_up(options: Options, say: Say, welcome: Welcome) -> int:
     configure_logs(
         replace(settings.telemetry, log_level=settings.telemetry.log_level if options.show_logs else "error")
     )
-    try:
-        known = local_profile(settings.data)
-    except Problem:
-        known = None  # a damaged profile is written anew
     supervisor = Supervisor(
         settings,
         config=options.config,
         durable=folder is None,
         port_is_said=options.loaded.sources["web.port"] != "default",
         show_logs=options.show_logs,
-        known_key=known.token if known else None,
+        known_key=kept_key(settings.data),
         clock=SystemClock(),
         say=say,
     )
 
     def ready(started: Started) -> None:
-        write_private(settings.data / LOCAL_FILE, {"url": started.url, "token": started.key})
+        write_private(local_file(settings.data), {"url": started.url, "token": started.key})
         record_started(settings, started, os.getpid())
         welcome(started, settings.data)
 

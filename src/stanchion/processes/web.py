@@ -48,6 +48,7 @@ async def _serve(boot: Boot, stop: asyncio.Event) -> int:
             async with HealthServer(boot.socket_path, env.telemetry, needs):
                 keep_secrets()
                 serving = asyncio.create_task(server.serve(sockets=[listener]))
+                env.telemetry.emit("process.started")
                 asked = asyncio.create_task(stop.wait())
                 await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
                 env.telemetry.emit("process.stopping")

@@ -47,6 +47,7 @@ async def _serve(boot: Boot, stop: asyncio.Event) -> int:
         ):
             keep_secrets()
             serving = asyncio.create_task(worker.run())
+            env.telemetry.emit("process.started")
             asked = asyncio.create_task(stop.wait())
             await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
             asked.cancel()

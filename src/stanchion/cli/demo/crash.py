@@ -19,7 +19,7 @@ from stanchion.cli.kit import Session
 
 _RUN_S = 90.0
 _BEFORE_S = 30.0
-_POLL_S = 0.005
+_POLL_S = 0.02
 # The worker is killed when about so many of the cases are written: in the middle of its work.
 _KILL_AT = 0.25
 

@@ -16,7 +16,8 @@ from stanchion.cli.client import Api, path
 from stanchion.cli.demo.casebook import BLUEPRINT, Example, Register, load_example, seed_casebook
 from stanchion.cli.demo.instance import Instance
 from stanchion.cli.kit import Session
-from stanchion.cli.profiles import local_profile, write_private
+from stanchion.cli.profiles import local_profile
+from stanchion.processes.folder import local_file, write_private
 
 SUPERVISOR = "supervisor"
 _KEY_LASTS = "30d"
@@ -105,7 +106,7 @@ def _second_person(session: Session, admin: Api, data: Path) -> Api:
     else:
         body = {"principal": SUPERVISOR, "label": "demo", "expires_at": session.until(_KEY_LASTS)}
         token = str(admin.post(path("keys"), body)["text"])
-    write_private(data / f"profile-{SUPERVISOR}.json", {"url": admin.url, "token": token})
+    write_private(local_file(data, SUPERVISOR), {"url": admin.url, "token": token})
     return Api(admin.url, token)
 
 
