@@ -140,6 +140,7 @@ def _add_reads(router: APIRouter, watcher: Watcher) -> None:
         tags=["runs"],
         summary="Follow a run",
         operation_id="follow_run",
+        status_code=200,
         response_class=EventStream,
         responses={
             200: {"content": {"text/event-stream": {"example": 'id: 3\nevent: run\ndata: {"status": "RUNNING"}\n\n'}}}
