@@ -1,0 +1,220 @@
+"""The fields of a connector's document: the common part, and per adapter its settings and operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from docs.generator.parts import deployment
+from docs.generator.tables import Field, code, fields, table
+
+from stanchion.tools.adapters.http import BODY_BYTES_MAX, PAGES_MAX
+from stanchion.tools.adapters.http_paging import PAGE_NEEDS
+from stanchion.tools.connectors.build import TIMEOUT_S_DEFAULT
+from stanchion.tools.connectors.schema import document_schema
+from stanchion.tools.types import OUTPUT_BYTES_MAX, RECORDS_MAX
+
+_DOCUMENT = {
+    "connector": Field("casebook", "The name by which Blueprints reach it."),
+    "description": Field("The casebook, read only.", "What it is.", "empty"),
+    "owner": Field("casework", "The team that answers for it."),
+    "adapter": Field("sql", "Which kind of system; the sections below."),
+    "environment": Field(
+        "local", "The one environment it belongs to. A deployment writes only through connectors of its own."
+    ),
+    "timeout": Field(
+        "5s",
+        "How long one call may take: 100ms to 10m. A step's `timeout` bounds the whole attempt.",
+        f"`{TIMEOUT_S_DEFAULT:g}s`",
+    ),
+    "resources": Field("{cases: {…}}", "The kinds of records it offers, by name (lower case)."),
+}
+_RESOURCE = {
+    "description": Field("Open and closed cases.", "What a record is.", "empty"),
+    "key": Field("case_id", "The field that names one record; needed for `lookup`. A text or a whole number.", "none"),
+    "fields": Field(
+        '{case_id: {type: string}, paid: {type: [boolean, "null"]}}',
+        "Each field and its JSON Schema. Reads return all of them and nothing else; a PUSH gives all that may not be null.",
+    ),
+    "fetch": Field("{…}", "How many records are read, by adapter.", "cannot be fetched"),
+    "lookup": Field("{…}", "How one record is read by its key.", "cannot be looked up"),
+    "push": Field("{…}", "How one record is written.", "cannot be written"),
+}
+_STATEMENT = "Exactly one SQL statement. Parameters are `:name`, never text put together."
+_EFFECT = Field("destructive", "What a write is: `write`, or `destructive` if it takes something away.", "`write`")
+_ADAPTERS: Mapping[str, Mapping[str, Mapping[str, Field]]] = {
+    "sql": {
+        "": {
+            "database": Field("{driver: sqlite, path: casebook.sqlite}", "Which database."),
+            "database.driver": Field("postgresql", "Which kind."),
+            "database.path": Field(
+                "casebook.sqlite",
+                "SQLite: the file, below the [connectors' folder](settings.md). It must exist.",
+                "needed for `sqlite`",
+            ),
+            "database.url_file": Field(
+                "outcomes.url",
+                "PostgreSQL: a file of mode 0600 below the connectors' folder with one line, the URL. The only place of a credential.",
+                "needed for `postgresql`",
+            ),
+        },
+        "fetch": {
+            "statement": Field(
+                "select … from cases where status = :status order by case_id",
+                _STATEMENT + " It uses every declared parameter. `order by` it: pages are positions.",
+            ),
+            "parameters": Field(
+                "{status: {type: string, enum: [open, closed]}}",
+                "The parameters of `where`. One whose type allows null may be left out and is then null.",
+                "none",
+            ),
+        },
+        "lookup": {"statement": Field("select … from cases where case_id = :key", _STATEMENT + " It uses `:key`.")},
+        "push": {
+            "statement": Field(
+                "insert into outcomes (case_id, key) values (:case_id, :idempotency_key)",
+                _STATEMENT + " It may use every field and `:idempotency_key`.",
+            ),
+            "idempotency": Field("probe", "How a repeated write is recognised; see [below](#idempotency)."),
+            "probe": Field(
+                "select 1 from outcomes where key = :idempotency_key",
+                "With `idempotency: probe`: gives a row if the write is there.",
+                "needed for `probe`",
+            ),
+            "effect": _EFFECT,
+        },
+    },
+    "files": {
+        "": {"root": Field("register", "The folder of its files, below the connectors' folder.")},
+        "resource": {
+            "file": Field(
+                "outcomes.jsonl", "The file; its ending says the format, `.jsonl` or `.csv` (with a header line)."
+            )
+        },
+        "fetch": {},
+        "lookup": {},
+        "push": {
+            "idempotency": Field(
+                "probe",
+                "Each line carries the key in the field `idempotency_key`; the file is asked for it before a line is appended.",
+            ),
+            "effect": _EFFECT,
+        },
+    },
+    "http": {
+        "": {
+            "base_url": Field(
+                "https://register.example/api",
+                "Scheme, host and path before every operation's path. Calls never leave this origin.",
+            ),
+            "headers": Field(
+                "{Accept-Language: en}", "Constant headers. Those that carry credentials are refused.", "none"
+            ),
+        },
+        "fetch": {
+            "path": Field("/countries/{country}/cases", "After `base_url`; `{name}` is a parameter, percent-encoded."),
+            "parameters": Field(
+                "{country: {type: string}}",
+                "The parameters of `where`: those that `path` does not name go into the query.",
+                "none",
+            ),
+            "query": Field("{state: open}", "Constant query parameters.", "none"),
+            "records": Field("/data/items", "JSON pointer to the list in the answer.", "the answer itself"),
+            "page": Field("{style: link}", "How the API continues; see [below](#paging).", "one page"),
+            "page.style": Field("cursor", "Which way."),
+            "page.parameter": Field("after", "The query parameter that says where to go on."),
+            "page.next": Field("/meta/next", "JSON pointer to the next cursor."),
+            "page.size_parameter": Field("limit", "The query parameter that says how many."),
+            "page.size": Field("100", "How many records a page has."),
+            "page.first": Field("1", "The number of the first page.", "`1`"),
+        },
+        "lookup": {
+            "path": Field("/cases/{key}", "It uses `{key}`. The status 404 means that there is no such record."),
+            "query": Field("{expand: all}", "Constant query parameters.", "none"),
+            "records": Field("/data", "JSON pointer to the record in the answer.", "the answer itself"),
+        },
+    },
+}
+_STYLES = {
+    "link": 'the header `Link: <…>; rel="next"`',
+    "cursor": "the answer names the next cursor, which goes into `parameter`",
+    "offset": "`parameter` counts records; a page with fewer than `size` is the last",
+    "page": "`parameter` counts pages; a page with fewer than `size` is the last",
+}
+
+
+def _common() -> str:
+    schema = document_schema(None, tuple(deployment().adapters.by_name))
+    return fields(schema, _DOCUMENT, "connector")
+
+
+def _resource() -> str:
+    adapter = deployment().adapters.by_name["sql"]
+    whole: Mapping[str, Any] = document_schema(adapter, ("sql",))
+    resource = dict(whole["properties"]["resources"]["additionalProperties"])
+    flat = {
+        name: {k: v for k, v in inner.items() if k != "properties"} for name, inner in resource["properties"].items()
+    }
+    return fields({**resource, "properties": flat}, _RESOURCE, "connector.resource")
+
+
+def _adapter(name: str) -> str:
+    adapter = deployment().adapters.by_name[name]
+    said = _ADAPTERS[name]
+    parts: list[tuple[str, str, Mapping[str, Any]]] = [
+        (
+            "",
+            "Beside the common fields:",
+            {"properties": adapter.settings_schema, "required": adapter.settings_required},
+        ),
+        ("resource", "In a resource:", {"properties": adapter.resource_schema, "required": adapter.resource_required}),
+        *((verb, f"`{verb}`:", schema) for verb, schema in adapter.operation_schemas.items()),
+    ]
+    if superfluous := said.keys() - {key for key, _, _ in parts}:
+        raise SystemExit(f"connectors: {name} has no {', '.join(superfluous)}")
+    out: list[str] = []
+    for key, heading, schema in parts:
+        if schema["properties"]:
+            out.append(f"{heading}\n\n{fields(schema, said.get(key, {}), f'{name}.{key}')}")
+        elif key in adapter.operation_schemas:
+            out.append(f"{heading} no fields; write `{key}: {{}}`.\n")
+    out += [f"`{verb}` is refused: {reason}\n" for verb, reason in adapter.refused.items()]
+    return "\n".join(out)
+
+
+def _paging() -> str:
+    if PAGE_NEEDS.keys() != _STYLES.keys():
+        raise SystemExit("connectors: the styles of paging differ")
+    return table(
+        ("style", "goes on by", "needs", "may have"),
+        [
+            (code(style), _STYLES[style], _names(needed), _names(allowed))
+            for style, (needed, allowed) in PAGE_NEEDS.items()
+        ],
+    )
+
+
+def _names(names: frozenset[str]) -> str:
+    return ", ".join(code(name) for name in sorted(names)) or "–"
+
+
+def _limits() -> str:
+    return table(
+        ("limit", "value"),
+        [
+            ("records of one FETCH", f"{RECORDS_MAX:,}"),
+            ("bytes of one step's output", f"{OUTPUT_BYTES_MAX:,}"),
+            ("`http`: bytes of one answer", f"{BODY_BYTES_MAX:,}"),
+            ("`http`: pages of one FETCH", f"{PAGES_MAX:,}"),
+        ],
+    )
+
+
+PARTS: Mapping[str, Callable[[], str]] = {
+    "connectors.document": _common,
+    "connectors.resource": _resource,
+    "connectors.paging": _paging,
+    "connectors.limits": _limits,
+    **{f"connectors.{name}": partial(_adapter, name) for name in _ADAPTERS},
+}
