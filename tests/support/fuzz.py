@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import requests
@@ -35,7 +35,7 @@ SETTINGS = WebSettings(
 )
 
 # Makes the application to be fuzzed from the stage it runs on.
-MakeApp = Callable[[Stage], Awaitable[FastAPI]]
+MakeApp = Callable[[Stage], contextlib.AbstractAsyncContextManager[FastAPI]]
 
 
 @dataclass(kw_only=True)
@@ -62,18 +62,18 @@ def served(make_app: MakeApp, urls: DatabaseUrls) -> Iterator[Served]:
     async def serve() -> None:
         async with Database(urls) as database:
             stage = await set_stage(make_env(database, authorizer=CedarAuthorizer()))
-            app = await make_app(stage)
-            options = uvicorn_options(SETTINGS) | {"loop": "none"}
-            server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, **options))
-            server.install_signal_handlers = lambda: None
-            running.append(server)
-            task = asyncio.create_task(server.serve())
-            while not server.started:
-                await asyncio.sleep(0.01)
-            port = server.servers[0].sockets[0].getsockname()[1]
-            found.append(Served(url=f"http://127.0.0.1:{port}", key=stage.admin_key, document=app.openapi()))
-            ready.set()
-            await task
+            async with make_app(stage) as app:
+                document = app.openapi()
+                options = uvicorn_options(SETTINGS) | {"loop": "none"}
+                server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, **options))
+                running.append(server)
+                task = asyncio.create_task(server.serve())
+                while not server.started:
+                    await asyncio.sleep(0.01)
+                port = server.servers[0].sockets[0].getsockname()[1]
+                found.append(Served(url=f"http://127.0.0.1:{port}", key=stage.admin_key, document=document))
+                ready.set()
+                await task
 
     def main() -> None:
         try:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
+
 import pytest
 
 from stanchion.db import Database
 from stanchion.identity import CedarAuthorizer
+from stanchion.web import create_app
 from tests.conftest import make_env
+from tests.support.fuzz import SETTINGS
 from tests.support.web import set_stage
 
 
@@ -17,10 +21,15 @@ async def stage(fresh_database_urls):
 
 
 @pytest.fixture(scope="module")
-def complete_app():
+def complete_app(tmp_path_factory):
     """Makes the application that the fuzzer runs over, from a stage: every router there is."""
+    from stanchion.base.settings import Settings
+    from stanchion.bootstrap import built_routers
 
+    @asynccontextmanager
     async def make(stage):
-        return stage.app()
+        settings = Settings(data=tmp_path_factory.mktemp("data"))
+        async with built_routers(stage.env, settings, stage.authenticator) as routers:
+            yield create_app(stage.env, routers, authenticator=stage.authenticator, settings=SETTINGS)
 
     return make
