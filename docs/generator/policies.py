@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from docs.generator.tables import Field, code, fields
 
 from stanchion.approvals.policies import EXPIRES_DEFAULT, POLICY_SCHEMA
-from stanchion.identity import ROLES
 
 _POLICY = {
     "policy": Field("supervisor-approval", "The name by which GOVERN names it."),
@@ -34,5 +33,4 @@ _POLICY = {
 
 PARTS: Mapping[str, Callable[[], str]] = {
     "policies.fields": lambda: fields(POLICY_SCHEMA, _POLICY, "policy"),
-    "policies.roles": lambda: ", ".join(code(role) for role in ROLES),
 }
