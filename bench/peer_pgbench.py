@@ -31,7 +31,21 @@ def measure(binaries: Path, url: str, seconds: int) -> float:
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
         script.write(SCRIPT)
         script.flush()
-        command = [binaries / "pgbench", "-n", "-M", "prepared", "-c", str(CLIENTS), "-j", "2", "-T", str(seconds), "-f", script.name, url]
+        command = [
+            binaries / "pgbench",
+            "-n",
+            "-M",
+            "prepared",
+            "-c",
+            str(CLIENTS),
+            "-j",
+            "2",
+            "-T",
+            str(seconds),
+            "-f",
+            script.name,
+            url,
+        ]
         out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     found = re.search(r"tps = ([\d.]+)", out)
     if found is None:
