@@ -23,9 +23,8 @@ TENANT = "acme"
 class Probe:
     """Verb `probe` (no effect) or, by another name, one that writes. `script[name]` says what a step named so does."""
 
-    suspends = True
-
-    def __init__(self, verb: str = "probe", effect: str = "none") -> None:
+    def __init__(self, verb: str = "probe", effect: str = "none", *, suspends: bool = True) -> None:
+        self.suspends = suspends
         self.verb = verb
         self.effect = effect
         self.script: dict[str, Callable] = {}
@@ -93,9 +92,10 @@ class World:
         self.owner_url = owner_url
         self.probe = Probe()
         self.writer = Probe("record", "write")
-        self.handlers = {"transform": TransformHandler(), "probe": self.probe, "record": self.writer}
-        self.specs = (self.probe, self.writer)
-        self.resolver = Resolver({"probe": self.probe, "record": self.writer})
+        self.call = Probe("call", suspends=False)
+        self.specs = (self.probe, self.writer, self.call)
+        self.handlers = {"transform": TransformHandler(), **{spec.verb: spec for spec in self.specs}}
+        self.resolver = Resolver({spec.verb: spec for spec in self.specs})
         self.notifier = Notifier(env, role="app")
         self.starter = Starter(env, self.resolver, self.notifier)
         self.ctx = self.as_principal("alice")

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from stanchion.base import dumps
 from stanchion.context import Ctx
 from stanchion.runs.reading import reason_of
+from stanchion.runs.tasks import end_tasks
 from stanchion.runs.types import RunDetail
 from stanchion.runs.watching import Change, Watcher, follow
 from stanchion.runs.wire import items_reply, run_reply, step_reply
@@ -42,11 +43,10 @@ class EventStream(Response):
         try:
             await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (sending, leaving):
-                task.cancel()
-            results = await asyncio.gather(sending, leaving, return_exceptions=True)
-        if isinstance(results[0], Exception) and not isinstance(results[0], TimeoutError | OSError):
-            raise results[0]
+            await end_tasks([sending, leaving])
+        error = None if sending.cancelled() else sending.exception()
+        if error is not None and not isinstance(error, TimeoutError | OSError):
+            raise error
 
     async def _send_all(self, send: Send) -> None:
         async with contextlib.aclosing(self._chunks) as chunks:

@@ -20,6 +20,7 @@ from stanchion.base import Problem
 from stanchion.context import Ctx, Env
 from stanchion.queue import Listener
 from stanchion.runs import rules, store
+from stanchion.runs.tasks import end_tasks
 from stanchion.runs.types import BlueprintRun, ItemSummary, StepRun
 
 # How often watched runs are looked at when no wake-up comes, and how often an idle stream says that it lives.
@@ -72,9 +73,7 @@ class Watcher:
     async def close(self) -> None:
         """Stop hearing and polling."""
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(tasks)
 
     async def _hear(self) -> None:
         while True:

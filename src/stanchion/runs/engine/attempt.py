@@ -73,7 +73,7 @@ class Hand:
         """Break the attempt off at its next await. A step that writes is awaited unless `force`: breaking it off
         would only make its effect unknown."""
         self.reason = reason
-        if self._limit is not None and (force or not self._writes):
+        if self._limit is not None and not self._limit.expired() and (force or not self._writes):
             self._limit.reschedule(asyncio.get_running_loop().time())
 
     async def call(self, env: Env, handler: StepHandler, call: StepCall, *, writes: bool) -> Outcome:

@@ -20,6 +20,7 @@ from stanchion.runs.engine.loading import load, plan_of
 from stanchion.runs.engine.plan import Plan
 from stanchion.runs.engine.store import Claimed
 from stanchion.runs.engine.writer import Checkpoint
+from stanchion.runs.tasks import end_tasks
 from stanchion.runs.types import ENGINE_V, LostClaim
 
 # Runs taken by one statement.
@@ -151,10 +152,7 @@ class Claims:
 
     async def abandon(self) -> None:
         """Drop every run at once and write nothing: another owns them, or soon will."""
-        tasks = [task for _, task in self._held.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks([task for _, task in self._held.values()])
         self._held.clear()
         self._orphans.clear()
 

@@ -21,6 +21,7 @@ from stanchion.runs.engine import suspension
 from stanchion.runs.engine.attempt import Done, Failed, Interrupted, Left, Outcome, Waits
 from stanchion.runs.engine.plan import OpPlan
 from stanchion.runs.engine.writer import Checkpoint
+from stanchion.runs.tasks import end_tasks
 from stanchion.runs.types import LostClaim, RunStatus, StepRun, StepStatus, Suspend, WaitingKind
 
 if TYPE_CHECKING:
@@ -301,7 +302,4 @@ async def _together(lanes: list[Any]) -> None:
         for task in done:
             task.result()
     finally:
-        pending = [task for task in tasks if not task.done()]
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
+        await end_tasks(tasks)

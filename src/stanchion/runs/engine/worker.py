@@ -28,6 +28,7 @@ from stanchion.runs.engine.claiming import Claims
 from stanchion.runs.engine.host import Host
 from stanchion.runs.engine.plan import Plans
 from stanchion.runs.engine.writer import CheckpointWriter
+from stanchion.runs.tasks import end_tasks
 from stanchion.runs.types import ENGINE_V, PinResolver, RunEndHook, StepHandler
 
 # The lease, its renewal, and how often an idle worker looks around (reference/engine.md §3: recovery of a partition
@@ -173,10 +174,10 @@ class Worker:
                 for task in done:
                     task.result()
                 # The claim loop must be gone before runs are handed back, fan-outs must go on until they are.
-                await _cancel([duties[2]])
+                await end_tasks([duties[2]])
                 await self._leave()
             finally:
-                await _cancel(duties)
+                await end_tasks(duties)
         finally:
             await listener.close()
 
@@ -218,7 +219,7 @@ class Worker:
         await self._claims.abandon()
         await self._host.writer.flush()
         if self._probation is not None:
-            self._probation.cancel()
+            await end_tasks([self._probation])
         async with self._env.db.engine_tx() as tx:
             await store.hand_back_all(tx, worker)
             await store.set_worker_state(tx, worker, "stopped")
@@ -346,18 +347,10 @@ class Worker:
             self._timers_poke.set()
 
 
-async def _cancel(tasks: Sequence[asyncio.Task[object]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
 async def _first(*waits: Awaitable[object]) -> None:
     """Return when the first of `waits` does."""
     tasks = [asyncio.ensure_future(wait) for wait in waits]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(tasks)

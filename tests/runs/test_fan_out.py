@@ -1,0 +1,262 @@
+"""for_each on a step and over a block."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from stanchion.base import Invalid, Unavailable
+from stanchion.runs import Suspend, WaitingKind, cancel, retry, show, wake
+from stanchion.runs.sweeping import sweep
+from tests.runs.test_flow import HEAD
+
+
+def on_step(name: str, each: str = "", extra: str = "") -> str:
+    return HEAD.format(name=name) + f"""
+    steps:
+      - id: numbers
+        transform: {{value: [0, 1, 2, 3, 4, 5, 6, 7]}}
+      - id: each
+        for_each: {{in: steps.numbers.value, as: number, concurrency: 3{each}}}
+        call: {{name: each, value: "${{number}}"}}
+{extra}
+    output: "${{steps.each}}"
+"""
+
+
+def over_block(name: str, each: str = "", n: int = 8) -> str:
+    return HEAD.format(name=name) + f"""
+    steps:
+      - id: numbers
+        transform: {{value: {list(range(n))}}}
+      - id: factor
+        transform: {{value: 10}}
+      - id: each
+        for_each:
+          in: steps.numbers.value
+          as: number
+          concurrency: 3{each}
+          steps:
+            - id: inner
+              probe: {{name: inner, value: "${{number * steps.factor.value}}"}}
+            - id: after
+              transform: {{value: "${{steps.inner.value}}"}}
+          output: "${{steps.after.value}}"
+    output: "${{steps.each}}"
+"""
+
+
+async def test_items_of_a_step(world):
+    active, most = 0, 0
+
+    async def each(call):
+        nonlocal active, most
+        active += 1
+        most = max(most, active)
+        rows = await world.rows(
+            "select status from step_runs where run_id = %s and path = %s", call.claim.run_id, call.path
+        )
+        active -= 1
+        return {"row": rows[0]["status"], "value": call.config["value"]}
+
+    world.call.script["each"] = each
+    async with world.worker():
+        run_id = await world.start(on_step("items"))
+        run = await world.ended(run_id)
+    assert run["status"] == "SUCCEEDED", run["error"]
+    assert run["output"]["failed"] == []
+    assert run["output"]["succeeded"] == [
+        {"item_no": n, "output": {"row": "RUNNING", "value": n}} for n in range(8)
+    ]
+    assert most == 3
+    assert list(await world.steps(run_id)) == ["numbers", "each", *(f"each[{n}]" for n in range(8))]
+
+
+async def test_an_item_retries_alone_and_durably(world):
+    def each(call):
+        if call.config["value"] == 2 and call.attempt < 3:
+            raise Unavailable("tests.away", "Away.")
+        return call.attempt
+
+    world.call.script["each"] = each
+    source = on_step("retries", extra="        retry: {attempts: 3, backoff: constant, initial: 10ms, max: 10ms}")
+    async with world.worker():
+        run_id = await world.start(source)
+        run = await world.ended(run_id)
+    assert [s["output"] for s in run["output"]["succeeded"]] == [1, 1, 3, 1, 1, 1, 1, 1]
+    assert run["epoch"] > 1
+    assert len(world.call.calls) == 10
+
+
+@pytest.mark.parametrize(("rule", "status"), [("", "FAILED"), (", on_item_error: continue", "SUCCEEDED")])
+async def test_a_failed_item(world, rule, status):
+    def each(call):
+        if call.config["value"] == 2:
+            raise Invalid("tests.bad", "Bad.")
+        return call.config["value"]
+
+    world.call.script["each"] = each
+    async with world.worker():
+        run_id = await world.start(on_step("fails" if rule else "stops", rule))
+        run = await world.ended(run_id)
+    assert run["status"] == status
+    if status == "FAILED":
+        assert run["error"]["code"] == run["dead_reason"] == "for_each.item_failed"
+        assert len(world.call.calls) < 8
+    else:
+        assert run["output"]["failed"] == [{"item_no": 2, "error": {"code": "tests.bad", "message": "Bad."}}]
+        assert len(run["output"]["succeeded"]) == 7
+
+
+async def test_an_item_whose_output_cannot_be_stored_fails_alone(world):
+    world.call.script["each"] = lambda call: "\x00" if call.config["value"] == 5 else 1
+    async with world.worker():
+        run = await world.ended(await world.start(on_step("unstorable", ", on_item_error: continue")))
+    assert run["status"] == "SUCCEEDED", run["error"]
+    assert [f["item_no"] for f in run["output"]["failed"]] == [5]
+
+
+async def test_items_over_a_block(world):
+    active, most = 0, 0
+
+    async def inner(call):
+        nonlocal active, most
+        active += 1
+        most = max(most, active)
+        await world.rows("select 1")
+        active -= 1
+        return {"value": call.config["value"]}
+
+    world.probe.script["inner"] = inner
+    async with world.worker():
+        run_id = await world.start(over_block("block"))
+        run = await world.ended(run_id)
+        detail = await show(world.ctx, run_id)
+    assert run["status"] == "SUCCEEDED", run["error"]
+    assert run["output"]["succeeded"] == [{"item_no": n, "output": n * 10} for n in range(8)]
+    assert most <= 3
+    assert (detail.items.total, detail.items.succeeded) == (8, 8)
+    ends = await world.rows(
+        "select count(*) as n from audit_records a join runs r on r.id = a.run_id"
+        " where r.root_id = %s and a.event_type = 'run.ended'",
+        run_id,
+    )
+    assert ends == [{"n": 9}]
+
+
+async def test_more_items_than_a_window(world):
+    async with world.worker():
+        run = await world.ended(await world.start(over_block("windows", n=230)), timeout_s=60)
+    assert [s["item_no"] for s in run["output"]["succeeded"]] == list(range(230))
+
+
+async def test_an_item_suspends_alone_and_frees_its_place(world):
+    def inner(call):
+        if call.config["value"] in (0, 10, 20) and not call.resumed:
+            raise Suspend(WaitingKind.APPROVAL, ref=f"item-{call.config['value']}")
+        return {"value": call.config["value"]}
+
+    world.probe.script["inner"] = inner
+    async with world.worker() as worker:
+        run_id = await world.start(over_block("alone"))
+
+        async def others_done() -> bool:
+            detail = await show(world.ctx, run_id)
+            return detail.items is not None and (detail.items.succeeded, detail.items.waiting) == (5, 3)
+
+        await world.eventually(others_done)
+        await world.eventually(lambda: worker.running == 0)
+        assert (await show(world.ctx, run_id)).waiting_on.kind == "child"
+        items = await world.rows("select id, waiting_ref from runs where parent_id = %s and status = 'SUSPENDED'", run_id)
+        for item in items:
+            async with world.env.db.tenant_tx("acme") as tx:
+                assert await wake(tx, "acme", item["id"], WaitingKind.APPROVAL, item["waiting_ref"])
+        run = await world.ended(run_id)
+    assert len(run["output"]["succeeded"]) == 8
+
+
+async def test_stop_starts_no_further_item_and_a_retry_tries_the_failed_ones_again(world):
+    broken = True
+
+    def inner(call):
+        if broken and call.config["value"] == 10:
+            raise Invalid("tests.bad", "Bad.")
+        return {"value": call.config["value"]}
+
+    world.probe.script["inner"] = inner
+    async with world.worker():
+        run_id = await world.start(over_block("stop"))
+        run = await world.ended(run_id)
+        assert (run["status"], run["dead_reason"]) == ("FAILED", "for_each.item_failed")
+        states = await world.rows("select status, count(*) as n from runs where parent_id = %s group by 1", run_id)
+        counts = {row["status"]: row["n"] for row in states}
+        assert counts["FAILED"] == 1 and counts["CANCELLED"] >= 1
+        calls = len(world.probe.calls)
+        broken = False
+        await retry(world.ctx, world.notifier, run_id, reason="mended")
+        run = await world.ended(run_id)
+    assert run["status"] == "SUCCEEDED", run["error"]
+    assert run["attempt"] == 2
+    assert [s["output"] for s in run["output"]["succeeded"]] == [n * 10 for n in range(8)]
+    assert len(world.probe.calls) - calls == counts["FAILED"] + counts["CANCELLED"]
+
+
+async def test_continue_and_max_failures(world):
+    def inner(call):
+        if call.config["value"] in (10, 20):
+            raise Invalid("tests.bad", "Bad.")
+        return {"value": call.config["value"]}
+
+    world.probe.script["inner"] = inner
+    goes_on = "\n          on_item_error: continue"
+    async with world.worker():
+        run = await world.ended(await world.start(over_block("goes-on", goes_on)))
+        assert run["status"] == "SUCCEEDED", run["error"]
+        assert [f["item_no"] for f in run["output"]["failed"]] == [1, 2]
+        limited = await world.ended(await world.start(over_block("limited", goes_on + "\n          max_failures: 1")))
+    assert limited["status"] == "FAILED"
+
+
+async def test_cancel_cascades(world):
+    began = asyncio.Event()
+
+    async def inner(call):
+        if call.config["value"] == 0:
+            raise Suspend(WaitingKind.APPROVAL, ref="x")
+        began.set()
+        await asyncio.Event().wait()
+
+    world.probe.script["inner"] = inner
+    async with world.worker():
+        run_id = await world.start(over_block("cascade"))
+        await began.wait()
+        await world.until(run_id, "SUSPENDED")
+        detail = await cancel(world.ctx, world.notifier, run_id, reason="enough")
+        assert detail.run.status == "CANCELLED"
+
+        async def all_ended() -> bool:
+            rows = await world.rows("select distinct status from runs where root_id = %s", run_id)
+            return rows == [{"status": "CANCELLED"}]
+
+        await world.eventually(all_ended)
+
+
+async def test_a_fan_out_whose_last_look_was_lost_is_found_by_the_sweep(world):
+    """A worker died between its child's end and the look after the fan-out."""
+    async with world.worker() as worker:
+        worker._host.item_ended = lambda tenant, parent: None
+        run_id = await world.start(over_block("forgotten", n=2))
+        await world.until(run_id, "SUSPENDED")
+    queues = await sweep(world.env)
+    assert "default" in queues
+    async with world.worker():
+        run = await world.ended(run_id)
+    assert run["status"] == "SUCCEEDED"
+
+
+async def test_nothing_to_fan_out_over(world):
+    async with world.worker():
+        for source in (over_block("none", n=0), on_step("none-too").replace("[0, 1, 2, 3, 4, 5, 6, 7]", "[]")):
+            run = await world.ended(await world.start(source))
+            assert run["output"] == {"succeeded": [], "failed": []}
