@@ -81,6 +81,8 @@ class Resolver:
         return self.live[blueprint]
 
     async def load(self, tenant: str, pins: str) -> Pinned:
+        if pins not in self.pinned:
+            raise NotFound("pins.unknown", f"No pin set {pins}.")
         return self.pinned[pins]
 
 

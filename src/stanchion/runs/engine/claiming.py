@@ -9,7 +9,7 @@ from uuid import UUID
 
 import psycopg
 
-from stanchion.base import Problem, Unavailable
+from stanchion.base import Internal, Problem, Unavailable
 from stanchion.db import Tx
 from stanchion.runs import rules
 from stanchion.runs.engine import store
@@ -114,6 +114,11 @@ class Claims:
                 ready.append((run, await plan_of(self._host, run)))
             except Problem as problem:
                 await self._refuse(run, problem)
+            except psycopg.Error:
+                raise
+            except Exception as error:  # noqa: BLE001 - the step runner: what one program breaks must not stop the others
+                self._host.env.telemetry.emit("defect", run=str(run.id), error=repr(error))
+                await self._refuse(run, Internal("engine.defect", f"The program of run {run.id} cannot be loaded."))
         return ready
 
     async def _refuse(self, run: Claimed, problem: Problem) -> None:

@@ -1,0 +1,373 @@
+"""One owner (I3): fencing, dead workers, strikes and poison, idempotent starts."""
+
+from __future__ import annotations
+
+import asyncio
+
+import psycopg
+import pytest
+
+from stanchion.base import Conflict, Denied, Invalid
+from stanchion.http import PageParams
+from stanchion.runs import (
+    Claim,
+    DeadFilter,
+    LostClaim,
+    discard,
+    hold,
+    list_dead,
+    list_workers,
+    requeue,
+    retry,
+    show,
+    show_dead,
+)
+from stanchion.runs.engine import store as engine_store
+from stanchion.runs.sweeping import Gauges, expire_keys, sweep
+from tests.runs.test_flow import one_probe
+
+
+class Corpse:
+    """A worker of another process that registered, claimed, and then died or froze."""
+
+    def __init__(self, world, connection, worker):
+        self.world, self.connection, self.worker = world, connection, worker
+
+    @classmethod
+    async def of(cls, world, *, queues=("default",), probation_of=None, lease_s=10.0):
+        env = world.env
+        connection = await env.db.dedicated("engine")
+        worker = env.ids.new()
+        key = worker.int & ((1 << 63) - 1)
+        assert await engine_store.try_session_lock(connection, key)
+        async with env.db.engine_tx() as tx:
+            await engine_store.register(
+                tx,
+                worker=worker,
+                name="corpse",
+                host="here",
+                pid=1,
+                engine_v=1,
+                queues=queues,
+                capacity=1,
+                lock_key=key,
+                probation_of=probation_of,
+                lease_s=lease_s,
+            )
+        return cls(world, connection, worker)
+
+    async def claim(self, *, any_strikes=True, probation=False, queues=("default",), limit=10):
+        async with self.world.env.db.connection("engine") as tx:
+            return await engine_store.claim(
+                tx,
+                worker=self.worker,
+                queues=queues,
+                engine_v=1,
+                limit=limit,
+                probation=probation,
+                any_strikes=any_strikes,
+            )
+
+    async def die(self):
+        await self.connection.close()
+
+
+async def test_a_zombie_writes_nothing(world):
+    """A worker freezes past its lease in the middle of a step; another finishes the run; the first one's write is refused."""
+    frozen, thaw = asyncio.Event(), asyncio.Event()
+
+    async def first(call):
+        if call.claim.epoch == 1:
+            frozen.set()
+            await thaw.wait()
+            return "zombie"
+        return {"epoch": call.claim.epoch, "resumed": call.resumed}
+
+    world.probe.script["first"] = first
+    async with world.worker() as zombie:
+        run_id = await world.start(one_probe("zombie"))
+        await frozen.wait()
+        held = zombie._claims._held[run_id][1]
+        # The sweep of another process sees the lease over; the zombie itself has not noticed yet.
+        await world.rows("update workers set lease_until = clock_timestamp() - interval '1 s' where id = %s", zombie.id)
+        zombie._claims._queues = ()
+        await sweep(world.env)
+        run = await world.run_row(run_id)
+        assert (run["status"], run["epoch"], run["waiting_kind"]) == ("PENDING", 2, "worker_lost")
+        text = (await show(world.ctx, run_id)).waiting_on.text
+        assert "No live worker" in text
+        async with world.worker():
+            run = await world.ended(run_id)
+            assert run["status"] == "SUCCEEDED"
+            thaw.set()
+            await asyncio.wait([held], timeout=5)
+        assert (await world.steps(run_id))["first"]["output"] == {"epoch": 3, "resumed": True}
+        fenced = world.env.telemetry.registry.get_sample_value("stanchion_fenced_writes_total")
+        assert fenced == 1.0
+
+
+async def test_hold_fences_other_domains(world):
+    corpse = await Corpse.of(world, queues=("held",))
+    run_id = await world.start(one_probe("held"), queue="held")
+    [claimed] = await corpse.claim(queues=("held",))
+    mine = Claim(tenant="acme", run_id=run_id, epoch=claimed.epoch)
+    stale = Claim(tenant="acme", run_id=run_id, epoch=claimed.epoch - 1)
+    async with world.env.db.engine_tx() as tx:
+        assert await hold(tx, [mine]) == {run_id}
+    with pytest.raises(LostClaim):
+        async with world.env.db.engine_tx() as tx:
+            await hold(tx, [stale])
+    await corpse.die()
+
+
+async def test_a_dead_worker_is_seen_by_its_lock_and_its_runs_resumed(world):
+    corpse = await Corpse.of(world, queues=("dead",))
+    ids = [await world.start(one_probe("dead"), queue="dead") for _ in range(3)]
+    assert len(await corpse.claim(queues=("dead",))) == 3
+    assert "dead" not in await sweep(world.env)  # it lives
+    await corpse.die()
+    await world.eventually(lambda: sweep_of(world, corpse.worker))
+    runs = [await world.run_row(run_id) for run_id in ids]
+    assert {(r["status"], r["strikes"], r["epoch"], r["waiting_kind"]) for r in runs} == {
+        ("PENDING", 1, 2, "worker_lost")
+    }
+    assert await corpse.claim(queues=("dead",)) == []  # a lost worker claims nothing
+    row = (await world.rows("select state, reclaimed_at is not null as closed from workers where id = %s", corpse.worker))[0]
+    assert row == {"state": "lost", "closed": True}
+    async with world.worker(queues=("dead",)):
+        assert {(await world.ended(run_id))["status"] for run_id in ids} == {"SUCCEEDED"}
+
+
+async def die_with(world, queue, times, **kwargs):
+    for _ in range(times):
+        corpse = await Corpse.of(world, queues=(queue,), **kwargs)
+        assert await corpse.claim(queues=(queue,), any_strikes=True)
+        await corpse.die()
+        await world.eventually(lambda: sweep_of(world, corpse.worker))
+
+
+async def sweep_of(world, worker) -> bool:
+    await sweep(world.env)
+    return bool(
+        await world.rows("select 1 as x from workers where id = %s and reclaimed_at is not null", worker)
+    )
+
+
+async def test_a_step_that_kills_three_workers_is_poison(world):
+    told = []
+
+    class Hook:
+        async def runs_ended(self, tx, tenant, run_ids):
+            told.extend(run_ids)
+
+    run_id = await world.start(one_probe("poison"), queue="poison")
+    await die_with(world, "poison", 2)
+    assert (await world.run_row(run_id))["strikes"] == 2
+    # An ordinary worker with a spawner leaves it alone.
+    ordinary = await Corpse.of(world, queues=("poison",))
+    assert await ordinary.claim(queues=("poison",), any_strikes=False) == []
+    assert len(await ordinary.claim(queues=("poison",), any_strikes=False, probation=True)) == 1
+    await ordinary.die()
+    await world.eventually(lambda: sweep_of(world, ordinary.worker))
+    run = await world.run_row(run_id)
+    assert (run["status"], run["dead_reason"], run["error"]["step"]) == ("FAILED", "poison", "first")
+    assert (await world.steps(run_id))["first"]["status"] == "FAILED"
+    records = await world.rows("select event_type from audit_records where run_id = %s order by id", run_id)
+    assert [r["event_type"] for r in records] == ["run.started", "run.ended"]
+
+
+async def test_a_probation_child_that_its_parent_took_along_blames_nobody(world):
+    run_id = await world.start(one_probe("spared"), queue="spared")
+    await die_with(world, "spared", 2)
+    parent = await Corpse.of(world, queues=("other",))
+    child = await Corpse.of(world, queues=("spared",), probation_of=parent.worker)
+    assert len(await child.claim(queues=("spared",), any_strikes=False, probation=True)) == 1
+    await child.die()
+    await sweep(world.env)
+    # The parent lives and has not spoken: nobody is judged yet.
+    assert (await world.run_row(run_id))["status"] == "RUNNING"
+    await parent.die()
+    await world.eventually(lambda: sweep_of(world, child.worker))
+    run = await world.run_row(run_id)
+    assert (run["status"], run["strikes"]) == ("PENDING", 2)
+
+
+async def test_a_probation_child_whose_parent_testifies_is_poison(world):
+    run_id = await world.start(one_probe("blamed"), queue="blamed")
+    await die_with(world, "blamed", 2)
+    parent = await Corpse.of(world, queues=("other",))
+    child = await Corpse.of(world, queues=("blamed",), probation_of=parent.worker)
+    await child.claim(queues=("blamed",), any_strikes=False, probation=True)
+    await child.die()
+    async with world.env.db.connection("engine") as tx:
+        await engine_store.confirm_crash(tx, parent.worker)
+    await world.eventually(lambda: sweep_of(world, child.worker))
+    assert (await world.run_row(run_id))["dead_reason"] == "poison"
+    await parent.die()
+
+
+async def test_a_worker_has_a_run_on_probation_executed_apart(world):
+    spawned = []
+
+    async def spawn(parent) -> int:
+        spawned.append(parent)
+        async with world.worker(queues=("apart",), probation_of=parent) as child:
+            await world.eventually(lambda: child._stopped.is_set())
+        return 0
+
+    run_id = await world.start(one_probe("apart"), queue="apart")
+    await die_with(world, "apart", 2)
+    async with world.worker(queues=("apart",), spawn_probation=spawn) as worker:
+        run = await world.ended(run_id)
+        assert spawned == [worker.id]
+        await world.eventually(lambda: worker._probation is None)
+    assert (run["status"], run["strikes"]) == ("SUCCEEDED", 0)
+
+
+async def test_a_lost_session_abandons_and_registers_anew(world):
+    began = asyncio.Event()
+
+    async def first(call):
+        if call.claim.epoch == 1:
+            began.set()
+            await asyncio.Event().wait()
+        return "again"
+
+    world.probe.script["first"] = first
+    async with world.worker() as worker:
+        before = worker.id
+        run_id = await world.start(one_probe("session"))
+        await began.wait()
+        await world.rows(
+            "select 1 as x from (select pg_terminate_backend(l.pid) from pg_locks l where l.locktype = 'advisory') t"
+        )
+        run = await world.ended(run_id)
+        assert worker.id != before
+    assert (run["status"], run["strikes"]) == ("SUCCEEDED", 0)
+    assert (await world.steps(run_id))["first"]["output"] == "again"
+
+
+async def test_a_repeated_start_is_the_same_run(world):
+    name = world.resolver.add(one_probe("again"))
+    ids = await asyncio.gather(*(world.start(name, {"n": 1}, idempotency_key="k1") for _ in range(8)))
+    assert len(set(ids)) == 1
+    assert await world.start(name, {"n": 1}, idempotency_key="k1") == ids[0]
+    with pytest.raises(Conflict) as caught:
+        await world.start(name, {"n": 2}, idempotency_key="k1")
+    assert caught.value.code == "run.idempotency_mismatch"
+    rows = await world.rows("select count(*) as n from runs where blueprint = 'again'")
+    assert rows == [{"n": 1}]
+    records = await world.rows("select count(*) as n from audit_records where run_id = %s", ids[0])
+    assert records == [{"n": 1}]
+    assert await expire_keys(world.env) == 0
+    with psycopg.connect(world.owner_url, autocommit=True) as owner:
+        owner.execute("alter table idempotency_keys no force row level security")
+        owner.execute("update idempotency_keys set created_at = created_at - interval '25 hours'")
+        owner.execute("alter table idempotency_keys force row level security")
+    assert await expire_keys(world.env) == 1
+    assert await world.start(name, {"n": 2}, idempotency_key="k1") != ids[0]
+
+
+async def test_many_starts_share_transactions(world):
+    name = world.resolver.add(one_probe("many"))
+    before = (await world.rows("select txid_current() as x"))[0]["x"]
+    ids = await asyncio.gather(*(world.start(name, {"n": n}) for n in range(100)))
+    after = (await world.rows("select txid_current() as x"))[0]["x"]
+    assert len(set(ids)) == 100
+    assert after - before < 30
+    rows = await world.rows("select count(*) as n from runs r join step_runs s on s.run_id = r.id where blueprint = 'many'")
+    assert rows == [{"n": 100}]
+
+
+async def fail_some(world, name, n):
+
+    def fail(call):
+        raise Invalid("tests.down", "Down.")
+
+    world.probe.script["first"] = fail
+    ids = [await world.start(one_probe(name)) for _ in range(n)]
+    async with world.worker():
+        for run_id in ids:
+            await world.ended(run_id)
+    world.probe.script.clear()
+    return ids
+
+
+async def test_dead_letters_are_listed_requeued_and_discarded(world):
+    ids = await fail_some(world, "letters", 3)
+    where = DeadFilter(reason="tests.down", blueprint="letters")
+    found = await list_dead(world.ctx, PageParams(), where)
+    assert [d.id for d in found.items] == sorted(ids, reverse=True)
+    letter, steps = await show_dead(world.ctx, ids[0])
+    assert (letter.reason, letter.path, steps[0].error["code"]) == ("tests.down", "first", "tests.down")
+    assert await discard(world.ctx, run_ids=[ids[0]], reason="hopeless") == [ids[0]]
+    assert await requeue(world.ctx, world.notifier, where=where, most=1, reason="up") == [ids[2]]
+    assert await requeue(world.ctx, world.notifier, run_ids=ids, reason="up") == [ids[1]]
+    async with world.worker():
+        for run_id in ids[1:]:
+            run = await world.ended(run_id)
+            assert (run["status"], run["attempt"], run["dead_reason"]) == ("SUCCEEDED", 2, None)
+    step = (await world.steps(ids[1]))["first"]
+    assert (step["attempt"], step["first_attempt"], step["errors"][0]["code"]) == (2, 2, "tests.down")
+    assert (await list_dead(world.ctx, PageParams(), where)).items == []
+    events = await world.rows("select event_type from audit_records where run_id = %s order by id", ids[0])
+    assert [e["event_type"] for e in events] == ["run.started", "run.ended", "run.discarded"]
+    gauges = Gauges()
+    await gauges.measure(world.env)
+    with pytest.raises(Conflict):
+        await retry(world.ctx, world.notifier, ids[1], reason="for fun")
+
+
+async def test_another_tenant_sees_nothing(world):
+    from stanchion.base import NotFound
+
+    run_id = await world.start(one_probe("walled"))
+    beta = world.as_principal("bob", "beta")
+    with pytest.raises(NotFound):
+        await show(beta, run_id)
+    with pytest.raises(NotFound):
+        await retry(beta, world.notifier, run_id, reason="mine")
+    assert (await list_dead(beta, PageParams(), DeadFilter())).items == []
+
+
+async def test_verbs_ask_for_permission(world):
+    from dataclasses import replace
+
+    class Nobody:
+        def check(self, actor, action, resource):
+            raise Denied("auth.denied", action)
+
+    run_id = await world.start(one_probe("asked"))
+    ctx = replace(world.ctx, env=replace(world.env, authorizer=Nobody()))
+    for verb in (
+        show(ctx, run_id),
+        retry(ctx, world.notifier, run_id, reason="x"),
+        requeue(ctx, world.notifier, run_ids=[run_id], reason="x"),
+        discard(ctx, run_ids=[run_id], reason="x"),
+        list_dead(ctx, PageParams(), DeadFilter()),
+        list_workers(ctx),
+    ):
+        with pytest.raises(Denied):
+            await verb
+
+
+@pytest.mark.parametrize("error", [KeyError("a defect"), Invalid("tests.gone", "Gone.")])
+async def test_a_program_that_cannot_be_loaded_is_a_dead_letter_and_stops_nobody(world, error):
+    queue = "broken" if isinstance(error, KeyError) else "gone"
+    broken = await world.start(one_probe(f"{queue}-program"), queue=queue)
+    fine = await world.start(one_probe(f"{queue}-fine"), queue=queue)
+    load, bad = world.resolver.load, world.resolver.live[f"{queue}-program"].pins.digest
+
+    async def load_or_fail(tenant, pins):
+        if pins == bad:
+            raise error
+        return await load(tenant, pins)
+
+    world.resolver.load = load_or_fail
+    async with world.worker(queues=(queue,)):
+        assert (await world.ended(fine))["status"] == "SUCCEEDED"
+        run = await world.ended(broken)
+    assert (run["status"], run["dead_reason"]) == (
+        "FAILED",
+        "engine.defect" if queue == "broken" else "tests.gone",
+    )
