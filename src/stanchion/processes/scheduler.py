@@ -91,8 +91,19 @@ async def _led(env: Env, connection: psycopg.AsyncConnection[object], duties: Se
 async def _repeat(env: Env, duty: Duty) -> None:
     while True:
         began = env.clock.monotonic()
+        failed = ""
         try:
             await duty.run(env)
         except Exception as error:  # noqa: BLE001 - a duty that fails must not end the others; it is reported
-            env.telemetry.emit("duty.failed", 1.0, duty=duty.name, error=f"{type(error).__name__}: {error}")
+            failed = f"{type(error).__name__}: {error}"
+        if _is_cancelled():
+            # A cancel that meets a statement or a connect in flight can come out as an error, or not at all.
+            raise asyncio.CancelledError
+        if failed:
+            env.telemetry.emit("duty.failed", 1.0, duty=duty.name, error=failed)
         await env.clock.sleep(max(0.05, duty.every_s - (env.clock.monotonic() - began)))
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
