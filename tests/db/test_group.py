@@ -120,4 +120,5 @@ async def test_a_waiter_that_leaves_disturbs_nobody():
     with pytest.raises(asyncio.CancelledError):
         await tasks[1]
     sink.gate.set()
-    assert await tasks[0] == 0 and await tasks[2] == 20
+    assert await tasks[0] == 0
+    assert await tasks[2] == 20

@@ -13,7 +13,9 @@ from tests.runs.test_flow import HEAD
 
 
 def on_step(name: str, each: str = "", extra: str = "") -> str:
-    return HEAD.format(name=name) + f"""
+    return (
+        HEAD.format(name=name)
+        + f"""
     steps:
       - id: numbers
         transform: {{value: [0, 1, 2, 3, 4, 5, 6, 7]}}
@@ -23,10 +25,13 @@ def on_step(name: str, each: str = "", extra: str = "") -> str:
 {extra}
     output: "${{steps.each}}"
 """
+    )
 
 
 def over_block(name: str, each: str = "", n: int = 8) -> str:
-    return HEAD.format(name=name) + f"""
+    return (
+        HEAD.format(name=name)
+        + f"""
     steps:
       - id: numbers
         transform: {{value: {list(range(n))}}}
@@ -45,6 +50,7 @@ def over_block(name: str, each: str = "", n: int = 8) -> str:
           output: "${{steps.after.value}}"
     output: "${{steps.each}}"
 """
+    )
 
 
 async def test_items_of_a_step(world):
@@ -66,9 +72,7 @@ async def test_items_of_a_step(world):
         run = await world.ended(run_id)
     assert run["status"] == "SUCCEEDED", run["error"]
     assert run["output"]["failed"] == []
-    assert run["output"]["succeeded"] == [
-        {"item_no": n, "output": {"row": "RUNNING", "value": n}} for n in range(8)
-    ]
+    assert run["output"]["succeeded"] == [{"item_no": n, "output": {"row": "RUNNING", "value": n}} for n in range(8)]
     assert most == 3
     assert list(await world.steps(run_id)) == ["numbers", "each", *(f"each[{n}]" for n in range(8))]
 
@@ -168,7 +172,9 @@ async def test_an_item_suspends_alone_and_frees_its_place(world):
         await world.eventually(others_done)
         await world.eventually(lambda: worker.running == 0)
         assert (await show(world.ctx, run_id)).waiting_on.kind == "child"
-        items = await world.rows("select id, waiting_ref from runs where parent_id = %s and status = 'SUSPENDED'", run_id)
+        items = await world.rows(
+            "select id, waiting_ref from runs where parent_id = %s and status = 'SUSPENDED'", run_id
+        )
         for item in items:
             async with world.env.db.tenant_tx("acme") as tx:
                 assert await wake(tx, "acme", item["id"], WaitingKind.APPROVAL, item["waiting_ref"])
@@ -191,7 +197,8 @@ async def test_stop_starts_no_further_item_and_a_retry_tries_the_failed_ones_aga
         assert (run["status"], run["dead_reason"]) == ("FAILED", "for_each.item_failed")
         states = await world.rows("select status, count(*) as n from runs where parent_id = %s group by 1", run_id)
         counts = {row["status"]: row["n"] for row in states}
-        assert counts["FAILED"] == 1 and counts["CANCELLED"] >= 1
+        assert counts["FAILED"] == 1
+        assert counts["CANCELLED"] >= 1
         calls = len(world.probe.calls)
         broken = False
         await retry(world.ctx, world.notifier, run_id, reason="mended")
@@ -200,6 +207,34 @@ async def test_stop_starts_no_further_item_and_a_retry_tries_the_failed_ones_aga
     assert run["attempt"] == 2
     assert [s["output"] for s in run["output"]["succeeded"]] == [n * 10 for n in range(8)]
     assert len(world.probe.calls) - calls == counts["FAILED"] + counts["CANCELLED"]
+
+
+async def test_a_retry_leaves_accepted_failures_alone(world):
+    """An earlier for_each went on over its failed item; what is retried is the step after it."""
+    broken = True
+
+    def later(call):
+        if broken:
+            raise Invalid("tests.bad", "Bad.")
+        return "mended"
+
+    def bad(call):
+        raise Invalid("tests.item", "Bad item.")
+
+    world.call.script["each"] = lambda call: bad(call) if call.config["value"] == 1 else 1
+    world.probe.script["later"] = later
+    source = on_step("accepted", ", on_item_error: continue", "      - id: later\n        probe: {name: later}")
+    async with world.worker():
+        run_id = await world.start(source)
+        assert (await world.ended(run_id))["status"] == "FAILED"
+        broken = False
+        await retry(world.ctx, world.notifier, run_id, reason="mended")
+        run = await world.ended(run_id)
+    assert run["status"] == "SUCCEEDED", run["error"]
+    steps = await world.steps(run_id)
+    assert (steps["each[1]"]["status"], steps["each[1]"]["attempt"]) == ("FAILED", 1)
+    assert (steps["later"]["status"], steps["later"]["attempt"]) == ("SUCCEEDED", 2)
+    assert len(world.call.calls) == 8
 
 
 async def test_continue_and_max_failures(world):

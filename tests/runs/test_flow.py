@@ -47,7 +47,9 @@ GATED = (
 
 
 def one_probe(name: str, extra: str = "") -> str:
-    return HEAD.format(name=name) + f"""
+    return (
+        HEAD.format(name=name)
+        + f"""
     steps:
       - id: first
         probe: {{name: first, value: 1}}
@@ -56,6 +58,7 @@ def one_probe(name: str, extra: str = "") -> str:
         transform: {{value: done}}
     output: "${{steps.last.value}}"
 """
+    )
 
 
 @pytest.mark.parametrize(
@@ -199,7 +202,8 @@ async def test_retries_end(world):
         run = await world.ended(run_id)
     assert (run["status"], run["dead_reason"]) == ("FAILED", "tests.away")
     step = (await world.steps(run_id))["first"]
-    assert step["attempt"] == 3 and len(step["errors"]) == 3
+    assert step["attempt"] == 3
+    assert len(step["errors"]) == 3
     assert len(world.probe.calls) == 3
 
 
@@ -236,11 +240,14 @@ async def test_a_row_the_database_refuses_fails_alone(world):
 
 
 async def test_an_expression_that_fails_names_its_step(world):
-    source = HEAD.format(name="divides") + """
+    source = (
+        HEAD.format(name="divides")
+        + """
     steps:
       - id: half
         transform: {value: "${10 / input.n}"}
 """
+    )
     async with world.worker():
         run = await world.ended(await world.start(source, {"n": 0}))
     assert (run["status"], run["error"]["step"]) == ("FAILED", "half")
@@ -259,5 +266,6 @@ async def test_show_has_pins_and_digest(world):
     run_id = await world.start(one_probe("shown"))
     detail = await show(world.ctx, run_id)
     assert detail.digest == world.resolver.live["shown"].blueprint.digest
-    assert detail.waiting_on is not None and detail.waiting_on.kind == "worker"
+    assert detail.waiting_on is not None
+    assert detail.waiting_on.kind == "worker"
     assert "No live worker serves queue default" in detail.waiting_on.text

@@ -35,4 +35,6 @@ async def test_a_run_goes_through_its_steps(world):
     assert [(p, s["status"], s["output"]) for p, s in steps.items()] == [
         (p, "SUCCEEDED", {"value": n}) for n, p in enumerate("abcde", 2)
     ]
-    assert run["worker_id"] is None and run["strikes"] == 0 and run["epoch"] == 1
+    assert run["worker_id"] is None
+    assert run["strikes"] == 0
+    assert run["epoch"] == 1

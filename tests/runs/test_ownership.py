@@ -132,7 +132,9 @@ async def test_a_dead_worker_is_seen_by_its_lock_and_its_runs_resumed(world):
         ("PENDING", 1, 2, "worker_lost")
     }
     assert await corpse.claim(queues=("dead",)) == []  # a lost worker claims nothing
-    row = (await world.rows("select state, reclaimed_at is not null as closed from workers where id = %s", corpse.worker))[0]
+    row = (
+        await world.rows("select state, reclaimed_at is not null as closed from workers where id = %s", corpse.worker)
+    )[0]
     assert row == {"state": "lost", "closed": True}
     async with world.worker(queues=("dead",)):
         assert {(await world.ended(run_id))["status"] for run_id in ids} == {"SUCCEEDED"}
@@ -143,14 +145,12 @@ async def die_with(world, queue, times, **kwargs):
         corpse = await Corpse.of(world, queues=(queue,), **kwargs)
         assert await corpse.claim(queues=(queue,), any_strikes=True)
         await corpse.die()
-        await world.eventually(lambda: sweep_of(world, corpse.worker))
+        await world.eventually(lambda worker=corpse.worker: sweep_of(world, worker))
 
 
 async def sweep_of(world, worker) -> bool:
     await sweep(world.env)
-    return bool(
-        await world.rows("select 1 as x from workers where id = %s and reclaimed_at is not null", worker)
-    )
+    return bool(await world.rows("select 1 as x from workers where id = %s and reclaimed_at is not null", worker))
 
 
 async def test_a_step_that_kills_three_workers_is_poison(world):
@@ -275,7 +275,9 @@ async def test_many_starts_share_transactions(world):
     after = (await world.rows("select txid_current() as x"))[0]["x"]
     assert len(set(ids)) == 100
     assert after - before < 30
-    rows = await world.rows("select count(*) as n from runs r join step_runs s on s.run_id = r.id where blueprint = 'many'")
+    rows = await world.rows(
+        "select count(*) as n from runs r join step_runs s on s.run_id = r.id where blueprint = 'many'"
+    )
     assert rows == [{"n": 100}]
 
 

@@ -54,7 +54,8 @@ def test_backoff_is_full_jitter_within_its_bound():
     policy = Retry(attempts=9, initial_s=1.0, max_s=10.0)
     for failed, bound in ((1, 1.0), (2, 2.0), (4, 8.0), (5, 10.0), (2000, 10.0)):
         delays = [retry_delay_s(policy, failed, rng) for _ in range(300)]
-        assert 0 <= min(delays) < bound * 0.1 and bound * 0.9 < max(delays) <= bound
+        assert 0 <= min(delays) < bound * 0.1
+        assert bound * 0.9 < max(delays) <= bound
     constant = Retry(attempts=3, backoff="constant", initial_s=2.0)
     assert max(retry_delay_s(constant, 9, rng) for _ in range(300)) <= 2.0
 
@@ -125,7 +126,8 @@ def test_errors_are_bounded_and_without_fields():
     errors = None
     for attempt in range(1, 40):
         errors = kept_errors(errors, error, attempt)
-    assert len(errors) == ERRORS_KEPT and errors[-1]["attempt"] == 39
+    assert len(errors) == ERRORS_KEPT
+    assert errors[-1]["attempt"] == 39
 
 
 def test_the_digest_tells_every_difference():

@@ -9,9 +9,9 @@ import weakref
 import pytest
 
 from stanchion.base import Conflict
+from stanchion.http import PageParams
 from stanchion.queue import Listener
 from stanchion.runs import Suspend, WaitingKind, cancel, list_runs, show, wake
-from stanchion.http import PageParams
 from tests.runs.test_flow import HEAD, one_probe
 
 
@@ -75,9 +75,7 @@ async def test_a_due_time_wakes(world):
 
     def behave(call):
         if not call.resumed:
-            raise Suspend(
-                WaitingKind.APPROVAL, ref="a2", wake_at=world.env.clock.now() + timedelta(milliseconds=50)
-            )
+            raise Suspend(WaitingKind.APPROVAL, ref="a2", wake_at=world.env.clock.now() + timedelta(milliseconds=50))
         return "expired"
 
     world.probe.script["first"] = behave
@@ -108,13 +106,16 @@ async def test_cancel_breaks_off_a_step(world):
     assert [e["event_type"] for e in events] == ["run.started", "run.cancel_requested", "run.ended"]
 
 
-WRITES = HEAD.format(name="writes") + """
+WRITES = (
+    HEAD.format(name="writes")
+    + """
     steps:
       - id: first
         record: {name: first}
       - id: last
         transform: {value: done}
 """
+)
 
 
 async def test_cancel_awaits_a_step_that_writes(world):
@@ -191,6 +192,7 @@ async def test_a_step_that_does_not_finish_within_grace_is_handed_back(world):
             return "resumed"
         began.set()
         await asyncio.Event().wait()
+        return None
 
     world.probe.script["first"] = hangs
     async with world.worker(grace_s=0.5):
@@ -201,6 +203,26 @@ async def test_a_step_that_does_not_finish_within_grace_is_handed_back(world):
     async with world.worker():
         await world.ended(run_id)
     assert (await world.steps(run_id))["first"]["output"] == "resumed"
+
+
+async def test_our_own_database_being_away_uses_up_no_attempt(world):
+    from stanchion.base import Unavailable
+
+    away = True
+
+    def first(call):
+        nonlocal away
+        if away:
+            away = False
+            raise Unavailable("db.unavailable", "Away.")
+        return {"attempt": call.attempt, "resumed": call.resumed}
+
+    world.probe.script["first"] = first
+    async with world.worker():
+        run_id = await world.start(one_probe("db-away"))
+        run = await world.ended(run_id)
+    assert (run["status"], run["strikes"]) == ("SUCCEEDED", 0)
+    assert (await world.steps(run_id))["first"]["output"] == {"attempt": 1, "resumed": True}
 
 
 async def test_nothing_of_a_run_survives_its_end(world, tmp_path):

@@ -38,7 +38,15 @@ _SUMMARY: dict[str, Any] = {
     "parent_id": None,
     "item_no": None,
 }
-_ITEMS: dict[str, Any] = {"total": 131, "succeeded": 109, "failed": 0, "cancelled": 0, "running": 4, "waiting": 18, "queued": 0}
+_ITEMS: dict[str, Any] = {
+    "total": 131,
+    "succeeded": 109,
+    "failed": 0,
+    "cancelled": 0,
+    "running": 4,
+    "waiting": 18,
+    "queued": 0,
+}
 _RUN: dict[str, Any] = {
     **_SUMMARY,
     "digest": _DIGEST,

@@ -88,17 +88,17 @@ async def discard(tx: Tx, tenant: str, run_ids: Sequence[UUID]) -> int:
 async def revive(tx: Tx, tenant: str, run_ids: Sequence[UUID]) -> list[str]:
     """Begin a new attempt of FAILED runs at the step they failed at; return their queues.
 
-    Items of a fan-out they failed by are revived with them: those that failed, and those cancelled before they began,
+    Items of the fan-out they failed by (not of earlier ones, whose failures were accepted) are revived with them: those that failed, and those cancelled before they began,
     wait as SUSPENDED `concurrency` until the fan-out releases them. A step's attempts go on counting, with a fresh budget.
     """
     return await scalars(
         tx,
         """
         with recursive tree as (
-            select id, parent_id, false as item from runs
+            select id, path, false as item from runs
             where tenant = %(tenant)s and id = any(%(ids)s) and status = 'FAILED'
             union all
-            select c.id, c.parent_id, true from runs c join tree on c.parent_id = tree.id
+            select c.id, c.path, true from runs c join tree on c.parent_id = tree.id and c.parent_path = tree.path
             where c.status = 'FAILED' or c.status = 'CANCELLED' and c.cancel_reason = 'for_each.stopped'
         ), u as (
             update runs r
@@ -108,14 +108,14 @@ async def revive(tx: Tx, tenant: str, run_ids: Sequence[UUID]) -> list[str]:
                 attempt = r.attempt + 1, strikes = 0, rev = r.rev + 1, error = null, dead_reason = null, output = null,
                 cancel_reason = null, ended_at = null, ready_at = clock_timestamp(), epoch = r.epoch + 1
             from tree where r.id = tree.id
-            returning r.id, r.queue, r.rev, tree.item
+            returning r.id, r.queue, r.rev, r.cursor, tree.item
         ), s as (
             update step_runs s
             set status = 'PENDING', attempt = s.attempt + 1, first_attempt = s.attempt + 1, wake_at = null, rev = u.rev,
                 errors = coalesce(s.errors, '[]') || jsonb_build_array(
                     jsonb_build_object('attempt', s.attempt) || coalesce(s.error, '{}')),
                 error = null, started_at = null, ended_at = null
-            from u where s.run_id = u.id and s.status = 'FAILED'
+            from u where s.run_id = u.id and s.position = u.cursor and s.status = 'FAILED'
         )
         select distinct queue from u where not item
         """,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
+
+import psycopg
 
 from stanchion.base import Internal, Invalid, Json, Problem, Unavailable, canonical
 from stanchion.context import Env
@@ -110,8 +112,9 @@ async def perform(
     resumed: bool,
     scope: Scope,
 ) -> Outcome:
-    """Perform one attempt of `op`; every failure comes back as an outcome. Only LostClaim and the task's own
-    cancellation pass through."""
+    """Perform one attempt of `op`; every failure comes back as an outcome. LostClaim and the task's own cancellation
+    pass through, and so does our own database's absence: it says nothing about the step, so the run is handed back
+    as it stands and no attempt is used up."""
     if op.handler is None:
         return Failed(unknown_verb(op), retryable=False)
     traced = run.traceparent is not None and run.traceparent.endswith("1")
@@ -126,7 +129,11 @@ async def perform(
     except StepFailed as failed:
         return Failed(failed.problem, retryable=False, dead=failed.dead)
     except Problem as problem:
+        if problem.code in _OURS:
+            raise
         return Failed(problem, retryable=problem.retryable)
+    except psycopg.OperationalError:
+        raise
     except Exception as error:  # noqa: BLE001 - the step runner: a handler's defect fails its step, never the worker
         env.telemetry.emit("defect", run=str(run.id), step=path, error=repr(error))
         return Failed(defect(path, error), retryable=False)
@@ -135,6 +142,7 @@ async def perform(
 
 
 _NO_SPAN = nullcontext()
+_OURS: Final = frozenset({"db.unavailable", "db.pool_exhausted"})
 
 
 def _call(

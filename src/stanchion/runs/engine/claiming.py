@@ -142,6 +142,10 @@ class Claims:
             return
         except (Unavailable, psycopg.OperationalError):
             self._orphans.add(execution.run.id)
+        except BaseException:
+            # Cancelled, by us (then `abandon` forgets it) or by a handler's own doing: the run is not left behind.
+            self._orphans.add(execution.run.id)
+            raise
         finally:
             self._held.pop(execution.run.id, None)
             if self._backlog:

@@ -1,0 +1,195 @@
+"""The routes of runs: starts, reads, streams, decisions."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from uuid import uuid4
+
+import pytest
+
+from stanchion.base import Invalid
+from stanchion.queue import Notifier
+from stanchion.runs import Suspend, WaitingKind, build_router
+from stanchion.runs.streams import run_events
+from stanchion.runs.watching import Watcher
+from tests.runs.test_fan_out import over_block
+from tests.runs.test_flow import one_probe
+from tests.support.http import app_of, client_of
+
+
+@pytest.fixture
+async def client(world):
+    router = build_router(world.env, world.starter, Notifier(world.env, role="app"))
+    async with client_of(app_of(world.ctx, router)) as client:
+        yield client
+
+
+async def test_start_wait_and_read(world, client):
+    name = world.resolver.add(one_probe("routed"))
+    async with world.worker():
+        answer = await client.post(
+            f"/api/blueprints/{name}/runs",
+            json={"input": {"n": 1}},
+            headers={"Prefer": "wait=10", "Idempotency-Key": "routed-1"},
+        )
+        assert answer.status_code == 200, answer.text
+        run = answer.json()
+        assert (run["status"], run["output"], run["run_id"]) == ("SUCCEEDED", "done", run["id"])
+        assert answer.headers["location"] == f"/api/runs/{run['id']}"
+        assert answer.headers["preference-applied"] == "wait=10"
+        again = await client.post(
+            f"/api/blueprints/{name}/runs", json={"input": {"n": 1}}, headers={"Idempotency-Key": "routed-1"}
+        )
+        assert (again.status_code, again.json()["run_id"]) == (202, run["id"])
+        clash = await client.post(
+            f"/api/blueprints/{name}/runs", json={"input": {"n": 2}}, headers={"Idempotency-Key": "routed-1"}
+        )
+        assert (clash.status_code, clash.json()["code"]) == (409, "run.idempotency_mismatch")
+        workers = (await client.get("/api/workers")).json()["items"]
+        assert workers[0]["state"] == "live"
+    shown = (await client.get(f"/api/runs/{run['id']}")).json()
+    assert shown["pins"][0]["kind"] == "blueprint"
+    assert shown["digest"] == shown["pins"][0]["digest"]
+    steps = (await client.get(f"/api/runs/{run['id']}/steps")).json()["items"]
+    assert [s["path"] for s in steps] == ["first", "last"]
+    listed = (await client.get("/api/runs", params={"blueprint": name, "limit": 1})).json()
+    assert [r["id"] for r in listed["items"]] == [run["id"]]
+
+
+async def test_what_is_refused(world, client):
+    name = world.resolver.add(one_probe("refused"))
+    url = f"/api/blueprints/{name}/runs"
+    assert (await client.post(url, json={"input": {"n": "x"}})).json()["code"] == "run.input_invalid"
+    for body in ({"inputs": {}}, {"queue": "Not a name"}, {"priority": 1000}):
+        assert (await client.post(url, json=body)).status_code == 422
+    assert (await client.get(f"/api/runs/{uuid4()}")).status_code == 404
+    assert (await client.get(f"/api/runs/{uuid4()}/events")).status_code == 404
+    assert (await client.get("/api/runs", params={"after": "nonsense"})).status_code == 400
+    assert (await client.post("/api/dlq/requeue", json={"reason": "x"})).status_code == 422
+
+
+async def test_a_task_is_the_end_users_view(world, client):
+    name = world.resolver.add(one_probe("task"))
+    task = (await client.post(f"/api/tasks/{name}", json={"input": {}})).json()["task_id"]
+    seen = (await client.get(f"/api/tasks/{task}")).json()
+    assert seen["status"] == "queued"
+    assert "No live worker" in seen["waits_on"]
+    async with world.worker():
+        await world.ended(task)
+    seen = (await client.get(f"/api/tasks/{task}")).json()
+    assert (seen["status"], seen["result"], seen["waits_on"]) == ("done", "done", None)
+
+
+def parse(chunks: bytes) -> list[dict]:
+    events = []
+    for block in chunks.decode().split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
+        if "event" in fields:
+            events.append({**fields, "data": json.loads(fields["data"])})
+    return events
+
+
+async def test_a_stream_tells_everything_and_resumes_anywhere_without_a_gap(world, client):
+    asked = asyncio.Event()
+
+    def first(call):
+        if not call.resumed:
+            asked.set()
+            raise Suspend(WaitingKind.APPROVAL, ref="s1")
+        return "decided"
+
+    world.probe.script["first"] = first
+    async with world.worker():
+        run_id = await world.start(one_probe("streamed"))
+        watcher = Watcher(world.env)
+        stream = run_events(world.ctx, watcher, run_id, 0)
+        chunks: list[bytes] = []
+
+        async def read() -> None:
+            async for chunk in stream:
+                chunks.append(chunk)
+
+        reading = asyncio.create_task(read())
+        await world.until(run_id, "SUSPENDED")
+        await world.eventually(lambda: b"SUSPENDED" in b"".join(chunks))
+        from stanchion.runs import wake
+
+        async with world.env.db.tenant_tx("acme") as tx:
+            assert await wake(tx, "acme", run_id, WaitingKind.APPROVAL, "s1")
+        await asyncio.wait_for(reading, 10)
+        assert not watcher._tasks
+        assert not watcher._events
+    events = parse(b"".join(chunks))
+    assert events[-1]["event"] == "end"
+    runs = [e["data"]["status"] for e in events if e["event"] == "run"]
+    assert runs[-1] == "SUCCEEDED"
+    assert "SUSPENDED" in runs
+    final = {e["data"]["path"]: e["data"]["status"] for e in events if e["event"] == "step"}
+    assert final == {"first": "SUCCEEDED", "last": "SUCCEEDED"}
+    ids = [int(e["id"]) for e in events if "id" in e]
+    assert ids == sorted(set(ids))
+    # A client that comes back gets exactly what it has not seen, and the end at once.
+    whole = parse((await client.get(f"/api/runs/{run_id}/events")).content)
+    assert {e["data"]["path"] for e in whole if e["event"] == "step"} == {"first", "last"}
+    rest = parse((await client.get(f"/api/runs/{run_id}/events", headers={"Last-Event-ID": str(ids[-1])})).content)
+    assert [e["event"] for e in rest] == ["end"]
+
+
+async def test_items_are_listed_and_counted(world, client):
+    async with world.worker():
+        run_id = await world.start(over_block("routed-items"))
+        await world.ended(run_id)
+    first = (await client.get(f"/api/runs/{run_id}/items", params={"limit": 5})).json()
+    rest = (await client.get(f"/api/runs/{run_id}/items", params={"after": first["next"]})).json()
+    assert [r["item_no"] for r in first["items"] + rest["items"]] == list(range(8))
+    assert rest["next"] is None
+    assert (await client.get(f"/api/runs/{run_id}")).json()["items"]["succeeded"] == 8
+    events = parse((await client.get(f"/api/runs/{run_id}/events")).content)
+    assert [e["data"]["total"] for e in events if e["event"] == "items"] == [8]
+
+
+async def test_dead_letters_and_decisions(world, client):
+    def fail(call):
+        raise Invalid("tests.down", "Down.")
+
+    world.probe.script["first"] = fail
+    async with world.worker():
+        ids = [str(await world.start(one_probe("routed-dead"))) for _ in range(2)]
+        for run_id in ids:
+            await world.ended(run_id)
+        world.probe.script.clear()
+        listed = (await client.get("/api/dlq", params={"blueprint": "routed-dead"})).json()
+        assert {d["id"] for d in listed["items"]} == set(ids)
+        shown = (await client.get(f"/api/dlq/{ids[0]}")).json()
+        assert (shown["step"], shown["steps"][0]["error"]["code"]) == ("first", "tests.down")
+        done = await client.post("/api/dlq/requeue", json={"run_ids": [ids[0]], "reason": "up again"})
+        assert done.json() == {"count": 1, "run_ids": [ids[0]]}
+        gone = await client.post("/api/dlq/discard", json={"filter": {"blueprint": "routed-dead"}, "reason": "no"})
+        assert gone.json()["run_ids"] == [ids[1]]
+        assert (await world.ended(ids[0]))["status"] == "SUCCEEDED"
+        assert (await client.post(f"/api/runs/{ids[0]}/cancel", json={"reason": "x"})).status_code == 409
+        assert (await client.post(f"/api/runs/{ids[1]}/retry", json={"reason": "x"})).status_code == 200
+        assert (await world.ended(ids[1]))["attempt"] == 2
+
+
+async def test_a_client_that_does_not_read_is_dropped(world, monkeypatch):
+    from stanchion.runs import streams
+
+    monkeypatch.setattr(streams, "SEND_S", 0.05)
+    run_id = await world.start(one_probe("unread"))
+    watcher = Watcher(world.env)
+    response = streams.EventStream(world.ctx, run_events(world.ctx, watcher, run_id, 0))
+    sent = []
+
+    async def send(message) -> None:
+        sent.append(message["type"])
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    async def receive():
+        await asyncio.Event().wait()
+
+    await asyncio.wait_for(response({"type": "http"}, receive, send), 5)
+    assert sent == ["http.response.start", "http.response.body"]
+    assert not watcher._events
