@@ -108,7 +108,7 @@ async def test_a_stream_tells_everything_and_resumes_anywhere_without_a_gap(worl
 
         async def read() -> None:
             async for chunk in stream:
-                chunks.append(chunk)
+                chunks.append(chunk)  # noqa: PERF401 - they are looked at while they come
 
         reading = asyncio.create_task(read())
         await world.until(run_id, "SUSPENDED")
