@@ -170,6 +170,7 @@ def build_duties(env: Env) -> Sequence[Duty]:
         Duty(name="approvals.expire", every_s=1.0, run=approvals.expire_due),
         Duty(name="runs.gauges", every_s=5.0, run=gauges.measure),
         Duty(name="approvals.gauges", every_s=5.0, run=approvals.measure),
+        Duty(name="effects.gauges", every_s=5.0, run=tools.measure),
         Duty(name="runs.expire_keys", every_s=60.0, run=sweeping.expire_keys),
     )
 

@@ -12,6 +12,7 @@ from stanchion.approvals.routes import build_router
 from stanchion.approvals.service import (
     ApprovalCheck,
     PendingApprovals,
+    count_pending,
     decide,
     expire_due,
     list_approvals,
@@ -32,6 +33,7 @@ __all__ = [
     "PolicyKind",
     "Verdict",
     "build_router",
+    "count_pending",
     "decide",
     "expire_due",
     "list_approvals",

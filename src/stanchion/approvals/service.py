@@ -94,6 +94,13 @@ async def show(ctx: Ctx, approval_id: UUID) -> Approval:
         return await store.get(tx, ctx.tenant, approval_id)
 
 
+async def count_pending(ctx: Ctx) -> int:
+    """How many of the tenant's approvals wait for a decision."""
+    ctx.require("approvals.read")
+    async with ctx.tx() as tx:
+        return await store.count_pending(tx, ctx.tenant)
+
+
 async def list_approvals(
     ctx: Ctx, page: PageParams, *, status: ApprovalStatus | None = None, run_id: UUID | None = None
 ) -> Slice[Approval]:

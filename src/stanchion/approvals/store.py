@@ -168,6 +168,13 @@ async def waiting(tx: Tx) -> Waiting:
     return found or Waiting(pending=0, oldest=None)
 
 
+async def count_pending(tx: Tx, tenant: str) -> int:
+    """How many of the tenant's approvals wait."""
+    return int(
+        await scalar(tx, "select count(*) from approvals where tenant = %s and status = 'PENDING'", (tenant,)) or 0
+    )
+
+
 async def dominating(tx: Tx, tenant: str, run_id: UUID, paths: Sequence[str]) -> list[Dominating]:
     """The GOVERN steps `paths`, in this run or the runs it is an item of, with the approval of their current attempt."""
     return await many(

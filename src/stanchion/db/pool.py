@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
@@ -72,7 +72,7 @@ class Database:
         await self._app.close(timeout=5)
         await self._engine.close(timeout=5)
 
-    async def __aenter__(self) -> Database:
+    async def __aenter__(self) -> Self:
         await self.open()
         return self
 

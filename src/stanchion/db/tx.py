@@ -52,7 +52,7 @@ async def scalars(tx: Tx, query: LiteralString, params: Params = ()) -> list[Any
         return [row[0] for row in await cursor.fetchall()]
 
 
-async def scalar(tx: Tx, query: LiteralString, params: Params = ()) -> Any:  # noqa: ANN401 - a column has any type
+async def scalar(tx: Tx, query: LiteralString, params: Params = ()) -> Any:
     """The first column of the first row, or None."""
     async with tx.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(query, params)

@@ -10,8 +10,10 @@ from contextlib import contextmanager
 
 import uvicorn
 
+from stanchion import approvals, runs
 from stanchion.base.settings import Settings
 from stanchion.bootstrap import build_env, built_routers, opened
+from stanchion.context import Ctx
 from stanchion.controls import RateLimit
 from stanchion.identity import Authenticator, Pepper
 from stanchion.processes.boot import Boot
@@ -19,8 +21,9 @@ from stanchion.processes.database import required_urls
 from stanchion.processes.health import HealthServer
 from stanchion.processes.lifecycle import keep_secrets, run_process
 from stanchion.processes.logs import configure_logs
+from stanchion.processes.metrics import Siblings
 from stanchion.processes.needs import database_and
-from stanchion.web import WebSettings, create_app, uvicorn_options
+from stanchion.web import Waiting, WebSettings, create_app, uvicorn_options
 
 
 def main(boot: Boot) -> int:
@@ -39,7 +42,14 @@ async def _serve(boot: Boot, stop: asyncio.Event) -> int:
         authenticator = Authenticator(env, Pepper.from_file(settings.pepper_file, env.ids))
         async with built_routers(env, settings, authenticator) as routers:
             bounds = web_settings(settings)
-            app = create_app(env, routers, authenticator=authenticator, settings=bounds)
+            app = create_app(
+                env,
+                routers,
+                authenticator=authenticator,
+                settings=bounds,
+                counters=(_approvals, _dead_letters),
+                exposition=Siblings(settings.run_folder, env.telemetry).expose,
+            )
             config = uvicorn.Config(app, lifespan="off", **uvicorn_options(bounds))
             config.load()
             server = _Server(config)
@@ -56,6 +66,15 @@ async def _serve(boot: Boot, stop: asyncio.Event) -> int:
                 asked.cancel()
                 await serving
     return 0
+
+
+async def _approvals(ctx: Ctx) -> Waiting:
+    count = await approvals.count_pending(ctx)
+    return Waiting(what="approvals", count=count, path="/api/approvals?status=PENDING")
+
+
+async def _dead_letters(ctx: Ctx) -> Waiting:
+    return Waiting(what="dead letters", count=await runs.count_dead(ctx), path="/api/dlq", shape="fail")
 
 
 class _Server(uvicorn.Server):

@@ -6,7 +6,7 @@ write of a run carries the epoch of its claim (I3); a step is done when its chec
 share commits (I4); a run finishes on the artifacts it resolved at its start (I7).
 """
 
-from stanchion.runs.deadletters import DeadFilter, discard, list_dead, requeue, retry, show_dead
+from stanchion.runs.deadletters import DeadFilter, count_dead, discard, list_dead, requeue, retry, show_dead
 from stanchion.runs.engine import SpawnProbation, Worker
 from stanchion.runs.handlers import TransformHandler
 from stanchion.runs.reading import list_items, list_runs, list_steps, list_workers, show, waiting_on
@@ -69,6 +69,7 @@ __all__ = [
     "Worker",
     "build_router",
     "cancel",
+    "count_dead",
     "discard",
     "hold",
     "list_dead",

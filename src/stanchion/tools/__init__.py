@@ -17,6 +17,7 @@ from stanchion.tools.effects import (
     EffectState,
     effect_key,
     list_effects,
+    measure,
     resolve,
     show,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "effect_key",
     "list_connectors",
     "list_effects",
+    "measure",
     "resolve",
     "show",
     "show_connector",

@@ -8,7 +8,7 @@ rate limit by principal · body bounds · routes.
 from stanchion.web.app import create_app
 from stanchion.web.health import Dependency
 from stanchion.web.openapi import build_openapi, without_example
-from stanchion.web.operations import Gauge
+from stanchion.web.operations import Exposition, Gauge
 from stanchion.web.pages import Counter, Waiting
 from stanchion.web.server import uvicorn_options
 from stanchion.web.settings import WebSettings
@@ -16,6 +16,7 @@ from stanchion.web.settings import WebSettings
 __all__ = [
     "Counter",
     "Dependency",
+    "Exposition",
     "Gauge",
     "Waiting",
     "WebSettings",

@@ -18,7 +18,7 @@ from stanchion.web.access import Access
 from stanchion.web.health import Board, Dependency
 from stanchion.web.middleware import InputBounds, RequestScope
 from stanchion.web.openapi import install_openapi
-from stanchion.web.operations import Gauge
+from stanchion.web.operations import Exposition, Gauge
 from stanchion.web.pages import Counter
 from stanchion.web.settings import WebSettings
 
@@ -32,6 +32,7 @@ def create_app(
     gauges: Sequence[Gauge] = (),
     dependencies: Sequence[Dependency] = (),
     counters: Sequence[Counter] = (),
+    exposition: Exposition | None = None,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
 ) -> FastAPI:
     """Put the application together.
@@ -44,6 +45,7 @@ def create_app(
         gauges: read into the registry when /metrics is asked for.
         dependencies: shown by /health/dependencies beside the database and its schema.
         counters: lines of the front page.
+        exposition: what /metrics says; by default this process's own series.
         lifespan: what to do before the first and after the last request.
     """
     settings = settings or WebSettings()
@@ -60,7 +62,7 @@ def create_app(
     for router in (
         *routers,
         health.build_router(Board(env, dependencies)),
-        operations.build_router(env, gauges),
+        operations.build_router(env, gauges, exposition),
         pages.build_router(env, authenticator, settings, counters),
     ):
         app.include_router(router)

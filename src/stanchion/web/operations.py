@@ -12,6 +12,8 @@ from stanchion.http import CtxDep
 
 # Reads the present state of a domain into gauges (queue depth, pending approvals) when somebody looks.
 Gauge = Callable[[Env], Awaitable[None]]
+# All series in Prometheus' text format: this process's, or those of its siblings too.
+Exposition = Callable[[], Awaitable[bytes]]
 
 _TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 _EXAMPLE: Final = (
@@ -21,21 +23,21 @@ _EXAMPLE: Final = (
 )
 
 
-def build_router(env: Env, gauges: Sequence[Gauge]) -> APIRouter:
+def build_router(env: Env, gauges: Sequence[Gauge], expose: Exposition | None = None) -> APIRouter:
     """GET /metrics, for a credential that is permitted `operations.read`."""
     router = APIRouter(tags=["operations"])
 
     @router.get(
         "/metrics",
-        summary="Metrics of this process",
+        summary="Metrics",
         response_class=Response,
         responses={200: {"content": {"text/plain": {"schema": {"type": "string"}, "example": _EXAMPLE}}}},
     )
     async def metrics(ctx: CtxDep) -> Response:
-        """Every series of this process. Needs `operations.read`: give a scraper a key of its own with that one scope."""
+        """Every series of the processes that share this machine's data folder. Needs `operations.read`: give a scraper a key of its own with that one scope."""
         ctx.require("operations.read")
         for read in gauges:
             await read(env)
-        return Response(env.telemetry.expose(), media_type=_TEXT)
+        return Response(await expose() if expose else env.telemetry.expose(), media_type=_TEXT)
 
     return router

@@ -33,6 +33,13 @@ class DeadFilter:
     since: datetime | None = None
 
 
+async def count_dead(ctx: Ctx) -> int:
+    """How many of the tenant's dead letters wait for a decision."""
+    ctx.require("dlq.read")
+    async with ctx.tx() as tx:
+        return await store.count_dead(tx, ctx.tenant)
+
+
 async def list_dead(ctx: Ctx, page: PageParams, where: DeadFilter) -> Slice[DeadLetter]:
     """Dead letters that wait for a decision, newest first."""
     ctx.require("dlq.read")

@@ -6,9 +6,24 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from stanchion.db import Tx, execute, many, one, scalars
+from stanchion.db import Tx, execute, many, one, scalar, scalars
 from stanchion.runs.store import unknown_run
 from stanchion.runs.types import DeadLetter
+
+
+async def count_dead(tx: Tx, tenant: str) -> int:
+    """How many dead letters of the tenant wait for a decision."""
+    return int(
+        await scalar(
+            tx,
+            """
+            select count(*) from runs
+            where tenant = %s and status = 'FAILED' and dead_reason is not null and discarded_at is null
+            """,
+            (tenant,),
+        )
+        or 0
+    )
 
 
 async def select_dead(

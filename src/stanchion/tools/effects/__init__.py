@@ -4,7 +4,7 @@ INTENT → DONE · FAILED (certainly not written) · UNKNOWN (sent, not seen) �
 """
 
 from stanchion.tools.effects.rules import effect_key
-from stanchion.tools.effects.service import EffectPort, list_effects, resolve, show
+from stanchion.tools.effects.service import EffectPort, list_effects, measure, resolve, show
 from stanchion.tools.effects.types import TRANSITIONS, ApprovalCheck, Effect, EffectState
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "EffectState",
     "effect_key",
     "list_effects",
+    "measure",
     "resolve",
     "show",
 ]

@@ -247,3 +247,10 @@ def _unknown(effect_id: UUID) -> NotFound:
     return NotFound(
         "effect.unknown", f"There is no effect {effect_id}.", hint="`GET /api/effects` lists what there is."
     )
+
+
+async def measure(env: Env) -> None:
+    """The scheduler's duty: set the gauge of effects whose outcome is unknown."""
+    async with env.db.engine_tx() as tx:
+        unknown = await store.count_unknown(tx)
+    env.telemetry.emit("effects.unknown", float(unknown))

@@ -9,7 +9,7 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from stanchion.base import Json
-from stanchion.db import Tx, execute, many, maybe
+from stanchion.db import Tx, execute, many, maybe, scalar
 from stanchion.tools.effects.types import Effect, EffectState
 
 
@@ -151,3 +151,8 @@ async def select(
             "limit": limit,
         },
     )
+
+
+async def count_unknown(tx: Tx) -> int:
+    """Role engine: effects of all tenants whose outcome nobody knows."""
+    return int(await scalar(tx, "select count(*) from effects where state = 'UNKNOWN'") or 0)
