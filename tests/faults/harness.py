@@ -239,7 +239,7 @@ class World:
             " (select id from runs where root_id = %s) and event_type in ('run.started', 'run.ended') group by 1 order by 1",
             run_id,
         )
-        assert starts_and_ends[:1] == [("run.ended", n + 1, n + 1)], starts_and_ends
+        assert starts_and_ends == [("run.ended", n + 1, n + 1), ("run.started", n + 1, n + 1)]
         assert await self.query("select count(*) from runs where root_id = %s and status <> 'SUCCEEDED'", run_id) == [
             (0,)
         ]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 import pytest
 
-from stanchion.base import Invalid, Unavailable
+from stanchion.base import Invalid, Unavailable, canonical, digest_bytes, loads
 from stanchion.runs import Suspend, WaitingKind, cancel, retry, show, wake
 from stanchion.runs.sweeping import sweep
 from tests.runs.test_flow import HEAD
@@ -141,12 +142,63 @@ async def test_items_over_a_block(world):
     assert run["output"]["succeeded"] == [{"item_no": n, "output": n * 10} for n in range(8)]
     assert most <= 3
     assert (detail.items.total, detail.items.succeeded) == (8, 8)
-    ends = await world.rows(
-        "select count(*) as n from audit_records a join runs r on r.id = a.run_id"
-        " where r.root_id = %s and a.event_type = 'run.ended'",
+    assert await audited(world, run_id) == {("run.started", None): 9, ("run.ended", "SUCCEEDED"): 9}
+    [record] = await world.rows(
+        "select a.record from audit_records a join runs r on r.id = a.run_id"
+        " where r.parent_id = %s and r.item_no = 3 and a.event_type = 'run.started'",
         run_id,
     )
-    assert ends == [{"n": 9}]
+    facts = loads(record["record"])
+    assert facts["after"] == digest_bytes(canonical(3))
+    assert facts["extra"] == {
+        "blueprint": "block",
+        "version": 1,
+        "pins": run["pins"],
+        "queue": "default",
+        "parent": str(run_id),
+        "path": "each",
+        "item_no": 3,
+    }
+    count = world.env.telemetry.registry.get_sample_value
+    assert count("stanchion_runs_started_total", {"queue": "default"}) == 9
+    assert count("stanchion_runs_ended_total", {"queue": "default", "status": "SUCCEEDED"}) == 9
+
+
+async def audited(world, root_id) -> dict[tuple[str, str | None], int]:
+    """Starts and ends of a run and its items, as (event, status) -> records; each run at most once (I6)."""
+    rows = await world.rows(
+        "select a.event_type, a.record::jsonb #>> '{extra,status}' as status, count(*) as n,"
+        " count(distinct a.target_id) as runs"
+        " from audit_records a join runs r on r.id = a.run_id"
+        " where r.root_id = %s and a.event_type in ('run.started', 'run.ended') group by 1, 2",
+        root_id,
+    )
+    assert all(row["n"] == row["runs"] for row in rows), rows
+    return {(row["event_type"], row["status"]): row["n"] for row in rows}
+
+
+async def test_an_item_is_recorded_in_the_commit_that_creates_it(world):
+    def inner(call):
+        raise Suspend(WaitingKind.EFFECT, ref="never")
+
+    world.probe.script["inner"] = inner
+    source = over_block("recorded", n=230).replace("concurrency: 3", "concurrency: 1")
+    async with world.worker():
+        run_id = await world.start(source)
+        await world.until(run_id, "SUSPENDED")
+        # Rows that no item's work has touched since show the transaction they were written in.
+        rows = await world.rows(
+            "select r.xmin::text as run, a.xmin::text as record, s.xmin::text as step from runs r"
+            " left join audit_records a on a.run_id = r.id and a.event_type = 'run.started'"
+            " join step_runs s on s.run_id = r.id and s.position = 0"
+            " where r.parent_id = %s and r.waiting_kind = 'concurrency' and r.rev = 1 and s.rev = 1",
+            run_id,
+        )
+        await cancel(world.ctx, world.notifier, run_id, reason="enough")
+    windows = Counter(row["run"] for row in rows)
+    assert all(row["run"] == row["record"] == row["step"] for row in rows)
+    assert len(windows) == 3
+    assert max(windows.values()) <= 100
 
 
 async def test_more_items_than_a_window(world):
@@ -199,6 +251,20 @@ async def test_stop_starts_no_further_item_and_a_retry_tries_the_failed_ones_aga
         counts = {row["status"]: row["n"] for row in states}
         assert counts["FAILED"] == 1
         assert counts["CANCELLED"] >= 1
+        ended = {("run.ended", status): n for status, n in counts.items()}
+        ended["run.ended", "FAILED"] += 1  # the parent
+        assert await audited(world, run_id) == {("run.started", None): 9, **ended}
+        [cancelled, *_] = await world.rows(
+            "select a.record from audit_records a join runs r on r.id = a.run_id"
+            " where r.parent_id = %s and r.status = 'CANCELLED' and a.event_type = 'run.ended'",
+            run_id,
+        )
+        assert loads(cancelled["record"])["extra"] == {
+            "status": "CANCELLED",
+            "steps": 1,
+            "attempt": 1,
+            "code": "for_each.stopped",
+        }
         calls = len(world.probe.calls)
         broken = False
         await retry(world.ctx, world.notifier, run_id, reason="mended")

@@ -1,4 +1,5 @@
-"""Ending runs from outside their worker: cancelled while they waited, or found to be poison. Recorded like any end (I6)."""
+"""Ending runs from outside their execution: cancelled while they waited, found to be poison, or impossible to load.
+Recorded like any end (I6)."""
 
 from __future__ import annotations
 
@@ -25,8 +26,8 @@ async def end_all(
     dead_reason: str | None = None,
     hook: RunEndHook | None = None,
 ) -> list[Ended]:
-    """End `run_ids`, which the caller has locked, with their open steps, their pending approvals (by `hook`) and their
-    end records. Call `report` once the transaction is committed."""
+    """End `run_ids`, which the caller has locked, by their `errors` (one each, with its `code`): with their open steps,
+    their pending approvals (by `hook`) and their end records. Call `report` once the transaction is committed."""
     if not run_ids:
         return []
     rows = [
@@ -34,10 +35,7 @@ async def end_all(
         for run_id in sorted(run_ids)
     ]
     ended = await store.end_runs(tx, ends=dumps(rows))
-    steps: dict[UUID, list[StepRun]] = defaultdict(list)
-    for step in await store.load_steps(tx, [run.id for run in ended]):
-        steps[step.run_id].append(step)
-    await insert_many(tx, [_record(env, run, steps[run.id]) for run in ended])
+    await record_ends(tx, env, ended, {run.id: str(errors[run.id]["code"]) for run in ended})
     if hook is not None:
         by_tenant: dict[str, list[UUID]] = defaultdict(list)
         for run in ended:
@@ -47,7 +45,15 @@ async def end_all(
     return ended
 
 
-def _record(env: Env, run: Ended, steps: list[StepRun]) -> AuditRecord:
+async def record_ends(tx: Tx, env: Env, ended: Sequence[Ended], codes: Mapping[UUID, str]) -> None:
+    """Insert the end records of runs that `tx` has just ended, each over its StepRuns as they now stand."""
+    steps: dict[UUID, list[StepRun]] = defaultdict(list)
+    for step in await store.load_steps(tx, [run.id for run in ended]):
+        steps[step.run_id].append(step)
+    await insert_many(tx, [_record(env, run, steps[run.id], codes[run.id]) for run in ended])
+
+
+def _record(env: Env, run: Ended, steps: list[StepRun], code: str) -> AuditRecord:
     return build(
         clock=env.clock,
         ids=env.ids,
@@ -63,7 +69,7 @@ def _record(env: Env, run: Ended, steps: list[StepRun]) -> AuditRecord:
             "status": str(run.status),
             "steps": len(steps),
             "attempt": run.attempt,
-            "code": run.dead_reason or "run.cancelled",
+            "code": code,
         },
     )
 

@@ -34,6 +34,13 @@ async def run_block(execution: Execution, op: OpPlan, for_each: ForEach) -> Json
     block = for_each.block or ""
     first = execution.plan.blocks[block][0]
     opening = fanout.Opening(
+        tenant=run.tenant,
+        environment=run.environment,
+        blueprint=run.blueprint,
+        version=run.version,
+        pins=run.pins,
+        queue=run.queue,
+        traceparent=run.traceparent,
         block=block,
         path=first.path,
         verb=first.verb,

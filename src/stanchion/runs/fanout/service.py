@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-from stanchion.base import Json, dumps
-from stanchion.context import Env
+from stanchion.audit import AuditRecord, build, trace_id_of
+from stanchion.audit import rows as audit_rows
+from stanchion.base import Json, canonical, digest_bytes, dumps
+from stanchion.context import Env, system_actor
 from stanchion.db import Tx
-from stanchion.runs import rules
+from stanchion.runs import ending, rules
 from stanchion.runs.fanout import store
 from stanchion.runs.fanout.store import EndedItem, Opening
 from stanchion.runs.rules import ItemCounts
@@ -22,7 +24,7 @@ STOPPED: Final = "for_each.stopped"
 
 
 async def create(env: Env, claim: Claim, path: str, opening: Opening, values: Sequence[Json]) -> ItemCounts:
-    """Insert the items that are not there yet, in windows; return how all of them stand.
+    """Insert the items that are not there yet, in windows, each with its start record; return how all of them stand.
 
     Raises LostClaim if a newer epoch owns the parent.
     """
@@ -30,11 +32,43 @@ async def create(env: Env, claim: Claim, path: str, opening: Opening, values: Se
         at = await store.last_item(tx, claim.run_id, path) + 1
         while at < len(values):
             window = values[at : at + WINDOW]
-            items = [{"id": env.ids.new(), "item_no": at + n, "value": value} for n, value in enumerate(window)]
-            if await store.insert_items(tx, claim, path, opening, dumps(items)) != len(window):
+            numbered = [(env.ids.new(), no, value) for no, value in enumerate(window, at)]
+            items = [{"id": run_id, "item_no": no, "value": value} for run_id, no, value in numbered]
+            records = [_started(env, claim, path, opening, *item) for item in numbered]
+            inserted = await store.insert_items(
+                tx, claim, path, opening, items=dumps(items), audits=dumps(audit_rows(records))
+            )
+            if inserted != len(window):
                 raise LostClaim
-            at += len(window)
+            env.telemetry.emit("run.started", float(inserted), opening.queue)
+            at += inserted
         return await store.counts(tx, claim.run_id, path)
+
+
+def _started(
+    env: Env, claim: Claim, path: str, opening: Opening, run_id: UUID, item_no: int, value: Json
+) -> AuditRecord:
+    return build(
+        clock=env.clock,
+        ids=env.ids,
+        tenant=opening.tenant,
+        environment=opening.environment,
+        actor=system_actor("engine", opening.tenant),
+        event_type="run.started",
+        target=("run", run_id),
+        run_id=run_id,
+        after=digest_bytes(canonical(value)),
+        trace_id=trace_id_of(opening.traceparent),
+        extra={
+            "blueprint": opening.blueprint,
+            "version": opening.version,
+            "pins": opening.pins,
+            "queue": opening.queue,
+            "parent": claim.run_id,
+            "path": path[-512:],  # the longest text a record holds; only fan-outs nested absurdly deep reach it
+            "item_no": item_no,
+        },
+    )
 
 
 async def ended_items(env: Env, parent: UUID, path: str) -> list[EndedItem]:
@@ -44,9 +78,14 @@ async def ended_items(env: Env, parent: UUID, path: str) -> list[EndedItem]:
 
 
 async def cancel_queued(env: Env, claim: Claim, path: str) -> None:
-    """Cancel the items that never began: the for_each has stopped. They never started, so no end is recorded."""
-    async with env.db.engine_tx() as tx:
-        await store.cancel_queued(tx, claim, path, STOPPED)
+    """Cancel the items that never began, in windows, each with its end record: the for_each has stopped."""
+    while True:
+        async with env.db.engine_tx() as tx:
+            window = await store.cancel_queued(tx, claim, path, STOPPED, WINDOW)
+            await ending.record_ends(tx, env, window, {run.id: STOPPED for run in window})
+        ending.report(env, window)
+        if len(window) < WINDOW:
+            return
 
 
 async def advance(env: Env, parent: UUID) -> str | None:

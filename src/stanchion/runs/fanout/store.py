@@ -9,13 +9,22 @@ from uuid import UUID
 from stanchion.base import Json
 from stanchion.db import Tx, execute, many, maybe, scalars
 from stanchion.runs.rules import FanOut, ItemCounts
+from stanchion.runs.store import Ended
 from stanchion.runs.types import Claim, RunStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """The op at which every item of a block begins; `empty` if the block has no step."""
+    """How every item of a fan-out begins: at which op of its block (`empty` if it has no step), and what its start
+    record tells of the parent it takes everything from."""
 
+    tenant: str
+    environment: str
+    blueprint: str
+    version: int
+    pins: str
+    queue: str
+    traceparent: str | None
     block: str
     path: str
     verb: str
@@ -59,10 +68,11 @@ async def last_item(tx: Tx, parent: UUID, path: str) -> int:
     return -1 if found[0] is None else int(found[0])
 
 
-async def insert_items(tx: Tx, claim: Claim, path: str, opening: Opening, items: bytes) -> int:
-    """Insert child runs with the StepRun of their first op (I1), if `claim` still owns the parent; return how many.
+async def insert_items(tx: Tx, claim: Claim, path: str, opening: Opening, *, items: bytes, audits: bytes) -> int:
+    """Insert child runs with the StepRun of their first op (I1) and their start records (I6), if `claim` still owns the
+    parent; return how many.
 
-    `items` is a JSON list of {id, item_no, value}. The parent's row is share-locked: no reclaim comes between.
+    `items` is a JSON list of {id, item_no, value}, `audits` of their audit rows. The parent's row is share-locked: no reclaim comes between.
     """
     return await execute(
         tx,
@@ -74,6 +84,14 @@ async def insert_items(tx: Tx, claim: Claim, path: str, opening: Opening, items:
         ), s as (
             insert into step_runs (tenant, run_id, path, position, verb, status, rev)
             select p.tenant, j.id, %(first_path)s, 0, %(verb)s, 'PENDING', 1 from parent p, j where not %(empty)s
+        ), a as (
+            insert into audit_records
+                (tenant, id, recorded_at, event_type, actor, target_kind, target_id, run_id, record, leaf)
+            select a.tenant, a.id, a.recorded_at, a.event_type, a.actor, a.target_kind, a.target_id, a.run_id, a.record,
+                   decode(a.leaf, 'hex')
+            from parent p, json_to_recordset(%(audits)s::json) as a
+                (tenant text, id uuid, recorded_at timestamptz, event_type text, actor text, target_kind text,
+                 target_id text, run_id uuid, record text, leaf text)
         )
         insert into runs
             (tenant, id, blueprint, version, pins, environment, engine_v, queue, priority, status, waiting_kind,
@@ -92,6 +110,7 @@ async def insert_items(tx: Tx, claim: Claim, path: str, opening: Opening, items:
             "verb": opening.verb,
             "empty": opening.empty,
             "items": items.decode(),
+            "audits": audits.decode(),
         },
     )
 
@@ -109,23 +128,27 @@ async def select_ended(tx: Tx, parent: UUID, path: str) -> list[EndedItem]:
     )
 
 
-async def cancel_queued(tx: Tx, claim: Claim, path: str, reason: str) -> list[UUID]:
-    """Cancel the items that never began, if `claim` still owns the parent."""
-    return await scalars(
+async def cancel_queued(tx: Tx, claim: Claim, path: str, reason: str, limit: int) -> list[Ended]:
+    """Cancel up to `limit` items that never began, if `claim` still owns the parent."""
+    return await many(
         tx,
+        Ended,
         """
         with parent as materialized (
             select id from runs where id = %(parent)s and epoch = %(epoch)s and status = 'RUNNING' for share
+        ), queued as materialized (
+            select r.id from runs r join parent p on r.parent_id = p.id
+            where r.parent_path = %(path)s and r.status = 'SUSPENDED' and r.waiting_kind = 'concurrency'
+            order by r.id limit %(limit)s for update of r
         )
         update runs r
         set status = 'CANCELLED', waiting_kind = null, waiting_since = null, cancel_reason = %(reason)s, rev = r.rev + 1,
             ended_at = clock_timestamp()
-        from parent p
-        where r.parent_id = p.id and r.parent_path = %(path)s and r.status = 'SUSPENDED'
-          and r.waiting_kind = 'concurrency'
-        returning r.id
+        from queued q where r.id = q.id
+        returning r.tenant, r.id, r.queue, r.status, r.environment, r.attempt, r.traceparent, r.parent_id, r.dead_reason,
+                  extract(epoch from clock_timestamp() - r.created_at)::float8 as duration_s
         """,
-        {"parent": claim.run_id, "epoch": claim.epoch, "path": path, "reason": reason},
+        {"parent": claim.run_id, "epoch": claim.epoch, "path": path, "reason": reason, "limit": limit},
     )
 
 
