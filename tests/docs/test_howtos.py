@@ -1,0 +1,69 @@
+"""The how-tos, run as they are written: two on one running instance, one against PostgreSQL 15 over TLS."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from tests.docs.fences import Shell, fences, run_page
+from tests.support import debian_postgres
+
+_START = """
+python3 -m venv .venv && . .venv/bin/activate && pip install --quiet stanchion || return 1
+stanchion up > up.log 2>&1 &
+for _ in $(seq 300); do grep -q "is ready" up.log && return; sleep 0.1; done
+cat up.log; return 1
+"""
+
+
+@pytest.fixture(scope="module")
+def running(reader, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """A shell in a folder in which `stanchion up` runs, shared by the pages that need no more."""
+    shell = Shell(tmp_path_factory.mktemp("howto"), reader)
+    try:
+        code, said = shell.run(_START)
+        assert code == 0, said
+        yield shell
+    finally:
+        shell.close()
+
+
+@pytest.mark.parametrize("page", ["ask-for-approval.md", "recover-failed-runs.md"])
+def test_howto(repo, running, page) -> None:
+    assert run_page(repo / "docs/howto" / page, running) >= 4
+
+
+def _sql(repo) -> str:
+    page = (repo / "docs/howto/use-your-own-postgresql.md").read_text()
+    return next(fence.text for fence in fences(page) if fence.words.get("title") == "roles.sql")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not debian_postgres.BINARIES.exists(), reason="PostgreSQL 15 of Debian is not installed")
+def test_own_postgresql(repo, reader, tmp_path) -> None:
+    server_folder, folder = tmp_path / "server", tmp_path / "page"
+    server_folder.mkdir()
+    folder.mkdir()
+    tmp_path.chmod(0o755)
+    server = debian_postgres.start(server_folder)
+    shell = Shell(folder, {**reader, "PGPORT": str(server.port)})
+    try:
+        # The support makes roles of the same names; the page's own administrator begins on an empty server.
+        admin = f"host={server_folder / 'data'} port={server.port} user=admin dbname=postgres"
+        with psycopg.connect(admin, autocommit=True) as connection:
+            connection.execute("drop database stanchion")
+            for role in debian_postgres.ROLES:
+                connection.execute(f"drop role {role}")
+            for statement in _sql(repo).split(";\n"):
+                if statement.strip():
+                    connection.execute(statement)
+        shutil.copy(server_folder / "root.crt", folder / "root.crt")
+        code, said = shell.run("python3 -m venv .venv && . .venv/bin/activate && pip install --quiet stanchion")
+        assert code == 0, said
+        assert run_page(repo / "docs/howto/use-your-own-postgresql.md", shell) >= 5
+    finally:
+        shell.close()
+        debian_postgres.stop(server)
