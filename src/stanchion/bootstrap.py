@@ -183,9 +183,10 @@ async def built_routers(
     parts = build_parts(env, settings)
     notifier = Notifier(env, role="app")
     starter = runs.Starter(env, parts.resolver, notifier)
+    watcher = runs.Watcher(env)
     try:
         yield (
-            runs.build_router(env, starter, notifier, approvals.PendingApprovals(env)),
+            runs.build_router(watcher, starter, notifier, approvals.PendingApprovals(env)),
             approvals.build_router(),
             releases.build_router(parts.kinds),
             artifacts.build_router(),
@@ -194,5 +195,6 @@ async def built_routers(
             identity.build_router(authenticator, public_url=settings.web.public_url or ""),
         )
     finally:
+        await watcher.close()
         await notifier.flush()
         await parts.adapters.close()

@@ -20,9 +20,11 @@ from tests.support.http import app_of, client_of
 
 @pytest.fixture
 async def client(world):
-    router = build_router(world.env, world.starter, Notifier(world.env, role="app"))
+    watcher = Watcher(world.env)
+    router = build_router(watcher, world.starter, Notifier(world.env, role="app"))
     async with client_of(app_of(world.ctx, router)) as client:
         yield client
+    await watcher.close()
 
 
 async def test_start_wait_and_read(world, client):
@@ -42,6 +44,7 @@ async def test_start_wait_and_read(world, client):
             f"/api/blueprints/{name}/runs", json={"input": {"n": 1}}, headers={"Idempotency-Key": "routed-1"}
         )
         assert (again.status_code, again.json()["run_id"]) == (202, run["id"])
+        assert (again.json()["repeated"], again.json()["status"]) == (True, None)
         clash = await client.post(
             f"/api/blueprints/{name}/runs", json={"input": {"n": 2}}, headers={"Idempotency-Key": "routed-1"}
         )
@@ -118,7 +121,6 @@ async def test_a_stream_tells_everything_and_resumes_anywhere_without_a_gap(worl
         async with world.env.db.tenant_tx("acme") as tx:
             assert await wake(tx, "acme", run_id, WaitingKind.APPROVAL, "s1")
         await asyncio.wait_for(reading, 10)
-        assert not watcher._tasks
         assert not watcher._events
     events = parse(b"".join(chunks))
     assert events[-1]["event"] == "end"

@@ -60,8 +60,8 @@ async def scalar(tx: Tx, query: LiteralString, params: Params = ()) -> Any:
         return None if row is None else row[0]
 
 
-async def execute(tx: Tx, query: LiteralString, params: Params = ()) -> int:
-    """Run `query`; return the number of rows it changed."""
+async def execute(tx: Tx, query: LiteralString, params: Params = (), *, prepare: bool | None = None) -> int:
+    """Run `query`; return the number of rows it changed. `prepare` True prepares it at first sight."""
     async with tx.cursor() as cursor:
-        await cursor.execute(query, params)
+        await cursor.execute(query, params, prepare=prepare)
         return cursor.rowcount

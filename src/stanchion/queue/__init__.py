@@ -3,7 +3,7 @@
 Three channels of PostgreSQL's NOTIFY: `stanchion_ready` (payload: names of queues in which something became ready),
 `stanchion_runs` (ids of runs that changed, for watchers; `*` means "look at all you watch") and `stanchion_cancel`
 (ids of runs to break off). Sent after the commit, on a connection of their own, since NOTIFY inside a transaction
-halves insert throughput (measured), and at most once per 5 ms, without waiting for the disk.
+halves insert throughput (measured), a few at once and then one per 5 ms, without waiting for the disk.
 """
 
 from stanchion.queue.listener import Listener

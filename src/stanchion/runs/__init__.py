@@ -37,6 +37,7 @@ from stanchion.runs.types import (
     WaitingKind,
     WaitingOn,
 )
+from stanchion.runs.watching import Watcher
 
 __all__ = [
     "ENGINE_V",
@@ -66,6 +67,7 @@ __all__ = [
     "TransformHandler",
     "WaitingKind",
     "WaitingOn",
+    "Watcher",
     "Worker",
     "build_router",
     "cancel",

@@ -9,7 +9,6 @@ from uuid import UUID
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
-from stanchion.context import Env
 from stanchion.http import CtxDep, Page, PageDep
 from stanchion.queue import Notifier
 from stanchion.runs import deadletters, reading, service, wire
@@ -27,17 +26,16 @@ WAIT_S_MAX: Final = 30.0
 _WAIT: Final = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
 
 
-def build_router(env: Env, starter: Starter, notifier: Notifier, hook: RunEndHook | None = None) -> APIRouter:
+def build_router(watcher: Watcher, starter: Starter, notifier: Notifier, hook: RunEndHook | None = None) -> APIRouter:
     """The routes of runs.
 
     Args:
-        env: for the watcher of event streams.
+        watcher: of event streams and waits; the caller closes it.
         starter: starts runs.
         notifier: tells workers and watchers; of role app.
         hook: told when a cancel ends runs.
     """
     router = APIRouter(prefix="/api")
-    watcher = Watcher(env)
     _add_starts(router, starter, watcher)
     _add_reads(router, watcher)
     _add_decisions(router, notifier, hook)
@@ -52,8 +50,11 @@ def _add_starts(router: APIRouter, starter: Starter, watcher: Watcher) -> None:
         status_code=202,
         summary="Start a run",
         operation_id="start_run",
-        response_model=wire.StartedReply,
-        responses={200: {"model": wire.StartedReply, "description": "`Prefer: wait` was given and the run has ended."}},
+        response_model=None,
+        responses={
+            202: {"model": wire.AcceptedReply, "description": "Accepted: the run is durable."},
+            200: {"model": wire.EndedReply, "description": "`Prefer: wait` was given and the run has ended."},
+        },
     )
     async def start_run(
         ctx: CtxDep,
@@ -62,19 +63,20 @@ def _add_starts(router: APIRouter, starter: Starter, watcher: Watcher) -> None:
         response: Response,
         idempotency_key: _Key = None,
         prefer: Annotated[str | None, Header(max_length=200)] = None,
-    ) -> wire.StartedReply:
+    ) -> wire.AcceptedReply | wire.EndedReply:
         """Accept a run of the Blueprint's live version. With `Prefer: wait=N`, answer once it has ended, if it does so in
         time."""
         started = await starter.start(
             ctx, name, body.input, queue=body.queue, priority=body.priority, idempotency_key=idempotency_key
         )
+        response.headers["Location"] = f"/api/runs/{started.run_id}"
         seconds = _wanted_wait(prefer)
         if seconds is not None:
             response.headers["Preference-Applied"] = f"wait={seconds:g}"
             if await ended_within(ctx, watcher, started.run_id, seconds):
                 response.status_code = 200
-        response.headers["Location"] = f"/api/runs/{started.run_id}"
-        return wire.started_reply(await reading.show(ctx, started.run_id))
+                return wire.ended_reply(await reading.show(ctx, started.run_id))
+        return wire.accepted_reply(started)
 
     @router.post(
         "/tasks/{blueprint}", tags=["tasks"], status_code=202, summary="Submit a task", operation_id="submit_task"

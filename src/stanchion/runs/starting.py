@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import UUID
 
@@ -27,10 +27,15 @@ PRIORITY_MAX: Final = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """A run that was accepted: its id, and whether an earlier request with the same idempotency key made it."""
+    """A run that was accepted: what it executes, and whether an earlier request with the same idempotency key made it
+    (then `version` and `digest` are those of today's request, not of that run)."""
 
     run_id: UUID
     repeated: bool
+    blueprint: str
+    version: int
+    digest: str
+    queue: str
 
 
 @dataclass(slots=True, kw_only=True)
@@ -40,6 +45,7 @@ class _Start:
     pin_set: dict[str, Any]
     audit: AuditRecord
     queue: str
+    digest: str
 
 
 class Starter:
@@ -142,7 +148,9 @@ class Starter:
                 {"kind": p.kind, "name": p.name, "version": p.version, "digest": p.digest} for p in resolved.pins.pins
             ],
         }
-        return _Start(tenant=ctx.tenant, row=row, pin_set=pin_set, audit=audit, queue=queue)
+        return _Start(
+            tenant=ctx.tenant, row=row, pin_set=pin_set, audit=audit, queue=queue, digest=resolved.blueprint.digest
+        )
 
     async def _commit(self, batch: Sequence[_Start]) -> list[Started | Conflict]:
         by_tenant: dict[str, list[_Start]] = defaultdict(list)
@@ -160,9 +168,10 @@ class Starter:
 
     async def _insert(self, tenant: str, starts: list[_Start]) -> None:
         pin_sets = {start.pin_set["digest"]: start.pin_set for start in starts}
-        async with self._env.db.tenant_pipeline(tenant) as tx:
+        async with self._env.db.connection("app") as tx:
             await store.insert_starts(
                 tx,
+                tenant,
                 starts=dumps([start.row for start in starts]),
                 pin_sets=dumps(list(pin_sets.values())),
                 audits=dumps(audit_rows([start.audit for start in starts])),
@@ -172,9 +181,17 @@ class Starter:
 def _answer(start: _Start, taken: Mapping[tuple[str, str], store.KeyUse]) -> Started | Conflict:
     """The run of a start: its own, or the one its idempotency key already stands for."""
     run_id = start.row["id"]
+    started = Started(
+        run_id=run_id,
+        repeated=False,
+        blueprint=start.row["blueprint"],
+        version=start.row["version"],
+        digest=start.digest,
+        queue=start.queue,
+    )
     use = taken.get((start.tenant, start.row.get("key", "")))
     if use is None or use.run_id == run_id:
-        return Started(run_id=run_id, repeated=False)
+        return started
     if use.request_digest != start.row["request_digest"]:
         return Conflict(
             "run.idempotency_mismatch",
@@ -182,7 +199,7 @@ def _answer(start: _Start, taken: Mapping[tuple[str, str], store.KeyUse]) -> Sta
             hint="Use a new key for a new request; repeat a request exactly to get its run again.",
             run_id=str(use.run_id),
         )
-    return Started(run_id=use.run_id, repeated=True)
+    return replace(started, run_id=use.run_id, repeated=True)
 
 
 _QUEUE: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")

@@ -13,12 +13,16 @@ from stanchion.db import Tx, execute, many, maybe, one, scalar, scalars
 from stanchion.runs.types import BlueprintRun, ItemSummary, RunStatus, RunSummary, StepRun, WorkerRow
 
 
-async def insert_starts(tx: Tx, *, starts: bytes, pin_sets: bytes, audits: bytes) -> None:
+async def insert_starts(tx: Tx, tenant: str, *, starts: bytes, pin_sets: bytes, audits: bytes) -> None:
     """Insert new runs, each with the StepRun of its first op (I1), its pin set, its idempotency key and its audit
     record (I6), by one statement. A start whose idempotency key is taken inserts nothing: ask `select_keys` then.
 
+    The statement raises the tenant's wall itself: every row flows through `me`, which sets the tenant of the
+    transaction before row-level security looks at any row. One round trip, one commit.
+
     Args:
-        tx: of role app, walled to the tenant of all rows.
+        tx: of role app, in autocommit mode.
+        tenant: of all rows; a row of another tenant is refused by row-level security.
         starts: JSON list of {tenant, id, blueprint, version, pins, environment, engine_v, queue, priority, path, verb,
             input, requested_by, traceparent, key, request_digest}.
         pin_sets: JSON list of {tenant, digest, pins}, each once.
@@ -27,8 +31,10 @@ async def insert_starts(tx: Tx, *, starts: bytes, pin_sets: bytes, audits: bytes
     await execute(
         tx,
         """
-        with s as materialized (
-            select * from json_to_recordset(%(starts)s::json) as s
+        with me as materialized (
+            select set_config('stanchion.tenant', %(tenant)s, true) as tenant
+        ), s as materialized (
+            select s.* from me, json_to_recordset(%(starts)s::json) as s
                 (tenant text, id uuid, blueprint text, version int, pins text, environment text, engine_v int,
                  queue text, priority smallint, path text, verb text, input jsonb, requested_by text, traceparent text,
                  key text, request_digest text)
@@ -36,24 +42,23 @@ async def insert_starts(tx: Tx, *, starts: bytes, pin_sets: bytes, audits: bytes
             insert into idempotency_keys (tenant, key, request_digest, run_id)
             select tenant, key, request_digest, id from s where key is not null order by key
             on conflict do nothing returning run_id
-        ), fresh as materialized (
-            -- A batch may be repeated whole after its outcome was lost: what is there already is left alone.
-            select * from s
-            where id in (select run_id from k) or key is null and not exists (select from runs where runs.id = s.id)
         ), p as (
             insert into pin_sets (tenant, digest, pins)
-            select tenant, digest, pins from json_to_recordset(%(pin_sets)s::json) as p (tenant text, digest text, pins jsonb)
-            order by digest on conflict do nothing
+            select p.tenant, p.digest, p.pins
+            from me, json_to_recordset(%(pin_sets)s::json) as p (tenant text, digest text, pins jsonb)
+            order by p.digest on conflict do nothing
         ), r as (
             insert into runs
                 (tenant, id, blueprint, version, pins, environment, engine_v, queue, priority, status, path, input,
                  requested_by, traceparent, root_id)
             select tenant, id, blueprint, version, pins, environment, engine_v, queue, priority, 'PENDING', path,
                    coalesce(input, 'null'), requested_by, traceparent, id
-            from fresh
+            from s where key is null or id in (select run_id from k)
+            -- A batch may be repeated whole after its outcome was lost: what is there already is left alone.
+            on conflict (id) do nothing returning id
         ), t as (
             insert into step_runs (tenant, run_id, path, position, verb, status, rev)
-            select tenant, id, path, 0, verb, 'PENDING', 1 from fresh where path <> ''
+            select s.tenant, s.id, s.path, 0, s.verb, 'PENDING', 1 from s join r on r.id = s.id where s.path <> ''
         )
         insert into audit_records
             (tenant, id, recorded_at, event_type, actor, target_kind, target_id, run_id, record, leaf)
@@ -62,10 +67,16 @@ async def insert_starts(tx: Tx, *, starts: bytes, pin_sets: bytes, audits: bytes
         from json_to_recordset(%(audits)s::json) as a
             (tenant text, id uuid, recorded_at timestamptz, event_type text, actor text, target_kind text,
              target_id text, run_id uuid, record text, leaf text)
-        join fresh on fresh.id = a.run_id
+        join r on r.id = a.run_id
         """,
-        {"starts": starts.decode(), "pin_sets": pin_sets.decode(), "audits": audits.decode()},
+        {"tenant": tenant, "starts": starts.decode(), "pin_sets": pin_sets.decode(), "audits": audits.decode()},
+        prepare=True,
     )
+
+
+async def select_status(tx: Tx, tenant: str, run_id: UUID) -> str | None:
+    """A run's state."""
+    return await scalar(tx, "select status from runs where tenant = %s and id = %s", (tenant, run_id))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

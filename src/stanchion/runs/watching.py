@@ -25,6 +25,8 @@ from stanchion.runs.types import BlueprintRun, ItemSummary, StepRun
 
 # How often watched runs are looked at when no wake-up comes, and how often an idle stream says that it lives.
 POLL_S: Final = 1.0
+# How long the process goes on listening when nobody watches: the next watcher need not wait for a connection (4 ms).
+LINGER_S: Final = 60.0
 HEARTBEAT_S: Final = 15.0
 _Key = tuple[str, UUID]
 
@@ -45,13 +47,14 @@ class Change:
 
 
 class Watcher:
-    """Tells subscribers that a run changed. Works only while somebody is subscribed."""
+    """Tells subscribers that a run changed. Works while somebody is subscribed, and a minute longer."""
 
     def __init__(self, env: Env) -> None:
         self._env = env
         self._events: dict[_Key, set[asyncio.Event]] = {}
         self._seen: dict[_Key, tuple[int, int]] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._idle_since = 0.0
 
     @asynccontextmanager
     async def watch(self, tenant: str, run_id: UUID) -> AsyncGenerator[asyncio.Event]:
@@ -68,12 +71,18 @@ class Watcher:
                 del self._events[key]
                 self._seen.pop(key, None)
             if not self._events:
-                await self.close()
+                self._idle_since = self._env.clock.monotonic()
 
     async def close(self) -> None:
         """Stop hearing and polling."""
         tasks, self._tasks = self._tasks, []
         await end_tasks(tasks)
+
+    def _rest(self) -> None:
+        """Nobody has watched for a while: stop hearing; this, the poll, ends by itself."""
+        hear, _ = self._tasks
+        self._tasks = []
+        hear.cancel()
 
     async def _hear(self) -> None:
         while True:
@@ -97,6 +106,11 @@ class Watcher:
     async def _poll(self) -> None:
         while True:
             await self._env.clock.sleep(POLL_S)
+            if not self._events:
+                if self._env.clock.monotonic() - self._idle_since > LINGER_S:
+                    self._rest()
+                    return
+                continue
             by_tenant: dict[str, list[UUID]] = defaultdict(list)
             for tenant, run_id in self._events:
                 by_tenant[tenant].append(run_id)
@@ -157,7 +171,7 @@ async def ended_within(ctx: Ctx, watcher: Watcher, run_id: UUID, seconds: float)
         while True:
             event.clear()
             async with ctx.tx() as tx:
-                if (await store.select_run(tx, ctx.tenant, run_id)).status in rules.ENDED:
+                if await store.select_status(tx, ctx.tenant, run_id) in rules.ENDED:
                     return True
             left = deadline - ctx.env.clock.monotonic()
             if left <= 0 or not await _heard(event, left):

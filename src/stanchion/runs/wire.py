@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import Field
 
 from stanchion.http import Model, Reply, example
+from stanchion.runs.starting import Started
 from stanchion.runs.types import DeadLetter, ItemSummary, Listed, RunDetail, RunStatus, StepRun
 
 _ID = "0199c1f0-5c7e-7d31-9a54-6f1f0a4f5d11"
@@ -187,8 +188,33 @@ class RunReply(SummaryReply):
     items: ItemsReply | None
 
 
-class StartedReply(RunReply):
-    """A run just accepted: `run_id` is its `id`."""
+class AcceptedReply(Reply):
+    """A run just accepted; `Location` is where it stands. `status` is null where an earlier request with the same
+    Idempotency-Key started it (`repeated`): ask for the run."""
+
+    model_config = Reply.model_config | example(
+        {
+            "run_id": _ID,
+            "status": "PENDING",
+            "blueprint": "case-triage",
+            "version": 3,
+            "digest": "sha256:" + "0a" * 32,
+            "queue": "default",
+            "repeated": False,
+        }
+    )
+
+    run_id: UUID
+    status: str | None
+    blueprint: str
+    version: int
+    digest: str
+    queue: str
+    repeated: bool
+
+
+class EndedReply(RunReply):
+    """A run that ended while the caller waited: `run_id` is its `id`."""
 
     model_config = Reply.model_config | example({"run_id": _ID, **_RUN})
 
@@ -348,9 +374,22 @@ def run_reply(detail: RunDetail) -> RunReply:
     return RunReply.model_validate(_run_fields(detail))
 
 
-def started_reply(detail: RunDetail) -> StartedReply:
-    """A run just accepted."""
-    return StartedReply.model_validate({**_run_fields(detail), "run_id": detail.run.id})
+def accepted_reply(started: Started) -> AcceptedReply:
+    """A run just accepted: said from what its start wrote, without reading it back."""
+    return AcceptedReply(
+        run_id=started.run_id,
+        status=None if started.repeated else RunStatus.PENDING.value,
+        blueprint=started.blueprint,
+        version=started.version,
+        digest=started.digest,
+        queue=started.queue,
+        repeated=started.repeated,
+    )
+
+
+def ended_reply(detail: RunDetail) -> EndedReply:
+    """A run that ended while the caller waited."""
+    return EndedReply.model_validate({**_run_fields(detail), "run_id": detail.run.id})
 
 
 def step_reply(step: StepRun) -> StepReply:
