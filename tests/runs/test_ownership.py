@@ -7,7 +7,7 @@ import asyncio
 import psycopg
 import pytest
 
-from stanchion.base import Conflict, Denied, Invalid
+from stanchion.base import Conflict, Denied, Invalid, Unavailable, loads
 from stanchion.http import PageParams
 from stanchion.runs import (
     Claim,
@@ -23,7 +23,10 @@ from stanchion.runs import (
     show_dead,
 )
 from stanchion.runs.engine import store as engine_store
+from stanchion.runs.rules import digest_of_steps
+from stanchion.runs.store import load_steps
 from stanchion.runs.sweeping import Gauges, expire_keys, sweep
+from tests.runs.test_fan_out import over_block
 from tests.runs.test_flow import one_probe
 
 
@@ -373,3 +376,59 @@ async def test_a_program_that_cannot_be_loaded_is_a_dead_letter_and_stops_nobody
         "FAILED",
         "engine.defect" if queue == "broken" else "tests.gone",
     )
+    # It ends like any other failure: recorded, counted, its step failed by the same.
+    [end] = await world.rows("select record from audit_records where run_id = %s and event_type = 'run.ended'", broken)
+    record = loads(end["record"])
+    assert record["extra"] == {"status": "FAILED", "steps": 1, "attempt": 1, "code": run["dead_reason"]}
+    async with world.env.db.connection("engine") as tx:
+        assert record["after"] == digest_of_steps(await load_steps(tx, [broken]))
+    assert (await world.steps(broken))["first"]["error"]["code"] == run["dead_reason"]
+    count = world.env.telemetry.registry.get_sample_value
+    assert count("stanchion_runs_ended_total", {"queue": queue, "status": "FAILED"}) == 1
+    assert count("stanchion_dead_letters_total", {"queue": queue, "reason": run["dead_reason"]}) == 1
+
+
+async def test_items_whose_program_cannot_be_loaded_let_their_fan_out_go_on(world, monkeypatch):
+    """Their parent hears of it from the worker, not from the sweep; and an item is no dead letter of its own."""
+
+    async def nothing(env):
+        return set()
+
+    monkeypatch.setattr("stanchion.runs.sweeping.service.fanout.advance_all", nothing)
+    load, calls = world.resolver.load, 0
+
+    async def load_or_fail(tenant, pins):
+        nonlocal calls
+        calls += 1
+        if calls in (2, 3):  # the two items; the first and the fourth time it is the parent
+            raise Invalid("tests.gone", "Gone.")
+        return await load(tenant, pins)
+
+    world.resolver.load = load_or_fail
+    source = over_block("refused", "\n          on_item_error: continue", n=2)
+    async with world.worker(queues=("refused",)):
+        run = await world.ended(await world.start(source, queue="refused"))
+    assert run["status"] == "SUCCEEDED", run["error"]
+    assert [item["error"]["code"] for item in run["output"]["failed"]] == ["tests.gone", "tests.gone"]
+    items = await world.rows("select status, dead_reason from runs where parent_id = %s", run["id"])
+    assert items == [{"status": "FAILED", "dead_reason": None}] * 2
+
+
+async def test_a_program_that_cannot_be_loaded_just_now_is_tried_again(world):
+    load, away = world.resolver.load, True
+
+    async def load_or_fail(tenant, pins):
+        if away:
+            raise Unavailable("tests.away", "Away.")
+        return await load(tenant, pins)
+
+    world.resolver.load = load_or_fail
+    async with world.worker(queues=("away",)):
+        run_id = await world.start(one_probe("away"), queue="away")
+        run = await world.until(run_id, "SUSPENDED")
+        assert (run["waiting_kind"], run["waiting_ref"]) == ("retry", "first")
+        away = False
+        await world.rows("update runs set wake_at = clock_timestamp() where id = %s", run_id)
+        assert (await world.ended(run_id))["status"] == "SUCCEEDED"
+    count = world.env.telemetry.registry.get_sample_value
+    assert count("stanchion_runs_suspended_total", {"queue": "away", "waiting_on": "retry"}) == 1

@@ -11,7 +11,7 @@ import psycopg
 
 from stanchion.base import Internal, Problem, Unavailable
 from stanchion.db import Tx
-from stanchion.runs import rules
+from stanchion.runs import ending, rules
 from stanchion.runs.engine import store
 from stanchion.runs.engine.attempt import Reason
 from stanchion.runs.engine.execution import Execution
@@ -21,7 +21,7 @@ from stanchion.runs.engine.plan import Plan
 from stanchion.runs.engine.store import Claimed
 from stanchion.runs.engine.writer import Checkpoint
 from stanchion.runs.tasks import end_tasks
-from stanchion.runs.types import ENGINE_V, LostClaim
+from stanchion.runs.types import ENGINE_V, LostClaim, RunEndHook, RunStatus, WaitingKind
 
 # Runs taken by one statement.
 CLAIM_MAX: Final = 128
@@ -32,8 +32,18 @@ _RELOAD_S: Final = 5.0
 class Claims:
     """The runs this worker holds."""
 
-    def __init__(self, host: Host, *, queues: Sequence[str], capacity: int, probation: bool, any_strikes: bool) -> None:
+    def __init__(
+        self,
+        host: Host,
+        *,
+        queues: Sequence[str],
+        capacity: int,
+        probation: bool,
+        any_strikes: bool,
+        hook: RunEndHook | None = None,
+    ) -> None:
         self._host = host
+        self._hook = hook
         self._queues = tuple(queues)
         self._capacity = capacity
         self._probation = probation
@@ -122,18 +132,48 @@ class Claims:
         return ready
 
     async def _refuse(self, run: Claimed, problem: Problem) -> None:
-        """A run whose program cannot be loaded: tried again if that may help, else a dead letter."""
+        """A run whose program cannot be loaded: tried again if that may help, else it ends by that."""
+        if problem.retryable:
+            await self._postpone(run)
+        else:
+            await self._end(run, problem)
+
+    async def _postpone(self, run: Claimed) -> None:
+        host = self._host
         row: dict[str, Any] = {"id": run.id, "epoch": run.epoch, "cursor": run.cursor, "path": run.path}
+        row |= {"status": "SUSPENDED", "waiting_kind": "retry", "waiting_ref": run.path, "delay_s": _RELOAD_S}
         step: dict[str, Any] = {"run_id": run.id, "path": run.path, "position": run.cursor, "verb": ""}
         step |= {"attempt": run.step_attempt or 1, "first_attempt": run.step_first_attempt or 1}
-        error = rules.error_json(problem, step=run.path)
-        if problem.retryable:
-            row |= {"status": "SUSPENDED", "waiting_kind": "retry", "waiting_ref": run.path, "delay_s": _RELOAD_S}
-            step |= {"status": "SUSPENDED", "delay_s": _RELOAD_S}
-        else:
-            row |= {"status": "FAILED", "error": error, "dead_reason": problem.code}
-            step |= {"status": "FAILED", "error": error, "ended": True}
-        await self._host.writer.write(Checkpoint(run_id=run.id, run=row, steps=[step] if run.path else []))
+        step |= {"status": "SUSPENDED", "delay_s": _RELOAD_S}
+        written = await host.writer.write(Checkpoint(run_id=run.id, run=row, steps=[step] if run.path else []))
+        if written is not None:
+            host.env.telemetry.emit("run.suspended", 1.0, run.queue, WaitingKind.RETRY.value)
+            host.retry_in(_RELOAD_S)
+            self._tell(run)
+
+    async def _end(self, run: Claimed, problem: Problem) -> None:
+        """End a run that cannot be executed: recorded, counted and told like any other failure."""
+        env = self._host.env
+        async with env.db.engine_tx() as tx:
+            if not await store.lock_claimed(tx, run.id, run.epoch):
+                return
+            ended = await ending.end_all(
+                tx,
+                env,
+                [run.id],
+                RunStatus.FAILED,
+                {run.id: rules.error_json(problem, step=run.path)},
+                dead_reason=problem.code if run.parent_id is None else None,
+                hook=self._hook,
+            )
+        ending.report(env, ended)
+        self._tell(run)
+
+    def _tell(self, run: Claimed) -> None:
+        """Watchers hear of a run's end or wait; an item's lets its fan-out go on."""
+        self._host.changed(run.id, True)
+        if run.parent_id is not None:
+            self._host.item_ended(run.tenant, run.parent_id)
 
     async def _drive(self, execution: Execution) -> None:
         try:

@@ -114,6 +114,14 @@ async def claim(
     )
 
 
+async def lock_claimed(tx: Tx, run_id: UUID, epoch: int) -> bool:
+    """Lock a run that still belongs to the claim of this epoch, to end it; False if it does not (I3)."""
+    found = await scalar(
+        tx, "select true from runs where id = %s and epoch = %s and status = 'RUNNING' for update", (run_id, epoch)
+    )
+    return bool(found)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ancestor:
     """What a child run reads of the run above it."""

@@ -102,6 +102,7 @@ class Worker:
             capacity=self._capacity,
             probation=probation_of is not None,
             any_strikes=probation_of is None and spawn_probation is None,
+            hook=hook,
         )
         self._parents: dict[UUID, None] = {}
         self._parents_poke = asyncio.Event()
