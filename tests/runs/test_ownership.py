@@ -432,3 +432,24 @@ async def test_a_program_that_cannot_be_loaded_just_now_is_tried_again(world):
         assert (await world.ended(run_id))["status"] == "SUCCEEDED"
     count = world.env.telemetry.registry.get_sample_value
     assert count("stanchion_runs_suspended_total", {"queue": "away", "waiting_on": "retry"}) == 1
+
+
+async def test_a_worker_that_ended_holds_no_runs(world):
+    """Stopped or lost, it says that it runs nothing."""
+
+    async def hold_on(call):
+        await asyncio.Event().wait()
+
+    world.probe.script["first"] = hold_on
+    async with world.worker(grace_s=0.5, queues=("busy",)) as worker:
+        await world.start(one_probe("busy"), queue="busy")
+        await world.eventually(lambda: worker.running == 1)
+        stopped = worker.id
+        await world.rows("update workers set running = 1 where id = %s", stopped)
+    corpse = await Corpse.of(world, queues=("nothing",))
+    await world.rows("update workers set running = 16 where id = %s", corpse.worker)
+    await corpse.die()
+    await world.eventually(lambda: sweep_of(world, corpse.worker))
+    shown = {row.id: (row.state, row.running) for row in await list_workers(world.ctx)}
+    assert shown[stopped] == ("stopped", 0)
+    assert shown[corpse.worker] == ("lost", 0)

@@ -371,7 +371,8 @@ async def set_worker_state(tx: Tx, worker: UUID, state: str) -> None:
         tx,
         """
         update workers
-        set state = %(state)s, ended_at = case when %(state)s = 'stopped' then clock_timestamp() end
+        set state = %(state)s, running = case when %(state)s = 'stopped' then 0 else running end,
+            ended_at = case when %(state)s = 'stopped' then clock_timestamp() end
         where id = %(worker)s and state in ('live', 'draining')
         """,
         {"worker": worker, "state": state},

@@ -26,7 +26,7 @@ class Lost:
 
 
 async def mark_lost(tx: Tx) -> list[Lost]:
-    """Mark dead workers as lost. A worker in the middle of a claim holds its row and is judged next time."""
+    """Mark dead workers as lost; they run nothing any more. A worker in the middle of a claim holds its row and is judged next time."""
     return await many(
         tx,
         Lost,
@@ -38,7 +38,7 @@ async def mark_lost(tx: Tx) -> list[Lost]:
               and (lease_until < clock_timestamp() or pg_try_advisory_xact_lock(lock_key))
             order by id for update skip locked
         )
-        update workers w set state = 'lost', ended_at = clock_timestamp()
+        update workers w set state = 'lost', running = 0, ended_at = clock_timestamp()
         from dead where w.id = dead.id
         returning w.id, dead.how
         """,
