@@ -71,9 +71,9 @@ def collect() -> Found:
 
 
 def _events(call: ast.Call) -> Iterator[str]:
-    """The types of audit events that a call records."""
+    """The types of audit events that a call records, and the names of the scheduler's duties."""
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-    values = [keyword.value for keyword in call.keywords if keyword.arg == "event_type"]
+    values = [keyword.value for keyword in call.keywords if keyword.arg == "event_type" or name == "Duty"]
     values += call.args if name in _RECORDS else []
     for value in values:
         yield from _constants(value)

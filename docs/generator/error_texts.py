@@ -23,12 +23,10 @@ KINDS: Mapping[str, str] = {
     "scope.unknown": "invalid",
 }
 
-# Dotted texts of the source that are no codes: settings, duties, rule ids, messages of ASGI.
+# Dotted texts of the source that are no codes: settings, rule ids, messages of ASGI.
 NOT_CODES = frozenset(
     [
         "approval.requested",
-        "approvals.expire",
-        "approvals.gauges",
         "blueprint.missing_",
         "database.engine_url",
         "database.owner_url",
@@ -47,9 +45,6 @@ NOT_CODES = frozenset(
         "principal.role_granted",
         "principal.role_revoked",
         "run.start",
-        "runs.expire_keys",
-        "runs.gauges",
-        "runs.sweep",
         "service.name",
         "wall.tenant",
         "web.host",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -143,7 +144,8 @@ def _value(source: str) -> str:
         value = compile_expression(source, _SCHEMA, where="example", hidden=_HIDDEN).evaluate(SCOPE)
     except Problem as problem:
         raise SystemExit(f"expressions: {source}: {problem}") from problem
-    return code(dumps(value).decode())
+    # A map of CEL has no order of its own.
+    return code(json.dumps(value, sort_keys=True, ensure_ascii=False))
 
 
 _HIDDEN = {"config": "configuration values cannot be read yet."}

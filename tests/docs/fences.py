@@ -31,7 +31,7 @@ MASKS = (
     (re.compile(r"stn_\w+"), "KEY"),
     (re.compile(r"token=\S+"), "TOKEN"),
     (re.compile(r"\d+(\.\d+)? ?m?s\b"), "SECONDS"),
-    (re.compile(r"127\.0\.0\.1:\d+"), "ADDRESS"),
+    (re.compile(r"(127\.0\.0\.1|localhost):\d+"), "ADDRESS"),
     (re.compile(r"(/[\w.-]+)+/\.stanchion"), "FOLDER"),
     (re.compile(r"[ \t]+"), " "),
 )
@@ -56,7 +56,9 @@ def fences(page: str) -> Iterator[Fence]:
         language, *rest = found["info"].split() or [""]
         words = dict(word.partition("=")[::2] for word in rest)
         text = re.sub(rf"^{found['indent']}", "", found["text"], flags=re.MULTILINE)
-        yield Fence(language, words, text, found.start("text"), found.end("text"), page.count("\n", 0, found.start()) + 1)
+        yield Fence(
+            language, words, text, found.start("text"), found.end("text"), page.count("\n", 0, found.start()) + 1
+        )
 
 
 def masked(text: str, folder: Path | None = None) -> list[str]:
@@ -94,7 +96,8 @@ class Shell:
 
     def run(self, script: str) -> tuple[int, str]:
         """The exit code and output of a script; AssertionError if it does not end in time."""
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         with tempfile.NamedTemporaryFile("w", suffix=".sh", delete=False) as file:
             file.write(script)
         end = f"--ended-{os.urandom(8).hex()}--"
@@ -160,7 +163,9 @@ def run_page(path: Path, shell: Shell, *, update: bool = False) -> int:
                 changed.append((fence, printed))
             else:
                 wanted, real = masked(fence.text), masked(printed, shell.folder)
-                assert matches(wanted, real), f"{where} shows\n{chr(10).join(wanted)}\n\nand this was printed\n{chr(10).join(real)}"
+                assert matches(wanted, real), (
+                    f"{where} shows\n{chr(10).join(wanted)}\n\nand this was printed\n{chr(10).join(real)}"
+                )
         printed = None
     for fence, real in reversed(changed):
         if "…" not in fence.text:

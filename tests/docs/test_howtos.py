@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -41,13 +43,18 @@ def _sql(repo) -> str:
     return next(fence.text for fence in fences(page) if fence.words.get("title") == "roles.sql")
 
 
+@pytest.fixture
+def server_folder() -> Iterator[Path]:
+    """A folder that the server's own user can reach, which pytest's folders of root are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not debian_postgres.BINARIES.exists(), reason="PostgreSQL 15 of Debian is not installed")
-def test_own_postgresql(repo, reader, tmp_path) -> None:
-    server_folder, folder = tmp_path / "server", tmp_path / "page"
-    server_folder.mkdir()
-    folder.mkdir()
-    tmp_path.chmod(0o755)
+def test_own_postgresql(repo, reader, tmp_path, server_folder) -> None:
+    folder = tmp_path
     server = debian_postgres.start(server_folder)
     shell = Shell(folder, {**reader, "PGPORT": str(server.port)})
     try:
