@@ -134,11 +134,23 @@ async def perform(
         return Failed(problem, retryable=problem.retryable)
     except psycopg.OperationalError:
         raise
-    except Exception as error:  # noqa: BLE001 - the step runner: a handler's defect fails its step, never the worker
+    except (
+        Exception,
+        SystemExit,
+        asyncio.CancelledError,
+    ) as error:  # a handler's defect fails its step, never the worker
+        if _is_our_cancel(error):
+            raise
         env.telemetry.emit("defect", run=str(run.id), step=path, error=repr(error))
         return Failed(defect(path, error), retryable=False)
     finally:
         env.telemetry.emit("step.duration", env.clock.monotonic() - started, op.verb)
+
+
+def _is_our_cancel(error: BaseException) -> bool:
+    """Whether this task is being cancelled; if it is not, the handler awaited something else that was."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 _NO_SPAN = nullcontext()
@@ -186,7 +198,7 @@ def too_large(path: str, size: int, limit: int) -> Invalid:
     )
 
 
-def defect(path: str, error: Exception) -> Internal:
+def defect(path: str, error: BaseException) -> Internal:
     """The problem of an exception nobody expected. It says where, and nothing of the run's content."""
     return Internal(
         "step.defect",

@@ -182,6 +182,8 @@ class Claims:
             return
         except (Unavailable, psycopg.OperationalError):
             self._orphans.add(execution.run.id)
+        except Exception as error:  # noqa: BLE001 - the step runner: what could not even fail its run ends it from outside
+            await self._give_up(execution.run, error)
         except BaseException:
             # Cancelled, by us (then `abandon` forgets it) or by a handler's own doing: the run is not left behind.
             self._orphans.add(execution.run.id)
@@ -190,6 +192,15 @@ class Claims:
             self._held.pop(execution.run.id, None)
             if self._backlog:
                 self._poke.set()
+
+    async def _give_up(self, run: Claimed, error: Exception) -> None:
+        self._host.env.telemetry.emit("defect", run=str(run.id), error=repr(error))
+        problem = Internal("engine.defect", f"Run {run.id} met a defect of Stanchion: {type(error).__name__}.")
+        try:
+            await self._end(run, problem)
+        except Exception as again:  # noqa: BLE001 - the step runner: then it is handed back
+            self._orphans.add(run.id)
+            self._host.env.telemetry.emit("defect", run=str(run.id), error=repr(again))
 
     async def release_orphans(self) -> None:
         """Give back what the database would not let us end. Raises if it still does not."""

@@ -52,6 +52,8 @@ class Execution:
         self.plan = plan
         self.run = run
         self.ops = plan.blocks[run.block]
+        # The op that answers for what goes wrong now.
+        self.at = self.ops[run.cursor]
         self.scope = scope
         self.outputs: dict[str, Json] = scope["steps"]  # type: ignore[assignment]
         self.stored = steps
@@ -84,11 +86,27 @@ class Execution:
         except (Unavailable, psycopg.OperationalError):
             raise
         except Problem as problem:
-            await self._end(RunStatus.FAILED, self.ops[self.run.cursor], problem=problem, dead=True)
+            await self._fail_here(problem)
         except Exception as error:  # noqa: BLE001 - the step runner: a defect of ours ends one run, not the worker
-            self.host.env.telemetry.emit("defect", run=str(self.run.id), error=repr(error))
-            problem = Internal("engine.defect", f"Run {self.run.id} met a defect of Stanchion: {type(error).__name__}.")
-            await self._end(RunStatus.FAILED, self.ops[self.run.cursor], problem=problem, dead=True)
+            self.host.env.telemetry.emit("defect", run=str(self.run.id), step=self.at.path, error=repr(error))
+            where = f"at step {self.at.path!r}" if self.at.path else "at its end"
+            await self._fail_here(
+                Internal(
+                    "engine.defect", f"Run {self.run.id} met a defect of Stanchion {where}: {type(error).__name__}."
+                )
+            )
+
+    async def _fail_here(self, problem: Problem) -> None:
+        """Fail the step the run stands at; at the block's end there is none."""
+        op = self.at
+        if not op.path:
+            await self._end(RunStatus.FAILED, op, problem=problem, dead=True, step="output")
+        # It may have been noted as done already.
+        self.rows = [row for row in self.rows if row["path"] != op.path]
+        attempt, first = self.run.step_attempt or 1, self.run.step_first_attempt or 1
+        if op.position != self.run.cursor:
+            attempt = first = 1
+        await self.fail(op, Failed(problem, retryable=False), attempt=attempt, first=first)
 
     def interrupt(self, reason: Reason, *, force: bool = False) -> None:
         """Break off the step in hand, unless it writes, and then end (`cancel`) or hand back (`drain`) the run."""
@@ -108,7 +126,7 @@ class Execution:
         if index != self.run.cursor:
             resumed, attempt, first, errors = False, 1, 1, None
         while True:
-            op = self.ops[index]
+            op = self.at = self.ops[index]
             if op.op.kind is OpKind.FAN_OUT:
                 done = await self._fan_out(op)
             else:
@@ -131,7 +149,7 @@ class Execution:
     async def _walk(self, index: int) -> int:
         """From `index` through gates, jumps and skipped steps to the next op that is executed, or to the end."""
         while True:
-            op = self.ops[index]
+            op = self.at = self.ops[index]
             kind = op.op.kind
             if kind is OpKind.END:
                 return index
@@ -164,6 +182,8 @@ class Execution:
         If the database refuses the rows, step `last` fails: it returned what cannot be stored.
         """
         noted = [row["path"] for row in self.rows]
+        if last is not None:
+            self.at = last
         try:
             await self._commit_next(self.ops[index])
         except Invalid as problem:
@@ -255,6 +275,7 @@ class Execution:
     # --- how a run leaves
 
     async def _succeed(self, op: OpPlan) -> None:
+        self.at = op
         template = self.plan.block(self.run.block).output
         try:
             output = canonical(template.render(self.scope)) if template is not None else b"null"

@@ -9,6 +9,7 @@ worker registers anew under a new id.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import os
 import socket
@@ -18,7 +19,7 @@ from uuid import UUID
 
 import psycopg
 
-from stanchion.base import Unavailable
+from stanchion.base import Internal, Problem, Unavailable
 from stanchion.blueprints import VerbSpec
 from stanchion.context import Env
 from stanchion.queue import Listener, Notifier
@@ -38,6 +39,8 @@ BEAT_S: Final = 3.0
 TICK_S: Final = 1.0
 # Fan-outs that nobody looks after are the dearest question of a tick: ask each fifth time.
 FANS_EVERY: Final = 5
+# Sessions that met a defect within a lease of their beginning, one after the other, after which the process ends.
+DEFECTS_MAX: Final = 5
 _RECONNECT_S: Final = (0.1, 0.25, 0.5, 1.0, 2.0)
 # Retries whose due time a worker remembers; the sweep finds the others within a second.
 _TIMERS_MAX: Final = 1000
@@ -108,6 +111,8 @@ class Worker:
         self._parents_poke = asyncio.Event()
         self._timers: list[float] = []
         self._timers_poke = asyncio.Event()
+        self._failures = 0
+        self._defects = 0
         self._stopping = asyncio.Event()
         self._stopped = asyncio.Event()
         self.registered = asyncio.Event()
@@ -123,22 +128,48 @@ class Worker:
         return self._claims.running
 
     async def run(self) -> None:
-        """Serve until `drain` is called (or, on probation, until there is nothing left to do)."""
-        failures = 0
+        """Serve until `drain` is called (or, on probation, until there is nothing left to do).
+
+        A session that is lost, or that meets a defect, is begun anew. Raises the defect if DEFECTS_MAX sessions in a
+        row meet one at once: then another process may do better.
+        """
         try:
             while not self._stopping.is_set():
+                began = self._env.clock.monotonic()
                 try:
                     await self._session()
-                    failures = 0
                 except (SessionLost, psycopg.OperationalError, Unavailable) as error:
-                    failures = 0 if self.registered.is_set() else failures + 1
-                    self.registered.clear()
+                    self._failures = 0 if self.registered.is_set() else self._failures + 1
                     self._env.telemetry.emit("duty.failed", duty="worker session", error=repr(error))
-                    await self._claims.abandon()
-                    await self._env.clock.sleep(_RECONNECT_S[min(failures, len(_RECONNECT_S) - 1)])
+                    await self._pause(self._failures)
+                except Exception as error:  # a defect of one duty must not end the others for good
+                    at_once = self._env.clock.monotonic() - began < LEASE_S
+                    self._defects = self._defects + 1 if at_once else 1
+                    self._env.telemetry.emit("defect", duty="worker session", error=repr(error))
+                    if self._defects >= DEFECTS_MAX:
+                        await self._give_up()
+                        raise
+                    await self._pause(self._defects)
         finally:
             await self._claims.abandon()
             self._stopped.set()
+
+    async def _pause(self, failures: int) -> None:
+        """Drop everything in hand, and wait a little before the next session."""
+        self.registered.clear()
+        await self._claims.abandon()
+        await self._env.clock.sleep(_RECONNECT_S[min(failures, len(_RECONNECT_S) - 1)])
+
+    async def _give_up(self) -> None:
+        """Hand back what can be handed back: the runs in hand are not to blame."""
+        await self._claims.abandon()
+        with contextlib.suppress(psycopg.Error, Problem):
+            await self._close(self._host.worker_id)
+
+    async def _close(self, worker: UUID) -> None:
+        async with self._env.db.engine_tx() as tx:
+            await store.hand_back_all(tx, worker)
+            await store.set_worker_state(tx, worker, "stopped")
 
     async def drain(self, grace_s: float = 20.0) -> None:
         """Stop claiming, finish or hand back what is in hand, and end the session, within `grace_s`.
@@ -173,6 +204,8 @@ class Worker:
             try:
                 done, _ = await asyncio.wait(duties, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
+                    if task.cancelled():
+                        raise Internal("engine.defect", "A duty of the worker was cancelled, and not by the worker.")
                     task.result()
                 # The claim loop must be gone before runs are handed back, fan-outs must go on until they are.
                 await end_tasks([duties[2]])
@@ -221,9 +254,7 @@ class Worker:
         await self._host.writer.flush()
         if self._probation is not None:
             await end_tasks([self._probation])
-        async with self._env.db.engine_tx() as tx:
-            await store.hand_back_all(tx, worker)
-            await store.set_worker_state(tx, worker, "stopped")
+        await self._close(worker)
         for queue in self._queues:
             self.notifier.ready(queue)
         await self.notifier.flush()
@@ -234,7 +265,8 @@ class Worker:
     async def _hear(self, listener: Listener) -> None:
         async for channel, payload in listener.messages():
             if channel == "stanchion_cancel":
-                self._claims.interrupt(UUID(payload), "cancel")
+                with contextlib.suppress(ValueError):  # anyone with the database's password may say anything here
+                    self._claims.interrupt(UUID(payload), "cancel")
             elif payload in self._queues:
                 self._claims.poke()
         raise SessionLost
@@ -292,6 +324,8 @@ class Worker:
                 async with self._env.db.connection("engine") as tx:
                     await store.confirm_crash(tx, worker)
                 await self._sweep()
+        except Exception as error:  # noqa: BLE001 - a task of its own: begun again with the next tick
+            self._env.telemetry.emit("duty.failed", duty="probation", error=repr(error))
         finally:
             self._probation = None
 
