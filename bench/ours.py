@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
+import psycopg
 from psycopg.rows import tuple_row
 
 from stanchion import releases, runs
@@ -171,8 +172,6 @@ class Ours:
 
     async def clear(self) -> None:
         """Forget the runs, as owner would: each round meets tables of the same size."""
-        import psycopg
-
         with psycopg.connect(self.urls.owner, autocommit=True) as connection:
             connection.execute("truncate runs, step_runs, idempotency_keys, audit_records, effects, approvals")
 

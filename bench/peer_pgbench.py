@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import statistics
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import psycopg
@@ -55,9 +57,6 @@ def measure(binaries: Path, url: str, seconds: int) -> float:
 
 def commit_cost_ms(url: str, n: int = 300) -> float:
     """Median milliseconds of one single-row transaction from one client: what one durable commit costs here."""
-    import statistics
-    import time
-
     costs = []
     with psycopg.connect(url, autocommit=True) as connection:
         for _ in range(n):

@@ -49,7 +49,7 @@ def test_tls_parameters_of_the_settings_are_used_and_a_wrong_authority_is_refuse
     verified = DatabaseSettings(sslmode="verify-full", sslrootcert=server.folder / "root.crt")
     with psycopg.connect(with_tls(bare, verified)) as connection:
         assert connection.execute("select ssl from pg_stat_ssl where pid = pg_backend_pid()").fetchone() == (True,)
-    with pytest.raises(psycopg.OperationalError, match="no encryption|SSL"):
+    with pytest.raises(psycopg.OperationalError, match=r"no encryption|SSL"):
         psycopg.connect(with_tls(bare, DatabaseSettings(sslmode="disable")))
     stranger = tmp_path / "stranger.crt"
     stranger.write_bytes((server.folder / "server.crt").read_bytes())

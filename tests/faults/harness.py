@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import random
 import signal
 import sqlite3
 import subprocess
@@ -174,6 +173,11 @@ class World:
     async def registered(self, pid: int) -> None:
         await self.until("select exists (select from workers where pid = %s and state = 'live')", pid)
 
+    async def ready_workers(self) -> list[int]:
+        """Pids of registered workers, the longest-serving first."""
+        rows = await self.query("select pid from workers where state = 'live' order by started_at")
+        return [pid for (pid,) in rows if pid in self.workers]
+
     # --- the run
 
     async def start(self) -> UUID:
@@ -263,11 +267,12 @@ class Kills:
         return ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
 
 
-async def trial(world: World, rng: random.Random, wall_s: float, kills: Kills) -> None:
-    """One run from start to end, one `kill -9` of a worker at a moment drawn uniformly over the run's wall time."""
-    victim = next(iter(world.workers))
+async def trial(world: World, after_s: float, kills: Kills) -> None:
+    """One run from start to end, one `kill -9` of a worker `after_s` seconds after its start."""
+    victim, *others = await world.ready_workers()
+    assert others, "another worker must be there to take over"
     run_id = await world.start()
-    moment = time.monotonic() + rng.uniform(0, wall_s)
+    moment = time.monotonic() + after_s
 
     async def drive() -> None:
         await world.until_quiet(run_id)
@@ -297,8 +302,6 @@ async def trial(world: World, rng: random.Random, wall_s: float, kills: Kills) -
     await asyncio.gather(drive(), kill())
     await world.check(run_id)
     world.clear_register()
-    for pid in world.workers:
-        await world.registered(pid)
 
 
 async def undisturbed_wall_s(world: World) -> float:

@@ -19,13 +19,17 @@ def make_world(cluster: Cluster, urls: DatabaseUrls, folder: Path, cases: list[d
 
 async def kill_series(world: World, count: int, seed: int) -> Kills:
     async with world.open():
-        for pid in (world.spawn(), world.spawn()):
+        # Three: while a replacement starts, the next run already has two, one to kill and one to take over.
+        for pid in (world.spawn(), world.spawn(), world.spawn()):
             await world.registered(pid)
         await undisturbed_wall_s(world)  # the first is cold: connections, plans, programs
         wall_s = await undisturbed_wall_s(world)
         kills, rng = Kills(), random.Random(seed)
-        for _ in range(count):
-            await trial(world, rng, wall_s, kills)
+        # Uniform over the wall time, one kill in each of `count` equal slices, so that no stretch of it is missed.
+        moments = [(n + rng.random()) / count * wall_s for n in range(count)]
+        rng.shuffle(moments)
+        for after_s in moments:
+            await trial(world, after_s, kills)
     print(
         f"{kills.count} kills over {wall_s:.2f} s of wall time, {kills.share_running:.0%} while a step was RUNNING,"
         f" recovery p99 {kills.p99_s:.2f} s, max {max(kills.recoveries_s):.2f} s"

@@ -47,12 +47,50 @@ def _run(*command: str | Path, **kwargs: object) -> None:
 def _certificates(folder: Path) -> None:
     """An authority of our own and a certificate for `localhost` that it signed."""
     subject = ("-subj", "/CN=Stanchion test authority")
-    _run("openssl", "req", "-new", "-x509", "-days", "2", "-nodes", *subject, "-out", folder / "root.crt", "-keyout", folder / "root.key")
-    _run("openssl", "req", "-new", "-nodes", "-subj", "/CN=localhost", "-out", folder / "server.csr", "-keyout", folder / "server.key")
+    _run(
+        "openssl",
+        "req",
+        "-new",
+        "-x509",
+        "-days",
+        "2",
+        "-nodes",
+        *subject,
+        "-out",
+        folder / "root.crt",
+        "-keyout",
+        folder / "root.key",
+    )
+    _run(
+        "openssl",
+        "req",
+        "-new",
+        "-nodes",
+        "-subj",
+        "/CN=localhost",
+        "-out",
+        folder / "server.csr",
+        "-keyout",
+        folder / "server.key",
+    )
     (folder / "san").write_text("subjectAltName=DNS:localhost\n")
     _run(
-        "openssl", "x509", "-req", "-days", "2", "-in", folder / "server.csr", "-CA", folder / "root.crt", "-CAkey", folder / "root.key",
-        "-CAcreateserial", "-extfile", folder / "san", "-out", folder / "server.crt",
+        "openssl",
+        "x509",
+        "-req",
+        "-days",
+        "2",
+        "-in",
+        folder / "server.csr",
+        "-CA",
+        folder / "root.crt",
+        "-CAkey",
+        folder / "root.key",
+        "-CAcreateserial",
+        "-extfile",
+        folder / "san",
+        "-out",
+        folder / "server.crt",
     )
 
 
@@ -71,13 +109,26 @@ def start(folder: Path) -> Server:
     keys = {name: (data / name).read_bytes() for name in ("server.key", "server.crt")}
     for name in keys:
         (data / name).unlink()
-    _run(BINARIES / "initdb", "-D", data, "-U", "admin", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", **account)
+    _run(
+        BINARIES / "initdb",
+        "-D",
+        data,
+        "-U",
+        "admin",
+        "--auth=trust",
+        "--encoding=UTF8",
+        "--locale=C.UTF-8",
+        "--no-sync",
+        **account,
+    )
     for name, content in keys.items():
         (data / name).write_bytes(content)
         (data / name).chmod(0o600)
         if account:
             os.chown(data / name, account["user"], account["group"])  # type: ignore[arg-type]
-    (data / "pg_hba.conf").write_text("local all admin trust\nhostssl all all 127.0.0.1/32 scram-sha-256\nhostssl all all ::1/128 scram-sha-256\n")
+    (data / "pg_hba.conf").write_text(
+        "local all admin trust\nhostssl all all 127.0.0.1/32 scram-sha-256\nhostssl all all ::1/128 scram-sha-256\n"
+    )
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
