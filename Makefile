@@ -18,7 +18,7 @@ endif
 PYTEST := $(BIN)/pytest -q
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow bench check docs clean
+.PHONY: help install demo test test-slow schema bench check docs clean
 
 help: ## Say what there is.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -39,8 +39,11 @@ demo: install ## Run the case-triage example from nothing: about 20 seconds when
 test: install ## Every test that is not marked slow.
 	$(PYTEST) -m "not slow"
 
-test-slow: install ## Every test.
-	$(PYTEST)
+test-slow: install ## The long ones: 200 kills, fuzzing, PostgreSQL 15. CI runs them too.
+	$(PYTEST) -m slow
+
+schema: install ## Write src/stanchion/db/schema.sql anew from the migrations.
+	$(PYTEST) tests/migrations -k schema_sql --write-schema
 
 bench: install ## Measure; writes bench/latest.json.
 	$(UV) sync --quiet --frozen --group bench --python $(BIN)/python

@@ -156,7 +156,9 @@ CREATE TABLE public.runs (
     status text NOT NULL,
     waiting_kind text,
     waiting_ref text,
+    waiting_since timestamp with time zone,
     wake_at timestamp with time zone,
+    wakes text[] DEFAULT '{}'::text[] NOT NULL,
     cursor integer DEFAULT 0 NOT NULL,
     path text DEFAULT ''::text NOT NULL,
     epoch bigint DEFAULT 0 NOT NULL,
@@ -213,12 +215,15 @@ CREATE TABLE public.step_runs (
     run_id uuid NOT NULL,
     path text NOT NULL,
     "position" integer NOT NULL,
+    item_no integer,
     verb text NOT NULL,
     status text NOT NULL,
     attempt integer DEFAULT 1 NOT NULL,
+    first_attempt integer DEFAULT 1 NOT NULL,
     output jsonb,
     error jsonb,
     errors jsonb,
+    fan_out jsonb,
     wake_at timestamp with time zone,
     rev bigint NOT NULL,
     started_at timestamp with time zone,
@@ -249,6 +254,9 @@ CREATE TABLE public.workers (
     beat_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     lease_until timestamp with time zone NOT NULL,
     ended_at timestamp with time zone,
+    probation_of uuid,
+    crashed boolean DEFAULT false NOT NULL,
+    reclaimed_at timestamp with time zone,
     CONSTRAINT workers_state_check CHECK ((state = ANY (ARRAY['live'::text, 'draining'::text, 'stopped'::text, 'lost'::text])))
 );
 ALTER TABLE ONLY public.workers FORCE ROW LEVEL SECURITY;
@@ -305,14 +313,19 @@ CREATE INDEX audit_records_by_run ON public.audit_records USING btree (tenant, r
 CREATE INDEX audit_records_by_target ON public.audit_records USING btree (tenant, target_kind, target_id, id);
 CREATE INDEX audit_records_by_time ON public.audit_records USING btree (tenant, id);
 CREATE INDEX effects_open ON public.effects USING btree (tenant, id) WHERE (state = ANY (ARRAY['INTENT'::text, 'UNKNOWN'::text]));
+CREATE INDEX idempotency_keys_by_age ON public.idempotency_keys USING btree (created_at);
 CREATE INDEX runs_by_blueprint ON public.runs USING btree (tenant, blueprint, id);
 CREATE INDEX runs_by_tenant ON public.runs USING btree (tenant, id);
+CREATE INDEX runs_cancelling ON public.runs USING btree (id) WHERE ((cancel_reason IS NOT NULL) AND (status = ANY (ARRAY['PENDING'::text, 'SUSPENDED'::text])));
 CREATE INDEX runs_dead ON public.runs USING btree (tenant, id) WHERE ((status = 'FAILED'::text) AND (dead_reason IS NOT NULL) AND (discarded_at IS NULL));
 CREATE INDEX runs_due ON public.runs USING btree (wake_at) WHERE ((status = 'SUSPENDED'::text) AND (wake_at IS NOT NULL));
 CREATE UNIQUE INDEX runs_items ON public.runs USING btree (parent_id, parent_path, item_no) WHERE (parent_id IS NOT NULL);
+CREATE INDEX runs_items_by_status ON public.runs USING btree (parent_id, status, item_no) WHERE (parent_id IS NOT NULL);
 CREATE INDEX runs_of_worker ON public.runs USING btree (worker_id) WHERE (status = 'RUNNING'::text);
 CREATE INDEX runs_ready ON public.runs USING btree (queue, priority DESC, ready_at, id) WHERE (status = 'PENDING'::text);
 CREATE INDEX runs_waiting ON public.runs USING btree (waiting_kind, id) WHERE (status = 'SUSPENDED'::text);
+CREATE INDEX runs_worker_lost ON public.runs USING btree (queue, ready_at) WHERE ((status = 'PENDING'::text) AND (waiting_kind = 'worker_lost'::text));
+CREATE INDEX workers_dead ON public.workers USING btree (id) WHERE ((state = ANY (ARRAY['stopped'::text, 'lost'::text])) AND (reclaimed_at IS NULL));
 CREATE INDEX workers_live ON public.workers USING btree (lease_until) WHERE (state = ANY (ARRAY['live'::text, 'draining'::text]));
 ALTER TABLE ONLY public.api_keys
     ADD CONSTRAINT api_keys_principal_id_fkey FOREIGN KEY (principal_id) REFERENCES public.principals(id);
