@@ -6,12 +6,17 @@ import asyncio
 import gc
 import weakref
 
+import psycopg
 import pytest
 
 from stanchion.base import Conflict
+from stanchion.db import Database
 from stanchion.http import PageParams
 from stanchion.queue import Listener
 from stanchion.runs import Suspend, WaitingKind, cancel, list_runs, show, wake
+from stanchion.runs.engine import worker as workers
+from tests.conftest import make_env
+from tests.runs.support import World
 from tests.runs.test_flow import HEAD, one_probe
 
 
@@ -283,3 +288,33 @@ async def test_lists_tell_why_runs_wait(world):
     assert found.next is not None
     only = await list_runs(world.ctx, PageParams(), waiting=WaitingKind.APPROVAL, blueprint="listed")
     assert [r.run.id for r in only.items] == [other]
+
+
+async def test_an_idle_worker_asks_one_question_a_tick(fresh_database_urls, monkeypatch):
+    """At the usual tick that is one query a second, whatever its duties."""
+    async with Database(fresh_database_urls) as database:
+        await idle(World(make_env(database), fresh_database_urls.owner), monkeypatch)
+
+
+async def idle(world, monkeypatch):
+    ticks, statements = 0, 0
+    execute, sleep = psycopg.AsyncCursor.execute, world.env.clock.sleep
+
+    async def counted(self, query, *args, **kwargs):
+        nonlocal statements
+        statements += 1
+        return await execute(self, query, *args, **kwargs)
+
+    async def ticking(seconds):
+        nonlocal ticks
+        ticks += seconds == workers.TICK_S
+        await sleep(min(seconds, 0.005))
+
+    async with world.worker():
+        monkeypatch.setattr(type(world.env.clock), "sleep", lambda _, seconds: ticking(seconds))
+        await world.eventually(lambda: ticks > 1, timeout_s=5)
+        monkeypatch.setattr(psycopg.AsyncCursor, "execute", counted)
+        before = ticks
+        await world.eventually(lambda: ticks >= before + 30)
+        asked, looked = statements, ticks - before
+    assert looked - 1 <= asked <= looked + 1
