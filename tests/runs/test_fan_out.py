@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from stanchion.base import Invalid, Unavailable, canonical, digest_bytes, loads
-from stanchion.runs import Suspend, WaitingKind, cancel, retry, show, wake
+from stanchion.runs import Suspend, WaitingKind, cancel, fanout, retry, show, wake
 from stanchion.runs.sweeping import sweep
 from tests.runs.test_flow import HEAD
 
@@ -205,6 +205,41 @@ async def test_more_items_than_a_window(world):
     async with world.worker():
         run = await world.ended(await world.start(over_block("windows", n=230)), timeout_s=60)
     assert [s["item_no"] for s in run["output"]["succeeded"]] == list(range(230))
+
+
+async def test_a_look_after_a_fan_out_does_not_read_all_its_items(world):
+    """Its cost must not grow with the items that are done, or n items would cost n² reads."""
+
+    def inner(call):
+        if call.config["value"] == 0:
+            raise Suspend(WaitingKind.EFFECT, ref="never")
+        return {"value": 1}
+
+    world.probe.script["inner"] = inner
+    async with world.worker():
+        run_id = await world.start(over_block("looks", n=300))
+
+        async def others_done() -> bool:
+            detail = await show(world.ctx, run_id)
+            return detail.items is not None and (detail.items.succeeded, detail.items.waiting) == (299, 1)
+
+        await world.eventually(others_done, timeout_s=30)
+        async with world.env.db.engine_tx() as tx:
+            before = await rows_read(tx)
+            assert await fanout.advance_in(tx, run_id) is None
+            read = await rows_read(tx) - before
+        await cancel(world.ctx, world.notifier, run_id, reason="enough")
+    assert 0 < read < 30
+
+
+async def rows_read(tx) -> int:
+    """Rows of `runs` that this connection has read and not yet reported."""
+    cursor = await tx.execute(
+        "select coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) from pg_stat_xact_user_tables"
+        " where relname = 'runs'"
+    )
+    row = await cursor.fetchone()
+    return row[0] if row else 0
 
 
 async def test_an_item_suspends_alone_and_frees_its_place(world):

@@ -46,8 +46,7 @@ async def run_block(execution: Execution, op: OpPlan, for_each: ForEach) -> Json
         verb=first.verb,
         empty=first.op.kind is OpKind.END,
     )
-    counts = await fanout.create(env, claim, op.path, opening, values)
-    if rules.next_of_fan_out(rule, counts).done:
+    if await fanout.create(env, claim, op.path, opening, values, rule):
         await fanout.cancel_queued(env, claim, op.path)
         return await _collect(execution, op, rule)
     await _wait(execution, op, rule)

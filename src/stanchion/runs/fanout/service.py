@@ -14,7 +14,7 @@ from stanchion.db import Tx
 from stanchion.runs import ending, rules
 from stanchion.runs.fanout import store
 from stanchion.runs.fanout.store import EndedItem, Opening
-from stanchion.runs.rules import ItemCounts
+from stanchion.runs.rules import FanOut, FanOutStep
 from stanchion.runs.types import Claim, LostClaim
 
 # Items inserted per commit: large enough to be quick, small enough that no transaction is long.
@@ -23,8 +23,8 @@ _FIRST: Final = UUID(int=0)
 STOPPED: Final = "for_each.stopped"
 
 
-async def create(env: Env, claim: Claim, path: str, opening: Opening, values: Sequence[Json]) -> ItemCounts:
-    """Insert the items that are not there yet, in windows, each with its start record; return how all of them stand.
+async def create(env: Env, claim: Claim, path: str, opening: Opening, values: Sequence[Json], rule: FanOut) -> bool:
+    """Insert the items that are not there yet, in windows, each with its start record; return whether all is done.
 
     Raises LostClaim if a newer epoch owns the parent.
     """
@@ -42,7 +42,7 @@ async def create(env: Env, claim: Claim, path: str, opening: Opening, values: Se
                 raise LostClaim
             env.telemetry.emit("run.started", float(inserted), opening.queue)
             at += inserted
-        return await store.counts(tx, claim.run_id, path)
+        return (await _next(tx, claim.run_id, path, rule)).done
 
 
 def _started(
@@ -99,13 +99,17 @@ async def advance_in(tx: Tx, parent: UUID) -> str | None:
     waiting = await store.lock_parent(tx, parent)
     if waiting is None:
         return None
-    counts = await store.counts(tx, parent, waiting.path)
-    step = rules.next_of_fan_out(waiting.rule(), counts)
+    step = await _next(tx, parent, waiting.path, waiting.rule())
     if step.done:
         await store.wake_parent(tx, parent)
     elif step.release:
         await store.release(tx, parent, waiting.path, step.release)
     return waiting.queue if step.done or step.release else None
+
+
+async def _next(tx: Tx, parent: UUID, path: str, rule: FanOut) -> FanOutStep:
+    counts = await store.counts(tx, parent, path, concurrency=rule.concurrency, failures=(rule.max_failures or 0) + 1)
+    return rules.next_of_fan_out(rule, counts)
 
 
 async def advance_all(env: Env, limit: int = 100) -> set[str]:

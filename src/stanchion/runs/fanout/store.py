@@ -43,21 +43,46 @@ class EndedItem:
     never_started: bool
 
 
-async def counts(tx: Tx, parent: UUID, path: str) -> ItemCounts:
-    """Items of the fan-out at `path` by state."""
+async def counts(tx: Tx, parent: UUID, path: str, *, concurrency: int, failures: int) -> ItemCounts:
+    """Items of the fan-out at `path` by state, each counted no further than `rules.next_of_fan_out` needs.
+
+    Counting all of them at each item's end made a fan-out's time grow with the square of its size (measured: half of
+    the 12 s that 5,000 items took, eight at once). So queued items are counted up to `concurrency`, failed and cancelled
+    ones up to `failures` each, succeeded ones not at all, and whether any waits is asked only if none is active.
+    `is not distinct from` keeps the planner from reading all items by their path; index runs_items_by_status.
+    """
     found = await maybe(
         tx,
         ItemCounts,
         """
-        select count(*) filter (where status = 'SUSPENDED' and waiting_kind = 'concurrency') as queued,
-               count(*) filter (where status in ('PENDING', 'RUNNING')) as active,
-               count(*) filter (where status = 'SUSPENDED' and waiting_kind <> 'concurrency') as waiting,
-               count(*) filter (where status = 'SUCCEEDED') as succeeded,
-               count(*) filter (where status = 'FAILED') as failed,
-               count(*) filter (where status = 'CANCELLED' and started_at is not null) as cancelled
-        from runs where parent_id = %s and parent_path = %s
+        with active as materialized (
+            select count(*) as n from runs
+            where parent_id = %(parent)s and parent_path is not distinct from %(path)s and status in ('PENDING', 'RUNNING')
+        )
+        select
+            n as active,
+            (select count(*) from (
+                select from runs
+                where parent_id = %(parent)s and parent_path is not distinct from %(path)s and status = 'SUSPENDED'
+                  and waiting_kind = 'concurrency'
+                order by item_no limit %(concurrency)s) q) as queued,
+            case when n = 0 and exists (
+                select from runs
+                where parent_id = %(parent)s and parent_path is not distinct from %(path)s and status = 'SUSPENDED'
+                  and waiting_kind <> 'concurrency') then 1 else 0 end as waiting,
+            0 as succeeded,
+            (select count(*) from (
+                select from runs
+                where parent_id = %(parent)s and parent_path is not distinct from %(path)s and status = 'FAILED'
+                limit %(failures)s) f) as failed,
+            (select count(*) from (
+                select from runs
+                where parent_id = %(parent)s and parent_path is not distinct from %(path)s and status = 'CANCELLED'
+                  and started_at is not null
+                limit %(failures)s) c) as cancelled
+        from active
         """,
-        (parent, path),
+        {"parent": parent, "path": path, "concurrency": concurrency, "failures": failures},
     )
     return found or ItemCounts(queued=0, active=0, waiting=0, succeeded=0, failed=0, cancelled=0)
 
@@ -198,7 +223,7 @@ async def release(tx: Tx, parent: UUID, path: str, n: int) -> int:
         set status = 'PENDING', waiting_kind = null, waiting_since = null, ready_at = clock_timestamp(), rev = rev + 1
         where id in (
             select id from runs
-            where parent_id = %s and parent_path = %s and status = 'SUSPENDED' and waiting_kind = 'concurrency'
+            where parent_id = %s and parent_path is not distinct from %s and status = 'SUSPENDED' and waiting_kind = 'concurrency'
             order by item_no limit %s
         )
         """,
