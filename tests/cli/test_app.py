@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from stanchion import __version__
+from stanchion.approvals import rules
 from stanchion.base import (
     Conflict,
     Denied,
@@ -22,7 +23,9 @@ from stanchion.base import (
 )
 from stanchion.cli.app import COMMANDS, root
 from stanchion.cli.client import Timeout
+from stanchion.cli.nouns.approval import REASON_CHARS_MAX, REASON_CHARS_MIN
 from stanchion.cli.problems import exit_code
+from stanchion.releases.routes import ValidateRequest
 from tests.cli.stub import problem, sse
 
 RUN = "01990000-0000-7000-8000-00000000abcd"
@@ -207,7 +210,7 @@ def test_waiting_for_the_end(cli, at, status, code):
     result = cli("run", "start", "b", "--follow", "-o", "json")
     assert result.code == code
     assert result.json["status"] == status
-    assert "first: RUNNING" in result.err
+    assert result.err == "first: started\n"
 
 
 def test_waiting_has_an_end(cli, at):
@@ -257,6 +260,62 @@ def test_apply_reads_a_folder_recursively_and_says_unchanged(cli, at, tmp_path):
     (folder / "bad.yaml").write_bytes(b"\xff")
     assert "not UTF-8" in cli("apply", "-f", str(folder)).err
     assert cli("apply", "-f", str(tmp_path / "none")).code == 2
+
+
+def test_a_set_of_documents_that_is_too_large_says_the_way_out(cli, at, tmp_path):
+    folder = tmp_path / "art"
+    folder.mkdir()
+    (folder / "a.yaml").write_text("blueprint: a\n")
+    refused = problem("request.too_large", "The body has more than 1048576 bytes.", limit_bytes=1_048_576)
+    at.routes["POST /api/artifacts/apply"] = at.routes["POST /api/blueprints/validate"] = (413, refused, {})
+    for words in (("apply",), ("blueprint", "validate")):
+        result = cli(*words, "-f", str(folder))
+        assert result.code == 1
+        assert "the server takes 1048576 in one call" in result.err
+        assert "Split the folder" in result.err
+    most = ValidateRequest.model_json_schema()["properties"]["documents"]["maxItems"]
+    for n in range(most):
+        (folder / f"b{n}.yaml").write_text(f"blueprint: b{n}\n")
+    sent = len(at.seen)
+    result = cli("apply", "-f", str(folder))
+    assert result.code == 2
+    assert f"{most + 1} documents are more than {most}" in result.err
+    assert "Split the folder" in result.err
+    assert len(at.seen) == sent
+
+
+@pytest.mark.parametrize("verb", ["approve", "reject"])
+@pytest.mark.parametrize("reason", ["Too few", "   seven   ", "x" * 2001])
+def test_a_reason_that_no_approval_takes_is_refused_here(cli, at, verb, reason):
+    result = cli("approval", verb, RUN, "--reason", reason)
+    assert result.code == 2
+    assert "8 to 2000 characters" in result.err
+    assert not at.seen
+    assert "8 to 2000 characters" in cli("approval", verb, "--help").out
+    assert (REASON_CHARS_MIN, REASON_CHARS_MAX) == (rules.REASON_CHARS_MIN, rules.REASON_CHARS_MAX)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "words"),
+    [
+        ({"ok": True, "code": "", "detail": "PostgreSQL 18.0.", "hint": "", "duration_ms": 12}, 0, "PostgreSQL 18.0. (12 ms)"),
+        ({"ok": False, "code": "adapter.down", "detail": "No answer.", "hint": "Start it.", "duration_ms": 9}, 1, "No answer. Start it. (adapter.down, 9 ms)"),
+    ],
+)  # fmt: skip
+def test_a_tested_connector_speaks_for_itself(cli, at, answer, code, words):
+    at.routes["POST /api/connectors/c/test"] = (200, answer, {})
+    result = cli("connector", "test", "c")
+    assert (result.code, result.err) == (code, words + "\n")
+    assert cli("connector", "test", "c", "-o", "json").json == answer
+
+
+def test_no_colour_where_none_is_wanted(cli, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr("click._compat.isatty", lambda _: True)
+    for words in (("rum",), ("run", "list")):
+        assert "\x1b" not in cli(*words).err
+    monkeypatch.delenv("NO_COLOR")
+    assert "\x1b" in cli("rum").err
 
 
 def test_validate_fails_on_errors_alone(cli, at, tmp_path):

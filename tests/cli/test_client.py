@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 
 import pytest
 
@@ -98,3 +99,26 @@ def test_events_are_read_and_resumed_from_the_last_id(server, connect):
     events = list(connect(server.url, None).events("/e", "3"))
     assert [(e.id, e.name, e.data) for e in events] == [("4", "run", {"a": 1}), ("5", "end", {})]
     assert server.seen[0][3]["last-event-id"] == "3"
+
+
+def test_a_refusal_before_the_whole_body_was_read_is_heard(connect):
+    """A server that looks at Content-Length answers and closes; the client is still sending then."""
+    said = b'{"code": "request.too_large", "detail": "Too large."}'
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+
+        def refuse() -> None:
+            peer, _ = taken.accept()
+            with peer:
+                head = b""
+                while b"\r\n\r\n" not in head:
+                    head += peer.recv(1)
+                length = b"Content-Length: %d\r\n" % len(said)
+                peer.sendall(b"HTTP/1.1 413 No\r\nContent-Type: application/json\r\n" + length + b"\r\n" + said)
+
+        server = threading.Thread(target=refuse)
+        server.start()
+        with pytest.raises(LimitExceeded, match="Too large"):
+            connect(f"http://127.0.0.1:{taken.getsockname()[1]}", None).post("/x", {"a": "x" * 30_000_000})
+        server.join()

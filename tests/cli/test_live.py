@@ -67,6 +67,15 @@ def test_the_demo_tells_what_became_true(stanchion, run_id):
     ):
         assert said in stanchion.told
     assert "\x1b" not in stanchion.told
+    progress = [line.strip() for line in stanchion.told.splitlines() if line.startswith("  ")]
+    assert "open: started" in progress or any(line.startswith("open: succeeded after ") for line in progress)
+    assert "items: 112 of 131 done · 19 waiting" in progress
+    assert not [line for line in progress if line.startswith(("PENDING", "RUNNING", "SUSPENDED"))]
+    assert len([line for line in progress if line.startswith("items: ")]) <= 22
+    assert "items         131: 113 succeeded, 18 waiting" in stanchion("run", "show", run_id).stdout
+    late = stanchion("run", "watch", run_id, "--timeout", "0.5", code=7)
+    assert f"waits: items on approvals  (stanchion approval list --run {run_id})" in late.stderr
+    assert f"Return to it: stanchion run watch {run_id}" in late.stderr
     run = stanchion.json("run", "show", run_id)
     assert run["items"] == {
         "total": 131,
@@ -89,7 +98,9 @@ def test_the_next_approval_as_the_demo_says(stanchion, run_id):
     decided = stanchion.json("approval", "approve", approval_id, "--reason", "I read it.", "--profile", "supervisor")
     assert (decided["status"], decided["decided_by"]) == ("APPROVED", "supervisor")
     assert (
-        stanchion("approval", "approve", approval_id, "--reason", "Again.", "--profile", "supervisor", code=5).stdout
+        stanchion(
+            "approval", "approve", approval_id, "--reason", "I read it again.", "--profile", "supervisor", code=5
+        ).stdout
         == ""
     )
     item = stanchion.json("run", "watch", str(decided["run_id"]), "--timeout", "30")
@@ -97,7 +108,9 @@ def test_the_next_approval_as_the_demo_says(stanchion, run_id):
     assert len(stanchion.json("approval", "list", "--run", run_id)) == 17
     rejected = stanchion.json("approval", "list", "--run", run_id)[0]["id"]
     assert (
-        stanchion.json("approval", "reject", rejected, "--reason", "No.", "--profile", "supervisor")["status"]
+        stanchion.json("approval", "reject", rejected, "--reason", "It is too high.", "--profile", "supervisor")[
+            "status"
+        ]
         == "REJECTED"
     )
 
@@ -153,7 +166,7 @@ def test_looking_at_what_is_there(stanchion, run_id):
     assert stanchion.json("dlq", "list") == []
     assert len(stanchion.json("run", "items", run_id, "--all")) == 131
     assert stanchion.json("connector", "show", "casebook")["name"] == "casebook"
-    stanchion("connector", "test", "casebook")
+    assert "SQLite" in stanchion("connector", "test", "casebook").stderr
     stanchion("connector", "test", "outcomes")
     assert stanchion.json("artifact", "show", "policy", "supervisor-approval")["version"] == 1
     assert len(stanchion.json("artifact", "history", "blueprint", "case-triage")) == 1

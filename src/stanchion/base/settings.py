@@ -231,7 +231,6 @@ class TelemetrySettings:
     """Traces and logs. Metrics are always there."""
 
     sample: float = option(0.1, _number(0, 1), "Share of traces that are recorded.")
-    otlp_endpoint: str | None = option(None, HTTP_URL, "OTLP/HTTP collector for spans; empty: none are sent.")
     log_format: str = option("auto", _choice("auto", "text", "json"), "auto: text on a terminal, else JSON.")
     log_level: str = option("info", _choice("debug", "info", "warning", "error"), "Least level that is logged.")
 

@@ -83,12 +83,14 @@ def run(arguments: Sequence[str]) -> int:
     try:
         result = root.main(list(arguments), prog_name="stanchion", standalone_mode=False, obj=session, color=colour)
     except Problem as problem:
-        problems.report(problem, as_json=session.as_json)
+        with click.Context(root, color=colour):
+            problems.report(problem, as_json=session.as_json)
         return problems.exit_code(problem)
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as error:
-        _usage(error, session)
+        with click.Context(root, color=colour):
+            _usage(error, session)
         return problems.USAGE
     except (KeyboardInterrupt, click.Abort):
         click.echo("Interrupted.", err=True)

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import ssl
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -79,6 +81,11 @@ class Api:
         self._host, self._port = parts.hostname, parts.port
         self._prefix = parts.path.rstrip("/")
         self._kept: http.client.HTTPConnection | None = None
+        self._socket: socket.socket | None = None
+
+    def again(self) -> Api:
+        """The same server and credential on a connection of its own: for a stream, beside which calls are made."""
+        return Api(self.url, self._token, timeout_s=self.timeout_s)
 
     def get(self, where: str, **query: object) -> Any:
         """The body of `GET where`. Query values of None are left out; lists are repeated."""
@@ -128,24 +135,43 @@ class Api:
 
     def events(self, where: str, last_id: str | None = None) -> Iterator[Event]:
         """The events of one stream until it ends or breaks; begin again with the last id seen to lose none."""
+        return (event for event in self.stream(where, last_id) if event is not None)
+
+    def stream(self, where: str, last_id: str | None = None, *, give_up: float | None = None) -> Iterator[Event | None]:
+        """As `events`, with None for each sign of life in which nothing happened.
+
+        It ends as well when the server was silent for STREAM_SILENCE_S, and when `give_up` (a reading of
+        `time.monotonic`, s) has come, whatever the server sends or does not send until then.
+
+        Raises:
+            Timeout: it did not answer in time. Unreachable: there is no server.
+        """
+        patience_s = _patience_s(give_up)
+        if patience_s <= 0:
+            return
         headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last_id} if last_id else {})}
         self.close()
-        response = self._send("GET", where, None, None, headers, STREAM_SILENCE_S)
+        response = self._send("GET", where, None, None, headers, patience_s)
         if response.status >= 400:
             fields = {name.lower(): value for name, value in response.getheaders()}
             raise _problem(response.status, _parse(response.read(1 << 20), fields), fields, self.url + where)
         try:
-            yield from _read_events(response)
+            yield from _read_events(response, lambda: self._may_wait(_patience_s(give_up)))
         except (OSError, http.client.HTTPException):
             return  # broken off: the caller resumes
         finally:
             self.close()
 
+    def _may_wait(self, seconds: float) -> bool:
+        if seconds > 0 and self._socket is not None:
+            self._socket.settimeout(seconds)
+        return seconds > 0
+
     def close(self) -> None:
         """Close the kept connection."""
         if self._kept is not None:
             self._kept.close()
-            self._kept = None
+        self._kept = self._socket = None
 
     def _send(
         self,
@@ -192,7 +218,13 @@ class Api:
                 self._kept = http.client.HTTPConnection(self._host, self._port, timeout=timeout_s)
         if self._kept.sock is not None:
             self._kept.sock.settimeout(timeout_s)
-        self._kept.request(method, target, body=data, headers=dict(fields))
+        try:
+            self._kept.request(method, target, body=data, headers=dict(fields))
+        except (BrokenPipeError, ConnectionResetError):
+            if data is None:
+                raise
+            # A server that refuses a body by its length answers and closes before it has read it: the answer is there.
+        self._socket = self._kept.sock
         return self._kept.getresponse()
 
     def _timeout(self, where: str) -> Timeout:
@@ -207,6 +239,13 @@ class Api:
             f"There is no Stanchion at {self.url}: {reason}.",
             hint="Start one with `stanchion up`, or name another with --url, --profile or --data.",
         )
+
+
+def _patience_s(give_up: float | None) -> float:
+    """How long a stream may be silent from now on, in s; not above 0 where the time is up."""
+    if give_up is None:
+        return STREAM_SILENCE_S
+    return min(STREAM_SILENCE_S, give_up - time.monotonic())  # noqa: TID251 - a wait of the client's own
 
 
 def _parse(content: bytes, fields: Mapping[str, str]) -> Any:
@@ -231,14 +270,17 @@ def _problem(status: int, body: Any, fields: Mapping[str, str], url: str) -> err
     return kind(str(body["code"]), message, hint=str(body.get("hint") or ""), **extra)  # pyright: ignore[reportUnknownArgumentType]
 
 
-def _read_events(response: http.client.HTTPResponse) -> Iterator[Event]:
+def _read_events(response: http.client.HTTPResponse, may_wait: Callable[[], bool]) -> Iterator[Event | None]:
     event_id, name, data = "", "message", list[str]()
-    for raw in response:
+    while may_wait() and (raw := response.readline()):
         line = raw.decode("utf-8", "replace").rstrip("\r\n")
         if not line:
             if data:
                 yield Event(id=event_id, name=name, data=json.loads("\n".join(data)))
             name, data = "message", []
+            continue
+        if line.startswith(":"):
+            yield None
             continue
         field, _, value = line.partition(":")
         value = value.removeprefix(" ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,5 +124,11 @@ def _still_valid(url: str, token: str | None) -> bool:
 def command(words: str, data: Path) -> str:
     """`stanchion …` with `--data` where the folder is not the default one of this place."""
     where = "" if data == Path.cwd() / ".stanchion" else f" --data {data}"
-    name = "stanchion" if shutil.which("stanchion") else ".venv/bin/stanchion"
+    beside = Path(sys.executable).with_name("stanchion")
+    if shutil.which("stanchion"):
+        name = "stanchion"
+    elif beside.is_relative_to(Path.cwd()):
+        name = str(beside.relative_to(Path.cwd()))
+    else:
+        name = str(beside) if beside.exists() else f"{sys.executable} -m stanchion"
     return f"{name} {words}{where}"

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from stanchion.base.errors import Invalid
+from stanchion.base.errors import Invalid, LimitExceeded
 from stanchion.cli import output, problems
 from stanchion.cli.kit import Session, remote
 
 DOCUMENT_BYTES_MAX = 1_048_576
-DOCUMENTS_MAX = 1000
+# As many as the API takes in one request (releases).
+DOCUMENTS_MAX = 500
+SPLIT = "Split the folder: apply its parts one after the other, what others refer to first."
 _SHOWN = output.columns("kind", "name", "version", "change", "digest")
 
 
@@ -42,9 +46,29 @@ def read_documents(paths: tuple[Path, ...]) -> list[dict[str, str]]:
         )
     if len(found) > DOCUMENTS_MAX:
         raise Invalid(
-            "cli.usage", f"{len(found)} documents are more than {DOCUMENTS_MAX}.", hint="Apply them in parts."
+            "cli.usage",
+            f"{len(found)} documents are more than {DOCUMENTS_MAX}, the most that one call takes.",
+            hint=SPLIT,
         )
     return list(found.values())
+
+
+def send_documents(session: Session, where: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """POST documents. Raises LimitExceeded `request.too_large` with the sizes and the way out, and what `post` raises."""
+    try:
+        return session.api.post(where, body)
+    except LimitExceeded as problem:
+        if problem.code != "request.too_large":
+            raise
+        limit = problem.fields.get("limit_bytes")
+        size = len(json.dumps(body, ensure_ascii=False).encode())
+        raise LimitExceeded(
+            problem.code,
+            f"The {len(body['documents'])} documents are {size} bytes together; the server takes {limit} in one call.",
+            hint=f"{SPLIT} Or raise web.body_bytes_max on the server.",
+            retryable=False,
+            **problem.fields,
+        ) from problem
 
 
 @click.command()
@@ -63,7 +87,7 @@ def read_documents(paths: tuple[Path, ...]) -> list[dict[str, str]]:
 def apply(session: Session, paths: tuple[Path, ...], dry_run: bool, changelog: str) -> None:
     """Publish the artifacts of a folder and make them live. What did not change stays as it is."""
     body = {"documents": read_documents(paths), "dry_run": dry_run, "changelog": changelog}
-    answer: dict[str, Any] = session.api.post("/api/artifacts/apply", body)
+    answer: dict[str, Any] = send_documents(session, "/api/artifacts/apply", body)
     problems.report_issues([{**issue, "severity": "warning"} for issue in answer.get("warnings", [])])
     changes: list[dict[str, Any]] = answer["changes"]
     if session.form == "table":

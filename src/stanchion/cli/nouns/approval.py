@@ -9,14 +9,36 @@ import click
 from stanchion.base.errors import Conflict
 from stanchion.cli import output
 from stanchion.cli.client import path
-from stanchion.cli.kit import Session, limit_options, reason_option, remote
+from stanchion.cli.kit import Session, limit_options, remote
 
 STATUSES = ("PENDING", "APPROVED", "REJECTED", "EXPIRED", "CANCELLED")
 SHOWN = output.columns("id", "status", "expires=expires_at", "policy", "title")
 FACTS = output.columns(
     "id", "status", "title", "policy", "blueprint", "run=run_id", "step=path", "requested by=requested_by", "may decide=may_decide",
     "expires=expires_at", "decided by=decided_by", "decided=decided_at", "reason", "facts", "shown", "arguments=args_digest",
+    may_decide=output.deciders,
 )  # fmt: skip
+
+
+# What approvals ask of a decision's reason, in characters without surrounding blanks.
+REASON_CHARS_MIN, REASON_CHARS_MAX = 8, 2000
+
+
+def _checked_reason(_ctx: click.Context, _param: click.Parameter, said: str) -> str:
+    count = len(said.strip())
+    if not REASON_CHARS_MIN <= count <= REASON_CHARS_MAX:
+        raise click.BadParameter(
+            f"a decision needs a reason of {REASON_CHARS_MIN} to {REASON_CHARS_MAX} characters; this has {count}."
+        )
+    return said
+
+
+_reason_option = click.option(
+    "--reason",
+    required=True,
+    callback=_checked_reason,
+    help=f"Why, in {REASON_CHARS_MIN} to {REASON_CHARS_MAX} characters; kept in the audit log.",
+)
 
 
 @click.group()
@@ -50,7 +72,7 @@ def show(session: Session, approval_id: str) -> None:
 
 @approval.command()
 @click.argument("approval_id")
-@reason_option
+@_reason_option
 @click.option("--digest", help="Decide only if these are the arguments (args_digest of `approval show`).")
 @remote
 def approve(session: Session, approval_id: str, reason: str, digest: str | None) -> None:
@@ -60,7 +82,7 @@ def approve(session: Session, approval_id: str, reason: str, digest: str | None)
 
 @approval.command()
 @click.argument("approval_id")
-@reason_option
+@_reason_option
 @click.option("--digest", help="Decide only if these are the arguments (args_digest of `approval show`).")
 @remote
 def reject(session: Session, approval_id: str, reason: str, digest: str | None) -> None:

@@ -9,7 +9,7 @@ from stanchion.cli.client import path
 from stanchion.cli.kit import Session, limit_options, remote
 
 _SHOWN = output.columns(
-    "time=recorded_at", "event=event_type", "actor=actor_name", "target=target_kind", "target id=target_id", "id"
+    "time=recorded_at", "event=event_type", "actor=actor_name", "target=target_kind", "target id=target_id"
 )
 
 

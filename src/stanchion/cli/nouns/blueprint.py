@@ -11,7 +11,7 @@ import click
 from stanchion.cli import output, problems
 from stanchion.cli.client import path
 from stanchion.cli.kit import Session, limit_options, remote
-from stanchion.cli.nouns.apply import read_documents
+from stanchion.cli.nouns.apply import read_documents, send_documents
 
 _SHOWN = output.columns("name", "version", "description", "owner", "digest")
 _FACTS = output.columns("name", "version", "digest", "description", "owner", "input=input_schema", "source")
@@ -58,7 +58,9 @@ def show(session: Session, name: str, version: int | None, source: bool) -> None
 def validate(session: Session, paths: tuple[Path, ...]) -> int:
     """Check documents without publishing them: every error, with its file, line and column."""
     documents = read_documents(paths)
-    issues: list[dict[str, Any]] = session.api.post("/api/blueprints/validate", {"documents": documents})["issues"]
+    issues: list[dict[str, Any]] = send_documents(session, "/api/blueprints/validate", {"documents": documents})[
+        "issues"
+    ]
     wrong = sum(issue.get("severity", "error") == "error" for issue in issues)
     if session.form != "table":
         session.list(issues, output.columns("file", "line", "column", "message"), key="code")

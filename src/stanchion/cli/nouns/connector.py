@@ -10,8 +10,19 @@ from stanchion.cli import output, problems
 from stanchion.cli.client import path
 from stanchion.cli.kit import Session, limit_options, remote
 
+
+def _resources(resources: Any) -> str:
+    """One line each: name, what can be done with it, key, fields."""
+    return "\n".join(
+        f"{one['name']}: {', '.join(one['operations'])}; key {one['key']}; fields {', '.join(one['fields'])}"
+        for one in resources
+    )
+
+
 _SHOWN = output.columns("name", "adapter", "environment", "version", "description")
-_FACTS = output.columns("name", "adapter", "environment", "version", "digest", "owner", "description", "resources")
+_FACTS = output.columns(
+    "name", "adapter", "environment", "version", "digest", "owner", "description", "resources", resources=_resources
+)
 
 
 @click.group()
@@ -41,11 +52,11 @@ def show(session: Session, name: str) -> None:
 def test(session: Session, name: str) -> int:
     """Ask the external system whether it is there. Changes nothing."""
     answer: dict[str, Any] = session.api.post(path("connectors", name, "test"))
-    fine = bool(answer.get("ok", True))
+    fine = bool(answer["ok"])
     if session.form in {"table", "id"}:
-        output.note(
-            str(answer.get("narrative") or answer.get("message") or ("It answers." if fine else "It does not answer."))
-        )
+        words = f"{answer['detail']} {answer['hint']}".strip() or ("It answers." if fine else "It does not answer.")
+        code = f"{answer['code']}, " if answer["code"] else ""
+        output.note(f"{words} ({code}{answer['duration_ms']} ms)")
     else:
         output.write_document(session.form, answer)
     return problems.OK if fine else problems.FAILED

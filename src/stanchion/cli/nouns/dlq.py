@@ -14,7 +14,7 @@ from stanchion.cli.kit import Session, limit_options, reason_option, remote
 _SHOWN = output.columns("id", "reason", "blueprint", "ended=ended_at", "error=error.message")
 _FACTS = output.columns(
     "id", "blueprint", "version", "reason", "step", "attempt", "strikes", "error", "input", "requested by=requested_by",
-    "created=created_at", "ended=ended_at",
+    "created=created_at", "ended=ended_at", error=output.failure,
 )  # fmt: skip
 
 

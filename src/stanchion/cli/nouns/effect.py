@@ -12,7 +12,7 @@ from stanchion.cli.kit import Session, limit_options, remote
 
 _SHOWN = output.columns("id", "state", "connector", "operation", "run=run_id", "step=path", "at=intent_at")
 _FACTS = output.columns(
-    "id", "state", "class", "connector", "operation", "run=run_id", "step=path", "key", "idempotency", "arguments=args_digest", "receipt", "error",
+    "id", "state", "class=effect_class", "connector", "operation", "run=run_id", "step=path", "key", "idempotency", "arguments=args_digest", "receipt", "error",
     "intent=intent_at", "outcome=outcome_at", "resolved by=resolved_by", "evidence",
 )  # fmt: skip
 

@@ -18,11 +18,13 @@ SHOWN = output.columns("id", "status", "blueprint", "created=created_at", "ended
 FACTS = output.columns(
     "id", "status", "waits on=waiting_on.text", "blueprint", "version", "digest", "items", "attempt", "input", "output", "error",
     "requested by=requested_by", "created=created_at", "started=started_at", "ended=ended_at",
+    items=output.counted, error=output.failure,
 )  # fmt: skip
 _STEPS = output.columns(
     "path", "verb", "status", "attempt", "started=started_at", "ended=ended_at", "error=error.message"
 )
-_ITEMS = output.columns("item=item_no", "status", "id", "waits on=waiting_on.text", "error=error.message")
+# An item's id is never shortened: only whole ones are found, for items are in no list of runs.
+_ITEMS = output.columns("item=item_no", "status", "id", "waits on=waiting_on.text", "error=error.message", id=str)
 
 
 @click.group()
@@ -180,6 +182,7 @@ def _to_the_end(session: Session, run_id: str, *, watched: bool, timeout: float 
             run_id,
             live=watched and session.live,
             say=output.note if watched else lambda _: None,
+            waits=output.note,
             timeout_s=timeout,
         )
     except KeyboardInterrupt:

@@ -37,4 +37,4 @@ def submit(session: Session, blueprint: str, given: tuple[str, ...]) -> None:
 @remote
 def show(session: Session, task_id: str) -> None:
     """Show a task's state, what it waits on, its result."""
-    session.one(session.api.get(path("tasks", task_id)), _SHOWN, key="task_id")
+    session.one(session.api.get(path("tasks", session.whole_id("runs", task_id))), _SHOWN, key="task_id")
