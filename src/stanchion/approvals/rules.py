@@ -150,7 +150,7 @@ def _check_open(approval: Approval, at: datetime) -> None:
             "approval.decided",
             f"Approval {approval.id} was {approval.status.value.lower()} by {approval.decided_by} at"
             f" {_when(approval.decided_at)}.",
-            hint="A decision stands; retry the run to ask again.",
+            hint="A decision stands. A run that FAILED by it asks again when it is retried; otherwise start a new run.",
             decided_by=approval.decided_by,
             status=approval.status.value,
         )
