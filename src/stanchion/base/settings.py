@@ -189,7 +189,11 @@ class WebSettings:
     """The HTTP surface."""
 
     host: str = option("127.0.0.1", TEXT, "Address to listen on; 0.0.0.0 for all.")
-    port: int = option(7080, _integer(0, 65535), "Port to listen on. `up` takes the next free one if the default is taken; one that you set is that one, or an error.")
+    port: int = option(
+        7080,
+        _integer(0, 65535),
+        "Port to listen on. `up` takes the next free one if the default is taken; one that you set is that one, or an error.",
+    )
     public_url: str | None = option(None, HTTP_URL, "How users reach it, for links; else derived from host and port.")
     body_bytes_max: int = option(1_048_576, _integer(1024, 1 << 30), "Largest request body, in bytes (413 above).")
     principal_requests_per_s: float = option(200.0, _number(0.1, 1e6), "Sustained requests a second per principal.")
