@@ -122,7 +122,7 @@ class Session:
             raise NotFound(
                 "cli.no_such_id",
                 f"Among the latest {noun} none has an id that begins or ends with {said}.",
-                hint="Give the whole id; an item of a run is found by nothing else.",
+                hint="Give the whole id" + ("; an item of a run is found by nothing else." if noun == "runs" else "."),
             )
         if len(found) > 1:
             some = ", ".join(sorted(found)[:4])

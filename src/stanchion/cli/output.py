@@ -129,7 +129,7 @@ def fitted(grid: list[list[str]], whole: Sequence[bool], room: int) -> list[list
     commands accept; not where `whole` says so), then the widest columns are cut, to 12 characters at the least.
     """
     kept = [n for n, column in enumerate(grid) if any(column[1:])]
-    grid = [grid[n] for n in kept]
+    grid = [list(grid[n]) for n in kept]
     for pattern in _SHORTER:
         for n, column in zip(kept, grid, strict=True):
             if _total(grid) > room and not whole[n]:
