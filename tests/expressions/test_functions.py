@@ -98,7 +98,10 @@ def test_a_function_gives(source, expected):
         ("round('1', 99)", "0 to 30 places"),
         ("sum([dyn('1'), dyn(true)])", "True is no decimal"),
         ("sum([dyn(true)])", "bool is no number"),
-        ("group_by(input.rows, 'x').map(g, g.items[9])", "Index"),
+        ("group_by(input.rows, 'who').map(g, g.items[9])", "Index"),
+        ("group_by(input.rows, 'wo')", "no field 'wo'; its fields are: hours, n, who"),
+        ("sort_by(input.rows, '-m')", "no field 'm'; its fields are: hours, n, who"),
+        ("sort_by([{'a': 1}, {'b': 1}], 'a')", "no field 'a'; its fields are: b"),
         ("sort_by([{'a': dyn(1)}, {'a': dyn('x')}], 'a')", "cannot be ordered"),
         ("date('22.11.2026')", "neither YYYY-MM-DD"),
         ("in_zone('2026-07-01T12:00:00', 'Europe/Berlin')", "has no offset"),
@@ -133,3 +136,35 @@ def test_arithmetic_is_exact(a, b):
 def test_sum_is_what_adding_one_by_one_gives(numbers):
     rows = [{"h": format(n, "f")} for n in numbers]
     assert Decimal(value("sum(input.rows.map(r, r.h))", rows=rows)) == sum(numbers, Decimal(0))
+
+
+CLOSED = {
+    "type": "object",
+    "properties": {
+        "rows": {"type": "array", "items": {"type": "object", "properties": {"supplier": {}, "amount": {}}}},
+        "open": {
+            "type": "array",
+            "items": {"type": "object", "properties": {"supplier": {}}, "additionalProperties": True},
+        },
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("source", "column", "name", "hint"),
+    [
+        ("group_by(rows, 'suplier')", 16, "suplier", "Did you mean supplier?"),
+        ("sort_by(rows, '-amont')", 15, "amont", "Did you mean amount?"),
+        ("sort_by(rows.filter(r, r.amount > 1), 'amont')", 39, "amont", "Did you mean amount?"),
+        ("group_by(sort_by(rows, 'amount'), '-amount')", 35, "-amount", "Did you mean amount?"),
+    ],
+)
+def test_a_field_that_the_elements_do_not_have_is_found_at_publish(source, column, name, hint):
+    with pytest.raises(FaultyExpression, match=f"^1:{column}: .* no field '{name}'") as refused:
+        compile_expression(source, CLOSED, where="here")
+    assert refused.value.hint == hint
+
+
+@pytest.mark.parametrize("source", ["sort_by(rows, '-amount')", "group_by(open, 'anything')"])
+def test_a_field_that_the_elements_have_or_may_have_is_taken(source):
+    assert compile_expression(source, CLOSED, where="here").source == source

@@ -19,6 +19,7 @@ from stanchion.expressions.schemas import (
     bind,
     cel_type,
     comprehension_faults,
+    field_faults,
     properties_of,
     result_schema,
     schema_of_type,
@@ -67,6 +68,7 @@ def compile_expression(
     found = scan(source, roots)
     bindings, faults = _bind(found, scope_schema, hidden)
     faults += comprehension_faults(found, bindings, roots)
+    faults += field_faults(found, bindings)
     if faults:
         raise FaultyExpression(source, sorted(faults, key=lambda f: f.offset))
     runnable, variables, presence = _rewrite(source, bindings)

@@ -22,6 +22,8 @@ from cel_expr_python.ext.ext_math import ExtMath
 PRODUCED_MAX = 16 * 1024 * 1024
 # Digits a decimal may have: Numeric money and hours need far fewer, and 10**(10**9) must not be computable.
 DIGITS_MAX = 200
+# How many fields of an element a message lists.
+FIELDS_SHOWN = 20
 
 _T = cel.Type
 _DEC = _T.AbstractType("decimal", [])
@@ -122,9 +124,15 @@ def _sum(values: Sequence[object]) -> object:
 
 
 def _field(row: object, field: str) -> object:
+    """The field of an element; null is a value, absent is a misspelt name or a field to be filled in first."""
     if not isinstance(row, Mapping):
         raise ValueError(f"an element is no object, so it has no {field}")  # noqa: TRY004 - as above
-    return cast("Mapping[str, object]", row).get(field)
+    fields = cast("Mapping[str, object]", row)
+    if field not in fields:
+        names = sorted(str(name) for name in fields)
+        shown = ", ".join(names[:FIELDS_SHOWN]) + (", …" if len(names) > FIELDS_SHOWN else "")
+        raise ValueError(f"an element has no field {field[:60]!r}; its fields are: {shown or 'none'}")
+    return fields[field]
 
 
 def _group_by(rows: Sequence[object], field: str) -> list[dict[str, object]]:

@@ -191,6 +191,31 @@ def comprehension_faults(found: Scan, bindings: Mapping[Path, Binding], roots: f
                 yield Fault(member.offset, message, nearest(member.text, properties))
 
 
+def field_faults(found: Scan, bindings: Mapping[Path, Binding]) -> Iterator[Fault]:
+    """Fields named as a text in `sort_by(x, 'f')` and `group_by(x, 'f')` that the elements of x do not have."""
+    known = _known(bindings)
+    words = found.tokens
+    closing = pairs(words)
+    for opening, close in closing.items():
+        named = opening and words[opening - 1].text in ("sort_by", "group_by") and words[opening].text == "("
+        inside = words[opening + 1 : close]
+        if not named or len(inside) < 3 or inside[-2].text != "," or inside[-1].kind != "string":
+            continue
+        listed = _schema_of(inside[:-2], known)
+        field = _PLAIN.match(inside[-1].text)
+        properties = properties_of(items_of(listed)) if listed is not None else None
+        if listed is None or properties is None or field is None or is_open(items_of(listed)):
+            continue
+        name = field[2].removeprefix("-") if words[opening - 1].text == "sort_by" else field[2]
+        if name not in properties:
+            message = f"{words[opening - 1].text}: the elements have no field {name[:60]!r}."
+            yield Fault(inside[-1].offset, message, nearest(name, properties))
+
+
+# A text literal without escapes or a prefix, which is how a field is named.
+_PLAIN = re.compile(r"""(['"])([^'"\\]*)\1\Z""")
+
+
 _RESULTS: Mapping[str, Schema] = {
     "INT": {"type": "integer"},
     "UINT": {"type": "integer"},
@@ -228,11 +253,15 @@ def result_schema(found: Scan, bindings: Mapping[Path, Binding], by_type: Schema
     It follows a path, `x[0]`, `x.filter(...)`, `sort_by(x, ...)`, `group_by(x, ...)`, parentheses, and a `? :` whose
     sides agree; for anything else the type has to do.
     """
-    known = {p.offsets[0]: (p.end, b.schema) for p, b in bindings.items() if b.whole and not p.presence}
-    return _schema_of(found.tokens, known) or by_type
+    return _schema_of(found.tokens, _known(bindings)) or by_type
 
 
 _Known = Mapping[int, tuple[int, Schema]]
+
+
+def _known(bindings: Mapping[Path, Binding]) -> _Known:
+    """Where each path that is a value starts -> where it ends, and its schema."""
+    return {p.offsets[0]: (p.end, b.schema) for p, b in bindings.items() if b.whole and not p.presence}
 
 
 def _schema_of(words: Sequence[Token], known: _Known) -> Schema | None:
