@@ -7,7 +7,7 @@ kinds' documents with the same quality of errors, and `validate_value` checks a 
 from stanchion.blueprints.check import Fault, check_document, in_order, to_issue
 from stanchion.blueprints.compiler import compile_document, program_from_body
 from stanchion.blueprints.durations import duration_s
-from stanchion.blueprints.json_schema import FORMATS, SCHEMA_OF_SCHEMAS, closed, dangling, validate_value
+from stanchion.blueprints.json_schema import FORMATS, SCHEMA_OF_SCHEMAS, closed, dangling, validate_value, with_defaults
 from stanchion.blueprints.kind import BlueprintKind
 from stanchion.blueprints.reader import Positions, Read, read_document
 from stanchion.blueprints.types import (
@@ -62,4 +62,5 @@ __all__ = [
     "read_document",
     "to_issue",
     "validate_value",
+    "with_defaults",
 ]

@@ -16,7 +16,7 @@ from stanchion.blueprints.approval import check_push, shown_by
 from stanchion.blueprints.check import Fault, faults_of, in_order, to_issue
 from stanchion.blueprints.configs import ANY, Findings, check_config, compile_config, is_block_field
 from stanchion.blueprints.durations import duration_s
-from stanchion.blueprints.json_schema import closed, dangling
+from stanchion.blueprints.json_schema import closed, dangling, misfits
 from stanchion.blueprints.reader import Read, read_document
 from stanchion.blueprints.scopes import Approval, Place, steps_in
 from stanchion.blueprints.types import (
@@ -187,7 +187,8 @@ class _Compiler:
         if schema["type"] != "object":
             self._fault("/input/type", "document.schema", "A run's input is an object.", "Write type: object.")
             return ANY
-        for pointer, message, hint in dangling(declared, "/input"):
+        wrong = dangling(declared, "/input")
+        for pointer, message, hint in wrong or misfits(declared, "/input"):
             self._fault(pointer, "document.schema", message, hint)
         return closed(schema)
 

@@ -19,7 +19,7 @@ from stanchion.blueprints.types import Schema
 from stanchion.expressions import nearest
 
 FORMATS = ("decimal", "date-time", "date", "email", "uri", "uuid")
-_TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
+TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
 _SCHEMA: Json = {"$ref": "#/$defs/schema"}
 _COUNT: Json = {"type": "integer", "minimum": 0}
 
@@ -33,8 +33,8 @@ SCHEMA_OF_SCHEMAS: Schema = {
             "properties": {
                 "type": {
                     "anyOf": [
-                        {"type": "string", "enum": list(_TYPES)},
-                        {"type": "array", "minItems": 1, "items": {"type": "string", "enum": list(_TYPES)}},
+                        {"type": "string", "enum": list(TYPES)},
+                        {"type": "array", "minItems": 1, "items": {"type": "string", "enum": list(TYPES)}},
                     ]
                 },
                 "title": {"type": "string"},
@@ -119,6 +119,38 @@ def _bad_pattern(pattern: str) -> str:
     except re.error as error:
         return str(error)
     return ""
+
+
+def with_defaults(schema: Schema, value: Json) -> Json:
+    """`value` with the `default` of every declared property it lacks, also within objects that it has.
+
+    An absent object without a default of its own stays absent; lists and unions are left as they are. `value` itself is
+    not changed.
+    """
+    properties = schema.get("properties")
+    if not isinstance(value, dict) or not isinstance(properties, dict):
+        return value
+    out = dict(value)
+    for name, declared in properties.items():
+        if isinstance(declared, dict) and (name in out or "default" in declared):
+            out[name] = with_defaults(declared, out[name] if name in out else declared["default"])
+    return out
+
+
+def misfits(schema: Json, pointer: str) -> list[tuple[str, str, str]]:
+    """(pointer, message, hint) of every `default` that its own schema would refuse; `schema` itself is well-formed."""
+    found: list[tuple[str, str, str]] = []
+    if not isinstance(schema, dict):
+        return found
+    if "default" in schema:
+        inner = closed({k: v for k, v in schema.items() if k != "default"})
+        for place, message in validate_value(inner, with_defaults(inner, schema["default"])):
+            text = f"The default does not fit its own schema: {message}"
+            found.append((f"{pointer}/default{place}", text, "Correct the default, or what the schema says of it."))
+    properties = schema.get("properties")
+    for name, item in properties.items() if isinstance(properties, dict) else ():
+        found += misfits(item, f"{pointer}/properties/{name.replace('~', '~0').replace('/', '~1')}")
+    return found
 
 
 _CHECKER = jsonschema.FormatChecker(formats=())

@@ -12,7 +12,7 @@ from uuid import UUID
 from stanchion.audit import AuditRecord, build, trace_id_of
 from stanchion.audit import rows as audit_rows
 from stanchion.base import Conflict, Invalid, Json, LimitExceeded, canonical, digest_bytes, dumps, raw
-from stanchion.blueprints import OpKind, validate_value
+from stanchion.blueprints import OpKind, validate_value, with_defaults
 from stanchion.context import Ctx, Env
 from stanchion.db import GroupWriter
 from stanchion.queue import Notifier
@@ -219,7 +219,13 @@ def _check_arguments(queue: str, priority: int, key: str | None) -> None:
 
 
 def _checked_input(resolved: Resolved, value: Json) -> bytes:
-    """The input's canonical JSON, if the Blueprint takes it."""
+    """The completed input's canonical JSON, if the Blueprint takes it.
+
+    The digests of the input and of an idempotent request are those of the completed value: the audit record names what
+    the run stores, and writing a default out is the same request as leaving it to the Blueprint. If a default changed
+    between two requests with one key, the second is a mismatch and starts nothing.
+    """
+    value = with_defaults(resolved.program.input_schema, value)
     data = canonical(value)
     if len(data) > INPUT_MAX:
         raise LimitExceeded(
