@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.blueprints.support import FIXTURES, KIND, VERBS, compiled, issues, lookup, program
 
 from stanchion.base import Internal, digest
-from stanchion.blueprints import Document, OpKind, program_from_body, read_document
+from stanchion.blueprints import Document, OpKind, program_from_body, read_document, with_defaults
 
 SOURCES = {p.name: p.read_text() for p in sorted(FIXTURES.glob("*.yaml"))}
 HEAD = "blueprint: b\nowner: o\ninput: {type: object, properties: {n: {type: integer}}}\nsteps:\n"
@@ -395,3 +395,79 @@ def test_no_text_makes_the_reader_raise():
             )
         made, found = compiled(source)
         assert (made is None) == bool(found)
+
+
+DEFAULTS = """blueprint: b
+owner: o
+input:
+  type: object
+  properties:
+    n: {type: integer, default: 3}
+    deep: {type: object, properties: {unit: {type: string, default: EUR}, free: {type: string}}}
+    made: {type: object, default: {}, properties: {unit: {type: string, default: USD}}}
+steps:
+  - {id: a, transform: {value: "${input.n + 1}"}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "completed"),
+    [
+        ({}, {"n": 3, "made": {"unit": "USD"}}),
+        ({"n": 4, "deep": {}}, {"n": 4, "deep": {"unit": "EUR"}, "made": {"unit": "USD"}}),
+        ({"n": None, "made": {"unit": "x"}}, {"n": None, "made": {"unit": "x"}}),
+        ([1], [1]),
+    ],
+)
+def test_defaults_complete_an_input_and_leave_what_was_given(given, completed):
+    schema = program(DEFAULTS).input_schema
+    before = copy.deepcopy((schema, given))
+    assert with_defaults(schema, given) == completed
+    assert (schema, given) == before
+
+
+@pytest.mark.parametrize(
+    ("wrong", "pointer"),
+    [
+        ("n: {type: integer, default: three}", "/input/properties/n/default"),
+        ("d: {type: string, format: decimal, default: '1,5'}", "/input/properties/d/default"),
+        ("o: {type: object, default: {m: 1}, properties: {n: {type: integer}}}", "/input/properties/o/default/m"),
+        ("o: {type: object, properties: {n: {type: integer, default: x}}}", "/input/properties/o/properties/n/default"),
+    ],
+)
+def test_a_default_must_fit_its_own_schema(wrong, pointer):
+    found = one(
+        f"blueprint: b\nowner: o\ninput:\n  properties:\n    {wrong}\nsteps:\n  - {{id: a, transform: {{value: 1}}}}\n"
+    )
+    assert (found.code, found.pointer) == ("document.schema", pointer)
+    assert found.message.startswith("The default does not fit its own schema: ")
+
+
+PLAIN = "blueprint: b\nowner: o\ninput: {type: object, required: [n], properties: {n: {type: integer}}}\nsteps:\n"
+
+
+@pytest.mark.parametrize(
+    ("step", "code", "hint"),
+    [
+        ("{id: a, timeout: 10, transform: {value: 1}}", "document.type", "Write 10s, if these are seconds."),
+        (
+            "{id: a, transform: {value: 1, schema: {type: decimal}}}",
+            "document.choice",
+            "Write {type: string, format: decimal}.",
+        ),
+        (
+            "{id: a, if: '${input.n > 1}', transform: {value: 1}}",
+            "document.bare_expression",
+            "Write the expression bare here, without ${ }.",
+        ),
+    ],
+)
+def test_a_common_slip_is_one_issue_with_its_way_out(step, code, hint):
+    found = one(f"{PLAIN}  - {step}\n")
+    assert (found.code, found.hint) == (code, hint)
+
+
+def test_a_step_of_a_branch_says_how_to_get_at_its_value():
+    gate = "  - {id: g, logic_gate: {if: input.n > 1, then: [{id: x, transform: {value: 1}}]}}\n"
+    found = one(PLAIN + gate + "  - {id: b, transform: {value: '${steps.x.value}'}}\n")
+    assert "put what needs it into the branch" in found.message

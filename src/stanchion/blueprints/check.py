@@ -18,7 +18,7 @@ from typing import cast
 
 from stanchion.base import Json, invariant
 from stanchion.blueprints.durations import DURATION_HINT, duration_s
-from stanchion.blueprints.json_schema import SCHEMA_OF_SCHEMAS
+from stanchion.blueprints.json_schema import FORMATS, SCHEMA_OF_SCHEMAS, TYPES
 from stanchion.blueprints.reader import Positions, read_document
 from stanchion.blueprints.types import Document, Issue, Schema
 from stanchion.expressions import nearest
@@ -179,7 +179,7 @@ class _Walk:
         kinds = _kinds(schema)
         kind = type_name(value)
         if kinds and kind not in kinds and not (kind == "integer" and "number" in kinds):
-            yield Fault(pointer=pointer, code="document.type", message=_wrong_type(pointer, kinds, value))
+            yield _misfit(pointer, kinds, value, [schema])
             return
         if isinstance(value, dict):
             yield from self._object(value, schema, pointer, template=template)
@@ -199,7 +199,7 @@ class _Walk:
         ]
         if not fitting:
             kinds = [k for o in options for k in _kinds(o)]
-            yield Fault(pointer=pointer, code="document.type", message=_wrong_type(pointer, kinds, value))
+            yield _misfit(pointer, kinds, value, options)
             return
         tried = [list(self.node(value, o, pointer, template=template)) for o in fitting]
         yield from min(tried, key=len)
@@ -270,6 +270,14 @@ def _inside(pointer: str) -> str:
     return "" if not name else f" of {name}" if not name.isdigit() else " here"
 
 
+def _misfit(pointer: str, kinds: list[str], value: Json, options: list[Schema]) -> Fault:
+    hint = ""
+    if type_name(value) in ("integer", "number") and "string" in kinds:
+        lasting = any(o.get("x-duration") is True for o in options)
+        hint = f"Write {value}s, if these are seconds." if lasting else f"Quote it: '{value}'."
+    return Fault(pointer=pointer, code="document.type", message=_wrong_type(pointer, kinds, value), hint=hint)
+
+
 def _wrong_type(pointer: str, kinds: list[str], value: Json) -> str:
     wanted = " or ".join(dict.fromkeys(_WORDS[k] for k in kinds))
     shown = "" if isinstance(value, dict | list) or value is None else f" ({str(value)[:40]!r})"
@@ -318,6 +326,8 @@ def _scalar(value: Json, schema: Schema, pointer: str) -> Iterator[Fault]:
     if isinstance(allowed, list) and value not in allowed:
         names = [str(a) for a in allowed]
         hint = nearest(str(value), names) or f"Allowed: {', '.join(names)}."
+        if value in FORMATS and names == list(TYPES):
+            hint = f"Write {{type: string, format: {value}}}."
         yield Fault(
             pointer=pointer,
             code="document.choice",

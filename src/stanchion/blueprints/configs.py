@@ -39,7 +39,7 @@ class Findings:
 
     def expression(self, source: Json, place: Place, pointer: str, step: str, *, wanted: str) -> Expression | None:
         """Compile a bare expression that must give `wanted` (a JSON Schema type); None if it has faults."""
-        if not isinstance(source, str):
+        if not isinstance(source, str) or self.broken(pointer):
             return None
         try:
             made = compile_expression(

@@ -96,7 +96,10 @@ def _reason(known: Known, pointer: str) -> str:
             return "it gives nothing."
         if pointer.startswith(known.home + "/"):
             return "this step runs later; only steps before this one can be read."
-    return f"this step runs only inside {known.inside}, so it may not have run here."
+    why = f"this step runs only inside {known.inside}, so it may not have run here"
+    if known.inside.startswith(("then of", "else of")):
+        return f"{why}; compute it after the gate with ?: on the same condition, or put what needs it into the branch."
+    return f"{why}."
 
 
 def steps_in(body: Json) -> Iterator[tuple[str, Known]]:
