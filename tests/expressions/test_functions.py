@@ -165,6 +165,37 @@ def test_a_field_that_the_elements_do_not_have_is_found_at_publish(source, colum
     assert refused.value.hint == hint
 
 
-@pytest.mark.parametrize("source", ["sort_by(rows, '-amount')", "group_by(open, 'anything')"])
+@pytest.mark.parametrize(
+    ("source", "column", "hint"),
+    [("rows[0].amont", 9, "Did you mean amount?"), ("[1, rows[1].suplier]", 13, "Did you mean supplier?")],
+)
+def test_a_member_behind_an_index_is_found_at_publish(source, column, hint):
+    with pytest.raises(FaultyExpression, match=f"^1:{column}: The elements of rows have no such property") as refused:
+        compile_expression(source, CLOSED, where="here")
+    assert refused.value.hint == hint
+
+
+def test_a_key_that_a_map_lacks_has_a_hint_when_it_runs():
+    with pytest.raises(Invalid, match="Key not found in map") as failed:
+        value("group_by(input.rows, 'who').map(g, g.kye)")
+    assert "Check the field's name" in failed.value.hint
+
+
+@pytest.mark.parametrize(
+    ("source", "column", "hint"),
+    [
+        ("1 + foo", 5, "Literal text inside an expression stands in quotes."),
+        ("foo.bar + 1", 1, "Literal text inside an expression stands in quotes."),
+        ("{supplier: 1}", 2, "Keys are quoted: {'supplier': …}."),
+        ("{'a': 1, supplier : 2}", 10, "Keys are quoted: {'supplier': …}."),
+    ],
+)
+def test_an_undeclared_name_is_told_where_it_stands(source, column, hint):
+    with pytest.raises(FaultyExpression, match=f"^1:{column}: Undeclared reference") as refused:
+        compile_expression(source, CLOSED, where="here")
+    assert refused.value.hint == hint
+
+
+@pytest.mark.parametrize("source", ["sort_by(rows, '-amount')", "group_by(open, 'anything')", "open[0].anything"])
 def test_a_field_that_the_elements_have_or_may_have_is_taken(source):
     assert compile_expression(source, CLOSED, where="here").source == source

@@ -20,6 +20,7 @@ from stanchion.expressions.schemas import (
     cel_type,
     comprehension_faults,
     field_faults,
+    index_faults,
     properties_of,
     result_schema,
     schema_of_type,
@@ -69,6 +70,7 @@ def compile_expression(
     bindings, faults = _bind(found, scope_schema, hidden)
     faults += comprehension_faults(found, bindings, roots)
     faults += field_faults(found, bindings)
+    faults += index_faults(found, bindings)
     if faults:
         raise FaultyExpression(source, sorted(faults, key=lambda f: f.offset))
     runnable, variables, presence = _rewrite(source, bindings)
@@ -166,11 +168,23 @@ def _faults(source: str, text: str) -> list[Fault]:
         row, place = int(line) - 1, int(column) - 1
         offset = sum(len(part) + 1 for part in lines[:row]) + place if row >= 0 else 0
         wanted = message.replace(_CONTAINER, "").strip()
-        if "undeclared reference" in wanted:  # the library points behind the name
-            offset = max(source.rfind(wanted.split("'")[1].split(".")[0], 0, offset + 1), 0)
+        if "undeclared reference" in wanted:  # of a call or a chain, the library points behind the name
+            name = wanted.split("'")[1].split(".")[0]
+            offset = offset if source.startswith(name, offset) else max(source.rfind(name, 0, offset + 1), 0)
         if "expression of type '*error*'" not in wanted:
-            faults.append(Fault(min(max(offset, 0), len(source)), _sentence(wanted), _hint(wanted)))
+            hint = _KEY_HINT.format(wanted.split("'")[1]) if _is_bare_key(source, offset, wanted) else _hint(wanted)
+            faults.append(Fault(min(max(offset, 0), len(source)), _sentence(wanted), hint))
     return sorted(faults, key=lambda f: f.offset) or [Fault(0, _sentence(reason_of(text)), _hint(text))]
+
+
+_KEY_HINT = "Keys are quoted: {{'{0}': …}}."
+
+
+def _is_bare_key(source: str, offset: int, message: str) -> bool:
+    """Whether an undeclared name stands where the key of an object does: behind `{` or `,` and before `:`."""
+    if "undeclared reference" not in message or source[:offset].rstrip()[-1:] not in ("{", ","):
+        return False
+    return source[offset + len(message.split("'")[1]) :].lstrip()[:1] == ":"
 
 
 def _sentence(message: str) -> str:

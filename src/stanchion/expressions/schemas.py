@@ -212,6 +212,32 @@ def field_faults(found: Scan, bindings: Mapping[Path, Binding]) -> Iterator[Faul
             yield Fault(inside[-1].offset, message, nearest(name, properties))
 
 
+def index_faults(found: Scan, bindings: Mapping[Path, Binding]) -> Iterator[Fault]:
+    """Members read behind an index of a path (`x[0].member`) that the elements of its list do not have."""
+    ends = {path.end: binding for path, binding in bindings.items() if binding.whole and not path.presence}
+    words = found.tokens
+    for at in range(len(words) - 5):
+        listed = ends.get(words[at].end)
+        if listed is not None and words[at + 1].text == "[" and words[at + 3].text == "]":
+            yield from _member_faults(words[at + 4 :], listed)
+
+
+def _member_faults(words: Sequence[Token], listed: Binding) -> Iterator[Fault]:
+    """The first member of a chain `.a.b` on an element of `listed` that does not exist."""
+    schema = items_of(listed.schema)
+    for at in range(0, len(words) - 1, 2):
+        dot, member = words[at], words[at + 1]
+        called = at + 2 < len(words) and words[at + 2].text == "("
+        properties = properties_of(schema)
+        if dot.text != "." or member.kind != "name" or called or properties is None or is_open(schema):
+            return
+        if member.text not in properties:
+            message = f"The elements of {listed.name} have no such property: {member.text}."
+            yield Fault(member.offset, message, nearest(member.text, properties))
+            return
+        schema = properties[member.text]
+
+
 # A text literal without escapes or a prefix, which is how a field is named.
 _PLAIN = re.compile(r"""(['"])([^'"\\]*)\1\Z""")
 

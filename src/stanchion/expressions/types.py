@@ -98,6 +98,8 @@ class Expression:
             hint = f"Guard it: has({name}) ? {name} : ..."
         elif reason.startswith("No matching overloads found"):
             hint = "Its operands have types that do not go together; convert with int(), double(), string()."
+        elif reason.startswith("Key not found in map"):
+            hint = "Check the field's name; what it may hold is in the connector's fields."
         elif "budget exceeded" in reason:
             reason = "it takes more than 10000 iterations"
             hint = "Work on fewer elements, or spread them with for_each."
