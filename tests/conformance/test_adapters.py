@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from stanchion.blueprints import FORMATS
 from stanchion.tools.adapter import AdapterProblem
 from stanchion.tools.types import ENVELOPE_V
 from tests.conformance import worlds
@@ -146,6 +147,25 @@ async def test_a_value_of_another_type_stops_at_its_record_and_field(world: Worl
     assert "record 1" in caught.value.message
     assert "'case_id'" in caught.value.message
     assert not caught.value.retryable
+
+
+@readers
+@pytest.mark.parametrize("form", FORMATS)
+async def test_a_text_that_breaks_its_format_stops_at_its_record_and_field(world: World, form: str) -> None:
+    world.body["resources"]["cases"]["fields"] = {**worlds.CASE_FIELDS, "case_id": {"type": "string", "format": form}}
+    for verb in ("fetch", "lookup"):
+        target = world.target("cases", verb)
+        with pytest.raises(AdapterProblem) as caught:
+            await (
+                world.adapter.fetch(target, {"least": None}, 10, None)
+                if verb == "fetch"
+                else world.adapter.lookup(target, "C1")
+            )
+        assert caught.value.code == "adapter.wrong_type"
+        assert "record 1" in caught.value.message
+        assert "'case_id'" in caught.value.message
+        assert "C1" not in caught.value.message
+        assert caught.value.hint
 
 
 @readers

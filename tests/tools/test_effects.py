@@ -364,6 +364,19 @@ async def test_a_record_that_does_not_fit_is_refused_before_anything_is_recorded
     assert await bench.effect(run_id) == {}
 
 
+async def test_a_record_that_breaks_a_format_is_refused_before_anything_is_recorded(bench: Bench) -> None:
+    bench.world.body["resources"]["outcomes"]["fields"]["case_id"] = {"type": "string", "format": "decimal"}
+    run_id = await new_run(bench.env, bench.superuser)
+    with pytest.raises(Invalid) as caught:
+        await bench.handler().execute(
+            bench.env, call_of(bench.world, run_id, record={"case_id": "12,50", "tier": "minor", "articles": []})
+        )
+    assert caught.value.code == "push.bad_record"
+    assert caught.value.fields["errors"] == ["case_id: is a text, not a decimal such as 12.50"]
+    assert await bench.effect(run_id) == {}
+    assert await bench.received() == []
+
+
 async def test_many_runs_at_once_share_commits_and_mix_nothing(bench: Bench) -> None:
     runs = [await new_run(bench.env, bench.superuser) for _ in range(24)]
     handler = bench.handler()

@@ -17,15 +17,22 @@ from uuid import UUID
 from jsonschema import Draft202012Validator
 
 from stanchion.base import Invalid, Json, loads
-from stanchion.blueprints import Schema
+from stanchion.blueprints import Schema, validate_value
 from stanchion.tools.adapter import Target
 from stanchion.tools.types import Record
 
 _NUMBER = (int, float, Decimal)
-# Keywords that say more than the type; a field with none of them needs no validator.
-_FURTHER = frozenset(
-    {"enum", "const", "items", "properties", "required", "minimum", "maximum", "minLength", "maxLength", "pattern"}
-)
+# A field with no keyword beyond these needs no validator.
+_PLAIN = frozenset({"type", "title", "description", "default", "examples", "sensitive"})
+# What a format wants, in words; the meaning is that of `validate_value`.
+_WANTED: Mapping[str, str] = {
+    "decimal": "a decimal such as 12.50",
+    "date": "a date such as 2026-03-31",
+    "date-time": "a date-time with its time zone, such as 2026-03-31T12:00:00Z",
+    "email": "an email address",
+    "uri": "a URI",
+    "uuid": "a UUID",
+}
 
 
 def types_of(schema: Schema) -> tuple[str, ...]:
@@ -138,15 +145,25 @@ def _json(value: object) -> Json:
 
 
 def _held(schema: Schema, value: Json) -> Json:
-    if not _FURTHER.isdisjoint(schema):
-        error = next(iter(Draft202012Validator(dict(schema)).iter_errors(value)), None)  # pyright: ignore[reportUnknownArgumentType]
-        if error is not None:
-            where = "".join(f"/{part}" for part in error.absolute_path)
-            if error.validator == "enum" and not where:
-                choices = ", ".join(str(choice) for choice in cast("list[object]", schema["enum"])[:20])
-                raise ValueError(f"is none of {choices}")
-            raise ValueError(f"breaks {error.validator!r} of its schema{f' at {where}' if where else ''}")
+    """`value`, held to every keyword of the schema, formats among them, as an input is. Raises ValueError."""
+    if not _PLAIN.issuperset(schema) and (faults := validate_value(schema, value)):
+        raise ValueError(_broken(schema, value, faults[0][0]))
     return value
+
+
+def _broken(schema: Schema, value: Json, where: str) -> str:
+    """Why `value` does not fit, without the value, which the validator's own messages quote."""
+    form = str(schema.get("format", ""))
+    if form and validate_value({"format": form}, value):
+        return f"is {'empty' if value == '' else 'a text'}, not {_WANTED.get(form, form)}"
+    error = next(iter(Draft202012Validator(dict(schema)).iter_errors(value)), None)  # pyright: ignore[reportUnknownArgumentType]
+    if error is None:
+        return f"breaks 'format' of its schema{f' at {where}' if where else ''}"
+    where = "".join(f"/{part}" for part in error.absolute_path)
+    if error.validator == "enum" and not where:
+        choices = ", ".join(str(choice) for choice in cast("list[object]", schema["enum"])[:20])
+        return f"is none of {choices}"
+    return f"breaks {error.validator!r} of its schema{f' at {where}' if where else ''}"
 
 
 def _kind(value: object) -> str:

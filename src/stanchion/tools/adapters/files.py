@@ -192,7 +192,11 @@ def _csv_typed(target: Target, number: int, row: Mapping[str, object]) -> Mappin
             try:
                 typed[name] = text_value(schema, str(row[name]))
             except ValueError as error:
-                raise target.problem("adapter.wrong_type", f"has in record {number} a {name!r} that {error}.") from None
+                raise target.problem(
+                    "adapter.wrong_type",
+                    f"has in record {number} of {target.resource.settings['file']} a {name!r} that {error}.",
+                    hint='Correct the file, or the field in the connector; with the type [..., "null"] it may be empty.',
+                ) from None
     return typed
 
 
