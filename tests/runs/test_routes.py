@@ -66,6 +66,13 @@ async def test_what_is_refused(world, client):
     assert (await client.post(url, json={"input": {"n": "x"}})).json()["code"] == "run.input_invalid"
     for body in ({"inputs": {}}, {"queue": "Not a name"}, {"priority": 1000}):
         assert (await client.post(url, json=body)).status_code == 422
+    near = (await client.post(url, json={"inputs": {}})).json()
+    assert near["hint"].startswith("Did you mean input? ")
+    assert not (await client.post(url, json={"colour": 1})).json()["hint"].startswith("Did you mean")
+    for headers in ({}, {"Content-Type": "application/x-www-form-urlencoded"}, {"Content-Type": "text/plain"}):
+        plain = await client.post(url, content=b'{"input": {}}', headers=headers)
+        assert (plain.status_code, plain.json()["code"]) == (415, "request.unsupported_media_type")
+        assert plain.json()["hint"] == "Send Content-Type: application/json."
     assert (await client.get(f"/api/runs/{uuid4()}")).status_code == 404
     assert (await client.get(f"/api/runs/{uuid4()}/events")).status_code == 404
     assert (await client.get("/api/runs", params={"after": "nonsense"})).status_code == 400

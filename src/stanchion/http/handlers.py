@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, Final, cast
 
 from fastapi import FastAPI, Request
@@ -59,11 +60,39 @@ async def _on_http(request: Request, error: Exception) -> Response:
 async def _on_validation(request: Request, error: Exception) -> Response:
     """A body that is not JSON or a parameter of the wrong form is 400; a body with wrong content is 422."""
     found = cast("Sequence[Mapping[str, Any]]", cast("RequestValidationError", error).errors())
-    return _answer(request, validation_problem(found))
+    kind = request.headers.get("content-type", "")
+    # Without a JSON content type the body is not read as JSON: every route then finds bytes where it wants an object.
+    if not _is_json(kind) and any(e["loc"] == ("body",) and e["type"] != "missing" for e in found):
+        return _answer(request, _unsupported(kind))
+    return _answer(request, validation_problem(found, _body_fields(request)))
 
 
-def validation_problem(found: Sequence[Mapping[str, Any]]) -> Invalid:
-    """The problem for pydantic's errors, each with its place as a JSON pointer (RFC 6901). Inputs are not repeated."""
+def _is_json(content_type: str) -> bool:
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind == "application/json" or kind.endswith("+json")
+
+
+def _unsupported(content_type: str) -> Invalid:
+    said = f"says Content-Type: {content_type[:100]}" if content_type else "has no Content-Type"
+    return Invalid(
+        "request.unsupported_media_type",
+        f"The request {said}; this path takes JSON.",
+        hint="Send Content-Type: application/json.",
+    )
+
+
+def _body_fields(request: Request) -> tuple[str, ...]:
+    """The fields of the body that the matched route takes; none if it takes none."""
+    body = getattr(request.scope.get("route"), "body_field", None)
+    model = getattr(getattr(body, "field_info", None), "annotation", None)
+    return tuple(getattr(model, "model_fields", ()))
+
+
+def validation_problem(found: Sequence[Mapping[str, Any]], known: Iterable[str] = ()) -> Invalid:
+    """The problem for pydantic's errors, each with its place as a JSON pointer (RFC 6901). Inputs are not repeated.
+
+    `known` are the fields of the body; one that is unknown and nearly one of them is asked about.
+    """
     malformed = next((e for e in found if e["type"] == "json_invalid"), None)
     if malformed is not None:
         return Invalid(
@@ -81,9 +110,16 @@ def validation_problem(found: Sequence[Mapping[str, Any]]) -> Invalid:
     return Invalid(
         "request.invalid" if in_body else "request.bad_parameter",
         f"{len(found)} {'error' if len(found) == 1 else 'errors'} in the request; the first at {where}: {first['message']}.",
-        hint="`errors` names every place; /openapi.json has the schema and an example.",
+        hint=_meant(found, list(known)) + "`errors` names every place; /openapi.json has the schema and an example.",
         errors=errors,
     )
+
+
+def _meant(found: Sequence[Mapping[str, Any]], known: list[str]) -> str:
+    """The field that the first unknown field at the top of the body stands for, as a question; or nothing."""
+    unknown = next((e["loc"][1] for e in found if e["type"] == "extra_forbidden" and len(e["loc"]) == 2), None)
+    near = get_close_matches(str(unknown), known, n=1, cutoff=0.6) if unknown is not None else []
+    return f"Did you mean {near[0]}? " if near else ""
 
 
 def _pointer(loc: Sequence[object]) -> str:

@@ -23,6 +23,7 @@ _PROBLEMS: Final = {
     "408": ("Timeout", "The body did not arrive in time."),
     "409": ("Conflict", "The thing is in a state in which the call makes no sense."),
     "413": ("TooLarge", "The body is too large."),
+    "415": ("UnsupportedMediaType", "The body is not said to be JSON."),
     "422": ("Invalid", "The content is wrong; `errors` names each place."),
     "429": ("LimitExceeded", "A limit is reached; `Retry-After` says when it is not."),
     "500": ("Internal", "A defect of Stanchion."),
@@ -101,6 +102,10 @@ def _complete(path: str, operation: Doc, schemas: Doc) -> None:
         del responses["422"]
     bare = is_open and "requestBody" not in operation and not operation.get("parameters")
     for status, (name, _) in _PROBLEMS.items():
+        if status == "415" and "application/json" not in cast("Doc", operation.get("requestBody", {})).get(
+            "content", {}
+        ):
+            continue
         if not bare or status in _OPEN_PROBLEMS:
             responses.setdefault(status, {"$ref": f"#/components/responses/{name}"})
     successes = [r for status, r in responses.items() if status.startswith("2")]
