@@ -269,8 +269,8 @@ class Kills:
 
 async def trial(world: World, after_s: float, kills: Kills) -> None:
     """One run from start to end, one `kill -9` of a worker `after_s` seconds after its start."""
-    victim, *others = await world.ready_workers()
-    assert others, "another worker must be there to take over"
+    await world.until("select count(*) >= 2 from workers where state = 'live' and pid = any(%s)", list(world.workers))
+    victim, *_ = await world.ready_workers()
     run_id = await world.start()
     moment = time.monotonic() + after_s
 
