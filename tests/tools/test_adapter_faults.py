@@ -393,6 +393,16 @@ async def test_each_fault_of_a_server_has_its_name(http: worlds.World, code: str
     assert len((await http.adapter.fetch(http.target("cases", "fetch"), {"least": None}, 10, None)).records) == 5
 
 
+@pytest.mark.parametrize(("status", "said"), [(503, "`retry`"), (404, "`base_url`"), (401, "credentials")])
+async def test_an_error_status_names_the_path_and_no_more(http: worlds.World, status: int, said: str) -> None:
+    http.faults["next"].append(answer(status=status))
+    target = http.target("cases", "fetch", query={"secret": "hunter2"})
+    problem = await problem_of(http.adapter.fetch(target, {"least": 77}, 10, None))
+    assert problem.hint.startswith("GET /api/offset/cases was called")
+    assert said in problem.hint
+    assert not any(text in problem.hint for text in ("hunter2", "77", "127.0.0.1"))
+
+
 async def test_retry_after_is_passed_on(http: worlds.World) -> None:
     http.faults["next"].append(answer(status=429, headers={"Retry-After": "7"}))
     problem = await problem_of(http.adapter.fetch(http.target("cases", "fetch"), {"least": None}, 10, None))

@@ -201,6 +201,24 @@ def test_each_fault_is_said_at_its_place(adapter: str, text: str, wrong: str, co
     assert found[0].file == "casebook.yaml"
 
 
+@pytest.mark.parametrize(
+    ("text", "wrong", "said"),
+    [
+        ("X-Client: stanchion", "Accept: text/csv", "always application/json"),
+        ("records: /items", "records: data.items", "A JSON pointer, such as /data/items"),
+    ],
+)
+def test_a_fault_says_what_is_allowed(text: str, wrong: str, said: str) -> None:
+    (issue,) = parse(HTTP.replace(text, wrong)).issues
+    assert said in issue.hint
+
+
+def test_an_undeclared_parameter_is_to_be_declared() -> None:
+    config: dict[str, Json] = {"connector": "casebook", "resource": "cases", "where": {"least": 1, "zone": "x"}}
+    (issue,) = FETCH.check(config, lookup)
+    assert "fetch.parameters" in issue.hint
+
+
 def test_a_fault_names_the_nearest_right_name() -> None:
     issue = parse(SQL.replace("key: case_id", "key: case_idd")).issues[0]
     assert "case_id" in issue.hint

@@ -177,6 +177,9 @@ class Push(_Verb):
         return _object(receipt=receipt, applied={"type": "boolean"})
 
 
+_DECLARE = {"parameter": "Or declare it in the connector's fetch.parameters (`files` filters by its fields)."}
+
+
 def _fitting(
     pointer: str, values: Mapping[str, Json], declared: Mapping[str, Schema], what: str, code: str
 ) -> Iterator[ConfigIssue]:
@@ -185,7 +188,10 @@ def _fitting(
         place = f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}"
         if name not in declared:
             yield ConfigIssue(
-                pointer=place, code=code, message=f"There is no {what} {name} here.", hint=nearest(name, declared)
+                pointer=place,
+                code=code,
+                message=f"There is no {what} {name} here.",
+                hint=f"{nearest(name, declared)} {_DECLARE.get(what, '')}".strip(),
             )
         elif not has_expressions(value) and (reason := complaint(declared[name], value)):
             yield ConfigIssue(pointer=place, code="blueprint.wrong_type", message=f"The {what} {name} {reason}.")

@@ -7,6 +7,7 @@ page that leads elsewhere ends the call. Environment proxies are ignored, cookie
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, cast
@@ -107,7 +108,8 @@ class HttpAdapter:
     async def test(self, connector: Connector, timeout_s: float) -> str:
         """GET the base URL; any answer of the server, also 404, shows that it is reached."""
         resource = next(iter(connector.resources.values()))
-        operation = next(iter(resource.operations.values()))
+        declared = next(iter(resource.operations.values()))
+        operation = replace(declared, settings={**declared.settings, "path": "/"})
         target = Target(connector=connector, resource=resource, operation=operation, timeout_s=timeout_s)
         try:
             await self._get(Call(target=target, clock=self._clock), self._base(connector))
@@ -218,6 +220,7 @@ class HttpAdapter:
             raise target.problem(
                 "adapter.status",
                 f"answered with status {status}.",
+                hint=_status_hint(target, status),
                 retryable=status in _RETRYABLE,
                 status=status,
                 **more,
@@ -259,6 +262,16 @@ class HttpAdapter:
             f"answered without an {wanted} at {str(pointer) or 'the root'!r}.",
             hint="`records` of the operation is the JSON pointer to them.",
         )
+
+
+def _status_hint(target: Target, status: int) -> str:
+    """The declared path that was called, without the values in it, the host or a query; and what to do."""
+    path = URL(str(target.connector.settings["base_url"])).path.rstrip("/") + str(target.operation.settings["path"])
+    if status in _RETRYABLE:
+        return f"GET {path} was called. It may pass: give the step `retry`."
+    if status in {401, 403}:
+        return f"GET {path} was called, without credentials: the `http` adapter sends none."
+    return f"GET {path} was called. Check `base_url` and the operation's `path`."
 
 
 def _query_text(value: Json) -> str:

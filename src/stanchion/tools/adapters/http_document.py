@@ -15,7 +15,12 @@ from stanchion.tools.adapters.http_paging import PAGE_NEEDS, PAGE_SCHEMA
 from stanchion.tools.types import Record
 
 _PATH: Json = {"type": "string", "pattern": "^/[^?#\\s]*$", "maxLength": 1000}
-_POINTER: Json = {"type": "string", "pattern": "^(/.*)?$", "maxLength": 200}
+_POINTER: Json = {
+    "type": "string",
+    "pattern": "^(/.*)?$",
+    "maxLength": 200,
+    "description": "A JSON pointer, such as /data/items.",
+}
 _CONSTANTS: Json = {
     "type": "object",
     "maxProperties": 50,
@@ -121,7 +126,11 @@ def _check_header(name: str) -> Iterable[ConfigIssue]:
         )
     elif name.lower() in _OURS or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
         yield ConfigIssue(
-            pointer=pointer, code="connector.bad_header", message=f"The header {name!r} cannot be set here."
+            pointer=pointer,
+            code="connector.bad_header",
+            message=f"The header {name!r} cannot be set here.",
+            hint="The client sets it itself (Accept is always application/json), or it is no header name. "
+            "Allowed are others without a credential, such as X-Client or Accept-Language.",
         )
 
 
