@@ -209,6 +209,24 @@ async def test_a_probation_child_whose_parent_testifies_is_poison(world):
     await parent.die()
 
 
+async def test_a_run_handed_back_from_probation_is_looked_for_again(world):
+    """Found by a loaded machine: without its reason it was left to probation, which nobody began."""
+    run_id = await world.start(one_probe("handed"), queue="handed")
+    await die_with(world, "handed", 2)
+    child = await Corpse.of(world, queues=("handed",))
+    assert await child.claim(queues=("handed",), any_strikes=True)
+    async with world.env.db.engine_tx() as tx:
+        assert await engine_store.hand_back_all(tx, child.worker) == 1
+    row = await world.run_row(run_id)
+    assert (row["status"], row["strikes"], row["waiting_kind"]) == ("PENDING", 2, "worker_lost")
+    async with world.env.db.connection("engine") as tx:
+        tick = await engine_store.tick(
+            tx, worker=child.worker, queues=("handed",), engine_v=1, running=0, beat_s=3, lease_s=10, fans=False
+        )
+    assert tick.probation
+    await child.die()
+
+
 async def test_a_worker_has_a_run_on_probation_executed_apart(world):
     spawned = []
 

@@ -385,7 +385,11 @@ async def hand_back_all(tx: Tx, worker: UUID) -> int:
         tx,
         """
         update runs
-        set status = 'PENDING', epoch = epoch + 1, worker_id = null, strikes = greatest(strikes - 1, 0), rev = rev + 1
+        set status = 'PENDING', epoch = epoch + 1, worker_id = null, strikes = greatest(strikes - 1, 0), rev = rev + 1,
+            -- A run on probation goes on waiting for probation: only as such is it looked for.
+            waiting_kind = case when strikes > 2 then 'worker_lost' end,
+            waiting_ref = case when strikes > 2 then queue end,
+            waiting_since = case when strikes > 2 then clock_timestamp() end
         where worker_id = %s and status = 'RUNNING'
         """,
         (worker,),
@@ -398,7 +402,11 @@ async def hand_back(tx: Tx, worker: UUID, run_ids: Sequence[UUID]) -> int:
         tx,
         """
         update runs
-        set status = 'PENDING', epoch = epoch + 1, worker_id = null, strikes = greatest(strikes - 1, 0), rev = rev + 1
+        set status = 'PENDING', epoch = epoch + 1, worker_id = null, strikes = greatest(strikes - 1, 0), rev = rev + 1,
+            -- A run on probation goes on waiting for probation: only as such is it looked for.
+            waiting_kind = case when strikes > 2 then 'worker_lost' end,
+            waiting_ref = case when strikes > 2 then queue end,
+            waiting_since = case when strikes > 2 then clock_timestamp() end
         where id = any(%s) and worker_id = %s and status = 'RUNNING'
         """,
         (list(run_ids), worker),
