@@ -76,6 +76,8 @@ class Ours:
             "STANCHION_WEB_PORT": "7391",
             "STANCHION_WEB_PRINCIPAL_REQUESTS_PER_S": "1000000",
             "STANCHION_WEB_PRINCIPAL_BURST": "1000000",
+            "STANCHION_WEB_ADDRESS_REQUESTS_PER_S": "1000000",
+            "STANCHION_WEB_ADDRESS_BURST": "1000000",
         }
 
     @contextlib.contextmanager
