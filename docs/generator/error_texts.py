@@ -148,6 +148,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "run.cancelling": ("It is being cancelled already.", "It ends when its step in hand does."),
         "run.not_failed": ("Only a FAILED run can be retried.", "Start a new run."),
         "run.is_item": ("An item is not retried alone.", "Retry the run that fanned out; it tries its failed items again."),
+        "dlq.not_dead": ("The run is no dead letter (any more); nothing was decided, about none of the ids.", "The hint says what its state allows: watch it, or retry it."),
         "dlq.bad_selection": ("Neither ids nor a filter, or both, or too many.", "Give one of the two; the message says how many."),
         "blueprint.unknown": ("No Blueprint of this name is live.", "`stanchion blueprint list` shows those that are; apply it."),
         "blueprint.unreadable": ("A published Blueprint no longer compiles under this version.", "Publish a corrected version."),

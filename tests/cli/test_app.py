@@ -155,6 +155,27 @@ def test_an_id_by_its_beginning_or_its_end(cli, at):
     assert cli("run", "show", "xyz!").code == 2
 
 
+def test_a_dead_letter_shows_what_it_was_asked_and_with_which_versions(cli, at):
+    pins = [{"kind": "connector", "name": "meters", "version": 2, "digest": "sha256:" + "ab" * 32}]
+    letter = {"id": RUN, "reason": "adapter.missing_file", "input": {"since": "2024-01-01"}, "pins": pins}
+    at.routes["GET /api/dlq"] = (200, {"items": [{"id": RUN}], "next": None}, {})
+    at.routes["GET /api/dlq/" + RUN] = (200, letter, {})
+    shown = cli("dlq", "show", "abcd").out.splitlines()
+    assert 'input         {"since": "2024-01-01"}' in shown
+    assert "pins          connector meters v2 sha256:" + "ab" * 32 in shown
+
+
+def test_a_run_that_is_no_dead_letter_is_a_conflict_also_by_a_short_id(cli, at):
+    at.routes["GET /api/dlq"] = (200, {"items": [{"id": RUN}], "next": None}, {})
+    at.routes["GET /api/runs"] = (200, {"items": [{"id": OTHER}], "next": None}, {})
+    at.routes["POST /api/dlq/requeue"] = (409, problem("dlq.not_dead", f"Run {OTHER} is RUNNING."), {})
+    result = cli("dlq", "requeue", "abcd", "ffff", "--reason", "x")
+    assert (result.code, result.out) == (5, "")
+    assert f"Run {OTHER} is RUNNING." in result.err
+    assert at.seen[-1][2]["run_ids"] == [RUN, OTHER]
+    assert cli("dlq", "discard", "dead", "--reason", "x").code == 3
+
+
 def test_starting_a_run_with_inputs_of_every_form(cli, at, tmp_path, monkeypatch):
     schema = {
         "properties": {

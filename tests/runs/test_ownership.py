@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from uuid import uuid4
 
 import psycopg
 import pytest
 
-from stanchion.base import Conflict, Denied, Invalid, Unavailable, loads
+from stanchion.base import Conflict, Denied, Invalid, NotFound, Unavailable, loads
 from stanchion.http import PageParams
 from stanchion.runs import (
     Claim,
@@ -321,11 +322,13 @@ async def test_dead_letters_are_listed_requeued_and_discarded(world):
     where = DeadFilter(reason="tests.down", blueprint="letters")
     found = await list_dead(world.ctx, PageParams(), where)
     assert [d.id for d in found.items] == sorted(ids, reverse=True)
-    letter, steps = await show_dead(world.ctx, ids[0])
-    assert (letter.reason, letter.path, steps[0].error["code"]) == ("tests.down", "first", "tests.down")
+    dead = await show_dead(world.ctx, ids[0])
+    letter = dead.letter
+    assert (letter.reason, letter.path, dead.steps[0].error["code"]) == ("tests.down", "first", "tests.down")
     assert await discard(world.ctx, run_ids=[ids[0]], reason="hopeless") == [ids[0]]
     assert await requeue(world.ctx, world.notifier, where=where, most=1, reason="up") == [ids[2]]
-    assert await requeue(world.ctx, world.notifier, run_ids=ids, reason="up") == [ids[1]]
+    assert await requeue(world.ctx, world.notifier, run_ids=[ids[1], ids[1]], reason="up") == [ids[1]]
+    assert await requeue(world.ctx, world.notifier, where=where, reason="up") == []
     async with world.worker():
         for run_id in ids[1:]:
             run = await world.ended(run_id)
@@ -341,9 +344,54 @@ async def test_dead_letters_are_listed_requeued_and_discarded(world):
         await retry(world.ctx, world.notifier, ids[1], reason="for fun")
 
 
-async def test_another_tenant_sees_nothing(world):
-    from stanchion.base import NotFound
+@pytest.mark.parametrize("verb", ["requeue", "discard"])
+async def test_ids_are_decided_about_all_or_none(world, verb):
+    """An id that is no dead letter is a mistake of the caller: said, and nothing is decided about the others."""
 
+    async def decide(ctx, *run_ids, **kwargs):
+        if verb == "requeue":
+            return await requeue(ctx, world.notifier, run_ids=run_ids, reason="x", **kwargs)
+        return await discard(ctx, run_ids=run_ids, reason="x", **kwargs)
+
+    dead, gone = await fail_some(world, f"{verb}-ids", 2)
+    await discard(world.ctx, run_ids=[gone], reason="hopeless")
+    waits = await world.start(one_probe(f"{verb}-waits"))
+    for run_id, state, way in ((gone, "FAILED and discarded", "run retry"), (waits, "PENDING", "run watch")):
+        with pytest.raises(Conflict) as caught:
+            await decide(world.ctx, dead, run_id)
+        problem = caught.value
+        assert problem.code == "dlq.not_dead"
+        assert f"Run {run_id} is {state}" in problem.message
+        assert f"stanchion {way} {run_id}" in problem.hint
+        assert problem.fields["runs"] == [{"run_id": str(run_id), "status": state.split()[0]}]
+    with pytest.raises(Conflict) as caught:
+        await decide(world.ctx, gone, waits, dead)
+    assert "2 of 3 runs are no dead letters" in caught.value.message
+    for ctx, run_ids in ((world.ctx, (dead, uuid4())), (world.as_principal("bob", "beta"), (dead,))):
+        with pytest.raises(NotFound) as caught:
+            await decide(ctx, *run_ids)
+        assert (caught.value.code, str(run_ids[-1]) in caught.value.message) == ("run.unknown", True)
+    with pytest.raises(Invalid) as caught:
+        await decide(world.ctx, dead, gone, most=1)
+    assert caught.value.code == "dlq.bad_selection"
+    row = await world.run_row(dead)
+    assert (row["status"], row["discarded_at"], row["attempt"]) == ("FAILED", None, 1)
+    assert await decide(world.ctx, dead) == [dead]
+
+
+async def test_what_is_no_dead_letter_says_what_it_is(world):
+    run_id = await world.start(one_probe("not-dead"))
+    with pytest.raises(NotFound) as caught:
+        await show_dead(world.ctx, run_id)
+    assert (caught.value.code, "is PENDING" in caught.value.message) == ("dlq.not_dead", True)
+    async with world.worker():
+        await world.ended(run_id)
+    with pytest.raises(Conflict) as conflict:
+        await discard(world.ctx, run_ids=[run_id], reason="x")
+    assert f"stanchion run show {run_id}" in conflict.value.hint
+
+
+async def test_another_tenant_sees_nothing(world):
     run_id = await world.start(one_probe("walled"))
     beta = world.as_principal("bob", "beta")
     with pytest.raises(NotFound):

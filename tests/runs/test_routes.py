@@ -172,11 +172,21 @@ async def test_dead_letters_and_decisions(world, client):
         assert {d["id"] for d in listed["items"]} == set(ids)
         shown = (await client.get(f"/api/dlq/{ids[0]}")).json()
         assert (shown["step"], shown["steps"][0]["error"]["code"]) == ("first", "tests.down")
+        assert shown["input"] == {}
+        assert [(pin["kind"], pin["name"], pin["version"]) for pin in shown["pins"]] == [
+            ("blueprint", "routed-dead", 1)
+        ]
+        assert shown["digest"] == shown["pins"][0]["digest"]
         done = await client.post("/api/dlq/requeue", json={"run_ids": [ids[0]], "reason": "up again"})
         assert done.json() == {"count": 1, "run_ids": [ids[0]]}
         gone = await client.post("/api/dlq/discard", json={"filter": {"blueprint": "routed-dead"}, "reason": "no"})
         assert gone.json()["run_ids"] == [ids[1]]
         assert (await world.ended(ids[0]))["status"] == "SUCCEEDED"
+        for verb in ("requeue", "discard"):
+            again = await client.post(f"/api/dlq/{verb}", json={"run_ids": ids, "reason": "x"})
+            assert (again.status_code, again.json()["code"]) == (409, "dlq.not_dead")
+            assert [run["status"] for run in again.json()["runs"]] == ["SUCCEEDED", "FAILED"]
+        assert (await client.get(f"/api/dlq/{ids[0]}")).status_code == 404
         assert (await client.post(f"/api/runs/{ids[0]}/cancel", json={"reason": "x"})).status_code == 409
         assert (await client.post(f"/api/runs/{ids[1]}/retry", json={"reason": "x"})).status_code == 200
         assert (await world.ended(ids[1]))["attempt"] == 2

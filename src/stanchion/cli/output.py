@@ -183,6 +183,11 @@ def failure(error: Mapping[str, Any]) -> str:
     return f"{words} ({error.get('code', 'no code')}{where})".strip()
 
 
+def pinned(pins: Iterable[Mapping[str, Any]]) -> str:
+    """The versions a run is bound to, one a line: `connector meters v2 sha256:…`."""
+    return "\n".join(f"{pin['kind']} {pin['name']} v{pin['version']} {pin['digest']}" for pin in pins)
+
+
 def deciders(asked: Mapping[str, Sequence[str]]) -> str:
     """Who may decide: `role approver, principal ada`."""
     return ", ".join(f"{kind.removesuffix('s')} {name}" for kind, names in asked.items() for name in names)

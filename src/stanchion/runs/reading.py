@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from stanchion.base import Invalid
+from stanchion.base import Invalid, Json
 from stanchion.context import Ctx
 from stanchion.db import Tx
 from stanchion.http import PageParams, Slice, decode_cursor, slice_of
@@ -31,8 +32,13 @@ async def show(ctx: Ctx, run_id: UUID) -> RunDetail:
         pins = await store.select_pins(tx, ctx.tenant, run.pins)
         items = await store.count_items(tx, ctx.tenant, [run_id])
         waiting = await _waiting_on(tx, run)
-    digest = next((str(p["digest"]) for p in pins if (p["kind"], p["name"]) == ("blueprint", run.blueprint)), "")
+    digest = digest_among(pins, run.blueprint)
     return RunDetail(run=run, digest=digest, pins=pins, waiting_on=waiting, items=items[0] if items else None)
+
+
+def digest_among(pins: Sequence[Mapping[str, Json]], blueprint: str) -> str:
+    """The digest of the Blueprint among a run's pins."""
+    return next((str(p["digest"]) for p in pins if (p["kind"], p["name"]) == ("blueprint", blueprint)), "")
 
 
 async def waiting_on(ctx: Ctx, run_id: UUID) -> WaitingOn | None:

@@ -187,15 +187,12 @@ def _add_dead_letters(router: APIRouter, notifier: Notifier) -> None:
 
     @router.get("/dlq/{run_id}", tags=["dlq"], summary="Show a dead letter", operation_id="show_dead_letter")
     async def show_dead_letter(ctx: CtxDep, run_id: UUID) -> wire.DeadDetailReply:
-        """A dead letter with its error, attempts, strikes and StepRuns."""
-        letter, steps = await deadletters.show_dead(ctx, run_id)
-        return wire.DeadDetailReply.model_validate(
-            {**wire.dead_reply(letter).model_dump(), "steps": [wire.step_reply(step) for step in steps]}
-        )
+        """A dead letter with its error, attempts, strikes, input, pins and StepRuns."""
+        return wire.dead_detail_reply(await deadletters.show_dead(ctx, run_id))
 
     @router.post("/dlq/requeue", tags=["dlq"], summary="Requeue dead letters", operation_id="requeue_dead_letters")
     async def requeue(ctx: CtxDep, body: wire.SelectionBody) -> wire.DecidedReply:
-        """Begin a new attempt of each, at the step it failed at; its failed items with it."""
+        """Begin a new attempt of each, at the step it failed at; its failed items with it. Ids are taken all or none."""
         done = await deadletters.requeue(
             ctx, notifier, run_ids=body.run_ids, where=_where(body.filter), most=body.max, reason=body.reason
         )
@@ -203,7 +200,7 @@ def _add_dead_letters(router: APIRouter, notifier: Notifier) -> None:
 
     @router.post("/dlq/discard", tags=["dlq"], summary="Discard dead letters", operation_id="discard_dead_letters")
     async def discard(ctx: CtxDep, body: wire.SelectionBody) -> wire.DecidedReply:
-        """Decide that these stay failed."""
+        """Decide that these stay failed. Ids are taken all or none."""
         done = await deadletters.discard(
             ctx, run_ids=body.run_ids, where=_where(body.filter), most=body.max, reason=body.reason
         )

@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import Field
 
 from stanchion.http import Model, Reply, example
+from stanchion.runs.deadletters import DeadDetail
 from stanchion.runs.starting import Started
 from stanchion.runs.types import DeadLetter, ItemSummary, Listed, RunDetail, RunStatus, StepRun
 
@@ -72,6 +73,21 @@ _STEP: dict[str, Any] = {
     "started_at": "2026-11-18T09:00:00Z",
     "ended_at": "2026-11-18T09:00:01Z",
 }
+_DEAD: dict[str, Any] = {
+    "id": _ID,
+    "blueprint": "case-triage",
+    "version": 3,
+    "queue": "default",
+    "reason": "step.timeout",
+    "error": _ERROR,
+    "step": "fetch",
+    "attempt": 1,
+    "strikes": 0,
+    "requested_by": "ada",
+    "created_at": "2026-11-18T09:00:00Z",
+    "ended_at": "2026-11-18T09:05:00Z",
+    "parent_id": None,
+}
 
 Reason = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"^[^\x00]*$")]
 
@@ -113,7 +129,7 @@ class FilterBody(Model):
 
 
 class SelectionBody(Model):
-    """Dead letters by id, or by filter; at most `max` of them, the newest first."""
+    """Dead letters by id, all of them or none; or by filter, at most `max` of them, the newest first."""
 
     model_config = Model.model_config | example(
         {"filter": {"reason": "step.timeout"}, "max": 100, "reason": "The target is up again."}
@@ -249,23 +265,7 @@ class StepsReply(Reply):
 class DeadReply(Reply):
     """A dead letter."""
 
-    model_config = Reply.model_config | example(
-        {
-            "id": _ID,
-            "blueprint": "case-triage",
-            "version": 3,
-            "queue": "default",
-            "reason": "step.timeout",
-            "error": _ERROR,
-            "step": "fetch",
-            "attempt": 1,
-            "strikes": 0,
-            "requested_by": "ada",
-            "created_at": "2026-11-18T09:00:00Z",
-            "ended_at": "2026-11-18T09:05:00Z",
-            "parent_id": None,
-        }
-    )
+    model_config = Reply.model_config | example(_DEAD)
 
     id: UUID
     blueprint: str
@@ -283,8 +283,15 @@ class DeadReply(Reply):
 
 
 class DeadDetailReply(DeadReply):
-    """A dead letter with its StepRuns."""
+    """A dead letter with its input, the versions it is bound to, and its StepRuns."""
 
+    model_config = Reply.model_config | example(
+        {**_DEAD, "digest": _DIGEST, "input": _RUN["input"], "pins": _RUN["pins"], "steps": [_STEP]}
+    )
+
+    digest: str
+    input: Any
+    pins: list[dict[str, Any]]
     steps: list[StepReply]
 
 
@@ -400,6 +407,20 @@ def step_reply(step: StepRun) -> StepReply:
 def dead_reply(letter: DeadLetter) -> DeadReply:
     """A dead letter."""
     return DeadReply.model_validate({**_fields(letter, DeadReply), "step": letter.path})
+
+
+def dead_detail_reply(detail: DeadDetail) -> DeadDetailReply:
+    """A dead letter in full."""
+    return DeadDetailReply.model_validate(
+        {
+            **_fields(detail.letter, DeadReply),
+            "step": detail.letter.path,
+            "digest": detail.digest,
+            "input": detail.input,
+            "pins": [dict(pin) for pin in detail.pins],
+            "steps": [step_reply(step) for step in detail.steps],
+        }
+    )
 
 
 def items_reply(items: ItemSummary | None) -> ItemsReply | None:

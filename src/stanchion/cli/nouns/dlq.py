@@ -6,15 +6,15 @@ from typing import Any
 
 import click
 
-from stanchion.base.errors import Invalid
+from stanchion.base.errors import Invalid, NotFound
 from stanchion.cli import output
 from stanchion.cli.client import path
 from stanchion.cli.kit import Session, limit_options, reason_option, remote
 
 _SHOWN = output.columns("id", "reason", "blueprint", "ended=ended_at", "error=error.message")
 _FACTS = output.columns(
-    "id", "blueprint", "version", "reason", "step", "attempt", "strikes", "error", "input", "requested by=requested_by",
-    "created=created_at", "ended=ended_at", error=output.failure,
+    "id", "blueprint", "version", "reason", "step", "attempt", "strikes", "error", "input", "pins",
+    "requested by=requested_by", "created=created_at", "ended=ended_at", error=output.failure, pins=output.pinned,
 )  # fmt: skip
 
 
@@ -43,8 +43,16 @@ def list_dead(
 @click.argument("run_id")
 @remote
 def show(session: Session, run_id: str) -> None:
-    """Show one: its error, the step it died in, its attempts."""
-    session.one(session.api.get(path("dlq", session.whole_id("dlq", run_id))), _FACTS)
+    """Show one: its error, the step it died in, its attempts, its input and the versions it is bound to."""
+    session.one(session.api.get(path("dlq", _whole_id(session, run_id))), _FACTS)
+
+
+def _whole_id(session: Session, said: str) -> str:
+    """The full id: of a dead letter, or else of a run, of which the server then says what it is."""
+    try:
+        return session.whole_id("dlq", said)
+    except NotFound:
+        return session.whole_id("runs", said)
 
 
 def _selection(command: Any) -> Any:
@@ -54,7 +62,9 @@ def _selection(command: Any) -> Any:
             click.option("--filter-reason", help="All that died for this reason."),
             click.option("--filter-blueprint", help="All of this Blueprint."),
             click.option("--filter-since", help="All that ended after this time (2026-11-20 or 24h or 7d)."),
-            click.option("--max", "most", type=click.IntRange(1, 100_000), help="Refuse to touch more than so many."),
+            click.option(
+                "--max", "most", type=click.IntRange(1, 1000), help="Of a filter's, only so many, the newest."
+            ),
             reason_option,
         ]
     ):
@@ -98,7 +108,7 @@ def _act(
         )
     body: dict[str, object] = {"reason": reason}
     if run_ids:
-        body["run_ids"] = [session.whole_id("dlq", run_id) for run_id in run_ids]
+        body["run_ids"] = [_whole_id(session, run_id) for run_id in run_ids]
     else:
         body["filter"] = wanted
     if most is not None:

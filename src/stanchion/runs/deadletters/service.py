@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from stanchion import audit
-from stanchion.base import Conflict, Invalid
+from stanchion.base import Conflict, Invalid, NotFound
 from stanchion.context import Ctx
 from stanchion.db import Tx
 from stanchion.http import PageParams, Slice, slice_of
@@ -17,20 +15,13 @@ from stanchion.queue import Notifier
 from stanchion.runs import rules
 from stanchion.runs import store as runs_store
 from stanchion.runs.deadletters import store
-from stanchion.runs.reading import after_id, show
-from stanchion.runs.types import DeadLetter, RunDetail, RunStatus, StepRun
+from stanchion.runs.deadletters.rules import not_dead
+from stanchion.runs.deadletters.types import DeadDetail, DeadFilter, RunState
+from stanchion.runs.reading import after_id, digest_among, show
+from stanchion.runs.types import DeadLetter, RunDetail, RunStatus
 
 # Dead letters one call decides about.
 MANY_MAX: Final = 1000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadFilter:
-    """Which dead letters: all that match every field given."""
-
-    reason: str | None = None
-    blueprint: str | None = None
-    since: datetime | None = None
 
 
 async def count_dead(ctx: Ctx) -> int:
@@ -48,11 +39,21 @@ async def list_dead(ctx: Ctx, page: PageParams, where: DeadFilter) -> Slice[Dead
     return slice_of(found, page.limit, lambda d: (str(d.id),))
 
 
-async def show_dead(ctx: Ctx, run_id: UUID) -> tuple[DeadLetter, list[StepRun]]:
-    """One dead letter with its StepRuns. Raises NotFound `run.unknown`."""
+async def show_dead(ctx: Ctx, run_id: UUID) -> DeadDetail:
+    """One dead letter with its input, its pins and its StepRuns.
+
+    Raises NotFound `run.unknown`, or NotFound `dlq.not_dead` for a run that is no dead letter.
+    """
     ctx.require("dlq.read")
     async with ctx.tx() as tx:
-        return await store.select_one(tx, ctx.tenant, run_id), await runs_store.load_steps(tx, [run_id])
+        letter = await store.select_one(tx, ctx.tenant, run_id)
+        if letter is None:
+            message, hint, runs = not_dead(await _states(tx, ctx, [run_id]), 1)
+            raise NotFound("dlq.not_dead", message, hint=hint, runs=runs)
+        run = await runs_store.select_run(tx, ctx.tenant, run_id)
+        pins = await runs_store.select_pins(tx, ctx.tenant, run.pins)
+        steps = await runs_store.load_steps(tx, [run_id])
+    return DeadDetail(letter=letter, input=run.input, digest=digest_among(pins, run.blueprint), pins=pins, steps=steps)
 
 
 async def requeue(
@@ -66,8 +67,9 @@ async def requeue(
 ) -> list[UUID]:
     """Begin a new attempt of dead letters, each at the step it failed at; return which.
 
-    Give `run_ids`, or a filter with at most `most` of its newest; ids that are no dead letters (any more) are left out.
-    Raises Invalid `dlq.bad_selection`.
+    Give `run_ids`, all of which are decided about or none; or a filter: at most `most` of its newest, also none.
+    Raises Invalid `dlq.bad_selection`, NotFound `run.unknown` for an id that is no run, Conflict `dlq.not_dead` for one
+    that is no dead letter (any more), with `runs` [{run_id, status}].
     """
     ctx.require("dlq.requeue")
     async with ctx.tx() as tx:
@@ -142,6 +144,23 @@ async def _choose(tx: Tx, ctx: Ctx, run_ids: Sequence[UUID] | None, where: DeadF
         raise Invalid("dlq.bad_selection", "Give either `run_ids` or `filter`.")
     if not 1 <= most <= MANY_MAX or (run_ids is not None and len(run_ids) > MANY_MAX):
         raise Invalid("dlq.bad_selection", f"One call decides about 1 to {MANY_MAX} dead letters.")
-    if where is not None:
-        run_ids = [letter.id for letter in await _select(tx, ctx, where, None, most)]
-    return await store.lock_dead(tx, ctx.tenant, list(run_ids or ())[:most])
+    if run_ids is None:
+        found = [letter.id for letter in await _select(tx, ctx, where or DeadFilter(), None, most)]
+        return await store.lock_dead(tx, ctx.tenant, found)
+    if len(run_ids) > most:
+        raise Invalid("dlq.bad_selection", f"{len(run_ids)} ids are given, and `max` allows {most}.")
+    locked = await store.lock_dead(tx, ctx.tenant, run_ids)
+    others = [run_id for run_id in dict.fromkeys(run_ids) if run_id not in set(locked)]
+    if others:
+        message, hint, runs = not_dead(await _states(tx, ctx, others), len(set(run_ids)))
+        raise Conflict("dlq.not_dead", message, hint=hint, runs=runs)
+    return locked
+
+
+async def _states(tx: Tx, ctx: Ctx, run_ids: Sequence[UUID]) -> list[RunState]:
+    """What these runs are, in this order. Raises NotFound `run.unknown` for the first that is no run of the tenant."""
+    found = {state.id: state for state in await store.select_states(tx, ctx.tenant, run_ids)}
+    for run_id in run_ids:
+        if run_id not in found:
+            raise runs_store.unknown_run(run_id)
+    return [found[run_id] for run_id in run_ids]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from stanchion.db import Tx, execute, many, one, scalar, scalars
-from stanchion.runs.store import unknown_run
+from stanchion.db import Tx, execute, many, maybe, scalar, scalars
+from stanchion.runs.deadletters.types import RunState
 from stanchion.runs.types import DeadLetter
 
 
@@ -62,9 +62,9 @@ async def select_dead(
     )
 
 
-async def select_one(tx: Tx, tenant: str, run_id: UUID) -> DeadLetter:
-    """One dead letter. Raises NotFound `run.unknown`."""
-    return await one(
+async def select_one(tx: Tx, tenant: str, run_id: UUID) -> DeadLetter | None:
+    """One dead letter, or None if the run is none."""
+    return await maybe(
         tx,
         DeadLetter,
         """
@@ -74,7 +74,16 @@ async def select_one(tx: Tx, tenant: str, run_id: UUID) -> DeadLetter:
         where tenant = %s and id = %s and status = 'FAILED' and dead_reason is not null and discarded_at is null
         """,
         (tenant, run_id),
-        missing=unknown_run(run_id),
+    )
+
+
+async def select_states(tx: Tx, tenant: str, run_ids: Sequence[UUID]) -> list[RunState]:
+    """The states of those of `run_ids` that are runs of the tenant."""
+    return await many(
+        tx,
+        RunState,
+        "select id, status, discarded_at, parent_id, root_id from runs where tenant = %s and id = any(%s)",
+        (tenant, list(run_ids)),
     )
 
 
