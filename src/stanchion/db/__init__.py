@@ -3,7 +3,7 @@
 from stanchion.db.group import GroupWriter
 from stanchion.db.migrate import Migration, migrate, migrations
 from stanchion.db.pool import Database, DatabaseUrls
-from stanchion.db.tx import Params, Tx, execute, many, maybe, one, scalar, scalars
+from stanchion.db.tx import Params, Tx, execute, many, many_by_position, maybe, one, scalar, scalars
 
 __all__ = [
     "Database",
@@ -14,6 +14,7 @@ __all__ = [
     "Tx",
     "execute",
     "many",
+    "many_by_position",
     "maybe",
     "migrate",
     "migrations",

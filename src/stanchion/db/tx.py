@@ -6,11 +6,11 @@ SQL through `one`, `maybe`, `many` and `execute`, and never commit: the verb tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, LiteralString, TypeVar
 
 import psycopg
-from psycopg.rows import class_row, tuple_row
+from psycopg.rows import args_row, class_row, tuple_row
 from psycopg.types.json import set_json_dumps, set_json_loads
 
 from stanchion.base import NotFound, dumps, loads
@@ -26,6 +26,14 @@ set_json_loads(loads)
 async def many(tx: Tx, row: type[RowT], query: LiteralString, params: Params = ()) -> list[RowT]:
     """All rows of `query` as instances of the dataclass `row`, whose fields are the column names."""
     async with tx.cursor(row_factory=class_row(row)) as cursor:
+        await cursor.execute(query, params)
+        return await cursor.fetchall()
+
+
+async def many_by_position(tx: Tx, row: Callable[..., RowT], query: LiteralString, params: Params = ()) -> list[RowT]:
+    """All rows of `query`, each `row(*columns)`: for the few statements whose rows are made thousands of times a second.
+    The query's columns stand in the order of the fields."""
+    async with tx.cursor(row_factory=args_row(row)) as cursor:
         await cursor.execute(query, params)
         return await cursor.fetchall()
 

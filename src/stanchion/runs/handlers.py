@@ -11,6 +11,7 @@ class TransformHandler:
 
     verb = "transform"
     effect = "none"
+    instant = True
 
     async def execute(self, env: Env, call: StepCall) -> StepResult:  # noqa: ARG002 - the port
         """The evaluated value; cannot fail."""

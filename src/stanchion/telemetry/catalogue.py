@@ -68,6 +68,12 @@ CATALOGUE: dict[str, EventSpec] = {
         _counter(
             "write.fenced", "fenced_writes_total", "Writes refused because a newer epoch owns the run.", log="warning"
         ),
+        _counter(
+            "effect.fenced",
+            "fenced_effects_total",
+            "Intents and receipts of effects refused because a newer epoch owns the run.",
+            log="warning",
+        ),
         _counter("worker.lost", "workers_lost_total", "Workers found dead by the sweep.", "how", log="warning"),
         _counter("run.reclaimed", "runs_reclaimed_total", "Runs taken back from lost workers."),
         _gauge("worker.running", "runs_running", "Runs this worker holds."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import structlog
@@ -25,6 +25,8 @@ class Telemetry:
         self.registry = CollectorRegistry()
         self.process = process
         self._metrics: dict[str, Counter | Gauge | Histogram] = {}
+        # What takes a value of an event with these labels: looking a series up in its metric costs more than counting.
+        self._sinks: dict[tuple[str, ...], Callable[[float], None]] = {}
         self._log = structlog.get_logger("stanchion").bind(process=process)
         # No exporter by default: without one, sampled spans cost 27 µs and lead nowhere, which is what the
         # benchmark pays; `processes` adds an exporter when the settings name an endpoint.
@@ -52,18 +54,23 @@ class Telemetry:
             labels: values of the event's labels, in its order.
             facts: ids and details for the log line only.
         """
+        series = (event, *labels)
+        sink = self._sinks.get(series)
+        if sink is None:
+            sink = self._sinks[series] = self._sink(event, labels)
+        sink(value)
         spec = CATALOGUE[event]
-        metric = self._metrics.get(event)
-        if metric is not None:
-            child = metric.labels(*labels) if labels else metric
-            if isinstance(child, Counter):
-                child.inc(value)
-            elif isinstance(child, Gauge):
-                child.set(value)
-            else:
-                child.observe(value)
         if spec.log != "none":
             getattr(self._log, spec.log)(event, **dict(zip(spec.labels, labels, strict=True)), **facts)
+
+    def _sink(self, event: str, labels: tuple[str, ...]) -> Callable[[float], None]:
+        metric = self._metrics.get(event)
+        if metric is None:
+            return _nothing
+        child = metric.labels(*labels) if labels else metric
+        if isinstance(child, Counter):
+            return child.inc
+        return child.set if isinstance(child, Gauge) else child.observe
 
     def expose(self) -> bytes:
         """All series in Prometheus' text format."""
@@ -75,6 +82,10 @@ class Telemetry:
         context = _PROPAGATOR.extract({"traceparent": traceparent}) if traceparent else None
         with self.tracer.start_as_current_span(name, context=context, attributes=attributes) as span:
             yield span
+
+
+def _nothing(_: float) -> None:
+    """The sink of an event that is only logged."""
 
 
 def current_traceparent() -> str | None:

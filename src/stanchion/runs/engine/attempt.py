@@ -15,7 +15,7 @@ from stanchion.expressions import Scope
 from stanchion.runs.engine.plan import OpPlan, Plan, unknown_verb
 from stanchion.runs.engine.store import Claimed
 from stanchion.runs.rules import STEP_OUTPUT_MAX
-from stanchion.runs.types import Claim, StepCall, StepFailed, StepHandler, Suspend
+from stanchion.runs.types import Claim, StepCall, StepFailed, StepHandler, StepResult, Suspend
 from stanchion.telemetry import current_traceparent
 
 # Why a step in hand is broken off: its run was cancelled, or its worker must stop now.
@@ -78,10 +78,14 @@ class Hand:
         if self._limit is not None and not self._limit.expired() and (force or not self._writes):
             self._limit.reschedule(asyncio.get_running_loop().time())
 
-    async def call(self, env: Env, handler: StepHandler, call: StepCall, *, writes: bool) -> Outcome:
+    async def call(
+        self, env: Env, handler: StepHandler, call: StepCall, *, writes: bool, instant: bool
+    ) -> Outcome:
         """Await the handler within its time limit."""
         if self.reason is not None:
             return Interrupted(self.reason)
+        if instant:
+            return _outcome(call, await handler.execute(env, call))
         self._writes = writes
         limit = asyncio.timeout(call.timeout_s)
         try:
@@ -94,10 +98,14 @@ class Hand:
             return Interrupted(self.reason) if self.reason is not None else _timed_out(call)
         finally:
             self._limit = None
-        data = canonical(result.output)
-        if len(data) > STEP_OUTPUT_MAX:
-            return Failed(too_large(call.path, len(data), STEP_OUTPUT_MAX), retryable=False)
-        return Done(result.output, data, result.exit)
+        return _outcome(call, result)
+
+
+def _outcome(call: StepCall, result: StepResult) -> Done | Failed:
+    data = canonical(result.output)
+    if len(data) > STEP_OUTPUT_MAX:
+        return Failed(too_large(call.path, len(data), STEP_OUTPUT_MAX), retryable=False)
+    return Done(result.output, data, result.exit)
 
 
 async def perform(
@@ -123,7 +131,7 @@ async def perform(
     try:
         with span:
             call = _call(plan, run, op, path, attempt, resumed, scope, traced)
-            return await hand.call(env, op.handler, call, writes=op.writes)
+            return await hand.call(env, op.handler, call, writes=op.writes, instant=op.instant)
     except Suspend as suspend:
         return Waits(suspend)
     except StepFailed as failed:

@@ -28,6 +28,7 @@ class OpPlan:
     verb: str
     handler: StepHandler | None
     writes: bool
+    instant: bool
     constant: Mapping[str, Json]
     renders: tuple[tuple[str, Render], ...]
 
@@ -103,6 +104,7 @@ class Plans:
             verb=verb,
             handler=handler,
             writes=verb in self._writing or getattr(handler, "effect", "none") == "write",
+            instant=getattr(handler, "instant", False) is True,
             constant=constant,
             renders=tuple(renders),
         )

@@ -12,13 +12,13 @@ from datetime import datetime
 from uuid import UUID
 
 from stanchion.base import Json
-from stanchion.db import Tx, execute, many, maybe, scalar
+from stanchion.db import Tx, execute, many, many_by_position, maybe, scalar
 from stanchion.runs.types import RunStatus
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Claimed:
-    """One claimed run, with the state of its current step before the claim."""
+    """One claimed run, with the state of its current step before the claim; fields in the order of the columns."""
 
     tenant: str
     id: UUID
@@ -60,7 +60,7 @@ async def claim(
     a claim and the sweep's verdict on this worker exclude each other: a lost worker claims nothing.
     `probation` takes only runs that killed two workers; otherwise these are left out unless `any_strikes`.
     """
-    return await many(
+    return await many_by_position(
         tx,
         Claimed,
         """
@@ -162,9 +162,9 @@ async def load_outputs(tx: Tx, run_ids: Sequence[UUID], paths: Sequence[str]) ->
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)
 class Written:
-    """What a checkpoint did to one run. A run that is missing from the answer was fenced."""
+    """What a checkpoint did to one run, in the order of the columns. A run that is missing from the answer was fenced."""
 
     id: UUID
     rev: int
@@ -186,7 +186,7 @@ async def checkpoint(tx: Tx, *, runs: bytes, steps: bytes, audits: bytes) -> lis
 
     A suspension whose wake-up has already come (`wakes`) becomes PENDING at once: no wake-up is lost.
     """
-    return await many(
+    return await many_by_position(
         tx,
         Written,
         """
