@@ -90,7 +90,10 @@ _ADAPTERS: Mapping[str, Mapping[str, Mapping[str, Field]]] = {
         "resource": {
             "file": Field(
                 "outcomes.jsonl", "The file; its ending says the format, `.jsonl` or `.csv` (with a header line)."
-            )
+            ),
+            "delimiter": Field(
+                '";"', 'What separates the columns of a CSV file: `,` `;` `|` or a tab (`"\\t"`).', "`,`"
+            ),
         },
         "fetch": {},
         "lookup": {},

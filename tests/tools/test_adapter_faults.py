@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import json
 import logging
+import re
 import sqlite3
 from collections.abc import AsyncIterator
+from csv import reader
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from aiohttp import web
 
 from stanchion.base import Denied, Problem, SystemClock
 from stanchion.tools import AdapterProblem, Adapters
+from stanchion.tools.adapters import files_lines
 from tests.conformance import worlds
 from tests.conformance.test_adapters import KEY, OUTCOME, make_target_database
 
@@ -310,6 +314,109 @@ async def test_a_file_that_is_not_there(files: worlds.FilesWorld) -> None:
     assert (
         await problem_of(files.adapter.lookup(files.target("cases", "lookup"), "C1"))
     ).code == "adapter.missing_file"
+
+
+async def found(files: worlds.FilesWorld) -> str:
+    return await files.adapter.test(files.target("cases", "fetch").connector, 5.0)
+
+
+async def test_looking_at_files_says_what_can_be_done_and_makes_none(files: worlds.FilesWorld) -> None:
+    name = f"outcomes{files.path.suffix}"
+    assert f"outcomes ({name}, can be made by the first push)" in await found(files)
+    assert not files.path.exists()
+    await files.adapter.push(files.target("outcomes", "push"), PLAIN, KEY)
+    said = await found(files)
+    assert f"outcomes ({name}, can be written to)" in said
+    assert "can be read)" in said
+
+
+async def test_looking_at_files_fails_and_says_at_which(files: worlds.FilesWorld, monkeypatch) -> None:
+    cases = files.path.with_name(f"cases{files.path.suffix}")
+    right = cases.read_bytes()
+    cases.unlink()
+    problem = await problem_of(found(files))
+    assert problem.code == "adapter.missing_file"
+    assert f"casebook.cases has no file {cases.name!r}" in problem.message
+    assert "outcomes" not in problem.message
+    cases.mkdir()
+    assert "something else than a file" in (await problem_of(found(files))).message
+    cases.rmdir()
+    cases.write_bytes(right)
+
+    def refused(*_: Any, **__: Any) -> Any:
+        raise PermissionError(errno.EACCES, "no")
+
+    monkeypatch.setattr(files_lines, "opened", refused)
+    problem = await problem_of(found(files))
+    assert problem.code == "adapter.unreachable"
+    assert problem.message == f"casebook.cases cannot read {cases.name!r}: Permission denied."
+    monkeypatch.undo()
+    monkeypatch.setattr("os.access", lambda *_: False)
+    problem = await problem_of(found(files))
+    assert problem.message == f"casebook.outcomes cannot write into the folder of {files.path.name!r}."
+    monkeypatch.undo()
+    files.body["resources"]["outcomes"]["file"] = f"gone/{files.path.name}"
+    cases.unlink()
+    problem = await problem_of(found(files))
+    assert (
+        f"casebook.cases has no file {cases.name!r} in its folder; casebook.outcomes has no folder" in problem.message
+    )
+    assert str(cases.parent) not in problem.message + problem.hint
+    files.body["root"] = "elsewhere"
+    assert "casebook has no folder 'elsewhere'" in (await problem_of(found(files))).message
+
+
+# --- CSV with other delimiters
+
+
+@pytest.fixture
+def csv(tmp_path: Path, adapters: Adapters) -> worlds.FilesWorld:
+    return worlds.make_files(tmp_path, adapters, "csv")
+
+
+@pytest.mark.parametrize("delimiter", [";", "|", "\t"])
+async def test_another_delimiter_is_noticed_and_can_be_said(csv: worlds.FilesWorld, delimiter: str) -> None:
+    cases = csv.path.with_name("cases.csv")
+    text = cases.read_text().replace('"[', "").replace(']"', "")
+    cases.write_text(
+        re.sub(r"(?m)^(.*?),(.*?),(.*?),(.*?),(.*?),.*,(.*)$", r"\1,\2,\3,\4,\5,[],\6", text).replace(",", delimiter)
+    )
+    cases.write_text(cases.read_text().replace(f"{delimiter}[]{delimiter}note", f"{delimiter}articles{delimiter}note"))
+    csv.path.write_text(delimiter.join([*OUTCOME, "idempotency_key"]) + "\nC9;x,y")
+    written = csv.path.read_bytes()
+    way_out = 'Write `delimiter: "\\t"`' if delimiter == "\t" else f'Write `delimiter: "{delimiter}"`'
+    for asked in (
+        csv.adapter.fetch(csv.target("cases", "fetch"), {}, 10, None),
+        csv.adapter.lookup(csv.target("cases", "lookup"), "C1"),
+        csv.adapter.push(csv.target("outcomes", "push"), OUTCOME, KEY),
+        found(csv),
+    ):
+        problem = await problem_of(asked)
+        assert problem.code == "adapter.bad_file"
+        assert "a tab" in problem.message if delimiter == "\t" else f"by '{delimiter}', not by ','" in problem.message
+        assert way_out in problem.hint
+    assert csv.path.read_bytes() == written
+    csv.path.write_text(delimiter.join([*OUTCOME, "idempotency_key"]) + "\n")
+    for resource in csv.body["resources"].values():
+        resource["delimiter"] = delimiter
+    fetched = await csv.adapter.fetch(csv.target("cases", "fetch"), {}, 10, None)
+    assert [r["case_id"] for r in fetched.records] == [c["case_id"] for c in worlds.CASES]
+    for _ in range(2):
+        await csv.adapter.push(csv.target("outcomes", "push"), OUTCOME, KEY)
+    assert await csv.adapter.probe(csv.target("outcomes", "push"), OUTCOME, KEY) is True
+    rows = list(reader(csv.path.read_text().splitlines(keepends=True), delimiter=delimiter))
+    assert [row[0] for row in rows] == ["case_id", "C1"]
+    assert rows[1][3] == OUTCOME["comment"]
+    await found(csv)
+
+
+async def test_a_column_with_delimiters_in_its_name_is_no_other_delimiter(csv: worlds.FilesWorld) -> None:
+    cases = csv.path.with_name("cases.csv")
+    cases.write_text(cases.read_text().replace("case_id,more,", 'case_id,"a;b;c;d;e;f;g;h",', 1))
+    assert len((await csv.adapter.fetch(csv.target("cases", "fetch"), {}, 10, None)).records) == 5
+    cases.write_text(cases.read_text().replace("a;b;c;d;e;f;g;h", "a;b").replace(",fine_eur,", ",fine,", 1))
+    problem = await problem_of(found(csv))
+    assert (problem.code, "has no column fine_eur in 'cases.csv'" in problem.message) == ("adapter.missing_field", True)
 
 
 # --- http

@@ -175,6 +175,8 @@ WRONG: list[tuple[str, str, str, str, str]] = [
     ("http", "    lookup:\n", "    push: {}\n    lookup:\n", "connector.not_offered", "push: {}"),
     ("files", "file: cases.csv", "file: cases.xlsx", "connector.unknown_format", "file: cases.xlsx"),
     ("files", "file: cases.csv", "file: ../cases.csv", "connector.path_escapes", "file: ../cases.csv"),
+    ("files", "    key: case_id\n", "    delimiter: ;;\n", "document.pattern", "delimiter: ;;"),
+    ("files", "file: cases.csv", "file: cases.jsonl\n    delimiter: ;", "connector.unknown_field", "delimiter: ;"),
     ("files", "root: data", "root: /etc", "connector.path_escapes", "root: /etc"),
     (
         "files",

@@ -17,6 +17,7 @@ from stanchion.blueprints import ConfigIssue, Schema
 from stanchion.tools.adapter import AdapterProblem, Target
 from stanchion.tools.adapters import files_lines as lines
 from stanchion.tools.adapters.call import Call, offset_of
+from stanchion.tools.adapters.files_found import find_files, form_of
 from stanchion.tools.adapters.paths import inside, path_complaint
 from stanchion.tools.records import read_record, text_value
 from stanchion.tools.types import Connector, Envelope, Record
@@ -25,6 +26,11 @@ T = TypeVar("T")
 # Between two tries for the lock, in seconds: writers hold it for one append.
 _LOCK_POLL_S = 0.02
 _PATH: Schema = {"type": "string", "minLength": 1, "maxLength": 500}
+_DELIMITER: Schema = {
+    "type": "string",
+    "pattern": r"^[,;|\t]\Z",
+    "description": 'What separates the columns of a CSV file: "," (the default), ";", "|" or "\\t" (a tab).',
+}
 _EMPTY: Schema = {"type": "object", "additionalProperties": False, "properties": {}}
 
 
@@ -34,7 +40,7 @@ class FilesAdapter:
     name = "files"
     settings_schema: Mapping[str, Schema] = {"root": _PATH}
     settings_required: tuple[str, ...] = ("root",)
-    resource_schema: Mapping[str, Schema] = {"file": _PATH}
+    resource_schema: Mapping[str, Schema] = {"file": _PATH, "delimiter": _DELIMITER}
     resource_required: tuple[str, ...] = ("file",)
     operation_schemas: Mapping[str, Schema] = {
         "fetch": _EMPTY,
@@ -58,12 +64,20 @@ class FilesAdapter:
         for name, value in lines.typed_mapping(body["resources"]).items():
             resource, pointer = lines.typed_mapping(value), f"/resources/{name}"
             yield from _check_path(f"{pointer}/file", str(resource["file"]))
-            if lines.format_of(str(resource["file"])) is None:
+            form = lines.format_of(str(resource["file"]))
+            if form is None:
                 yield ConfigIssue(
                     pointer=f"{pointer}/file",
                     code="connector.unknown_format",
                     message=f"{resource['file']!r} is neither .jsonl nor .csv.",
                     hint="The name's ending says the format.",
+                )
+            elif "delimiter" in resource and form.name != "csv":
+                yield ConfigIssue(
+                    pointer=f"{pointer}/delimiter",
+                    code="connector.unknown_field",
+                    message=f"A file of the format {form.name} has no delimiter.",
+                    hint="Leave it out; only CSV has columns.",
                 )
             if "push" in resource and lines.KEY_FIELD in lines.typed_mapping(resource["fields"]):
                 yield ConfigIssue(
@@ -129,12 +143,10 @@ class FilesAdapter:
             raise
 
     async def test(self, connector: Connector, timeout_s: float) -> str:  # noqa: ARG002
-        """Look which of the files are there."""
+        """Look whether each file that is read is there and has the declared columns, and whether each that is written
+        to can be."""
         folder = inside(self._root, str(connector.settings["root"]))
-        names = [str(resource.settings["file"]) for resource in connector.resources.values()]
-        there = [name for name in names if await asyncio.to_thread((folder / name).is_file)]
-        missing = [name for name in names if name not in there]
-        return f"{len(there)} of {len(names)} files are there{': missing ' + ', '.join(missing) if missing else ''}."
+        return await asyncio.to_thread(find_files, connector, folder)
 
     async def close(self) -> None:
         """Nothing stays open between calls."""
@@ -165,7 +177,7 @@ class FilesAdapter:
             try:
                 done, result = await asyncio.to_thread(attempt)
             except lines.BadFile as error:
-                raise target.problem("adapter.bad_file", f"{error}.") from None
+                raise target.problem("adapter.bad_file", f"{error}.", hint=error.hint) from None
             except OSError as error:
                 raise _os_problem(target, error) from None
             if done:
@@ -176,13 +188,13 @@ class FilesAdapter:
 
 
 def _form(target: Target) -> lines.Format:
-    return lines.format_of(str(target.resource.settings["file"])) or "jsonl"
+    return form_of(target.resource)
 
 
 def _typed(target: Target, data: bytes) -> Iterable[Record]:
     form = _form(target)
-    for number, row in enumerate(lines.rows_of(data, form), start=1):
-        yield read_record(target, number, _csv_typed(target, number, row) if form == "csv" else row)
+    for number, row in enumerate(lines.rows_of(data, form, target.resource.fields), start=1):
+        yield read_record(target, number, _csv_typed(target, number, row) if form.name == "csv" else row)
 
 
 def _csv_typed(target: Target, number: int, row: Mapping[str, object]) -> Mapping[str, object]:

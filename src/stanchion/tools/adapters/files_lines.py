@@ -1,6 +1,7 @@
 """Lines of a data file: reading them bounded, and appending so that a crash leaves nothing half-written behind.
 
-A file belongs to the format of its name: `.jsonl` (one JSON object a line) or `.csv` (RFC 4180, UTF-8, a header).
+A file belongs to the format of its name: `.jsonl` (one JSON object a line) or `.csv` (RFC 4180, UTF-8, a header; other
+delimiters than the comma where the connector says so).
 """
 
 from __future__ import annotations
@@ -9,27 +10,46 @@ import csv
 import fcntl
 import io
 import os
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
 from stanchion.base import Invalid, Json, dumps, loads
 
-Format = Literal["jsonl", "csv"]
+# What may separate the columns of a CSV file.
+DELIMITERS = (",", ";", "\t", "|")
 # Larger files are a database's business; a read holds one file at a time.
 FILE_BYTES_MAX = 64 * 1_048_576
 KEY_FIELD = "idempotency_key"
 
 
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How a file's records are written. `delimiter` separates the columns of a CSV."""
+
+    name: Literal["jsonl", "csv"]
+    delimiter: str = ","
+
+
 class BadFile(Exception):  # noqa: N818 - becomes an AdapterProblem, which knows the resource
     """The file is not what its name says. The text follows the resource's name and quotes no content."""
 
+    def __init__(self, text: str, hint: str = "") -> None:
+        super().__init__(text)
+        self.hint = hint
 
-def format_of(path: str) -> Format | None:
+
+def format_of(path: str, delimiter: str = ",") -> Format | None:
     """The format that the file's name says, or None."""
-    suffix = path.rsplit(".", 1)[-1].lower()
-    return suffix if suffix in {"jsonl", "csv"} else None  # type: ignore[return-value]
+    match path.rsplit(".", 1)[-1].lower():
+        case "jsonl":
+            return Format("jsonl")
+        case "csv":
+            return Format("csv", delimiter)
+        case _:
+            return None
 
 
 def read_bytes(descriptor: int) -> bytes:
@@ -49,7 +69,7 @@ def read_bytes(descriptor: int) -> bytes:
 def whole_length(data: bytes, form: Format) -> int:
     """How many bytes from the start are complete lines; the rest is the torn beginning of one (or a last line without
     its line end). In CSV a line end inside quotes does not end a line."""
-    if form == "jsonl":
+    if form.name == "jsonl":
         return data.rfind(b"\n") + 1
     if data.count(b'"') % 2 == 0 and data.endswith(b"\n"):
         return len(data)
@@ -64,13 +84,13 @@ def whole_length(data: bytes, form: Format) -> int:
 
 def rest_is_whole(rest: bytes, form: Format, header: Sequence[str]) -> bool:
     """Whether a last line without a line end is a complete record all the same (files written by hand often end so)."""
-    if form == "jsonl":
+    if form.name == "jsonl":
         try:
             return isinstance(loads(rest), dict)
         except Invalid:
             return False
     try:
-        rows = list(csv.reader(io.StringIO(rest.decode("utf-8"), newline=""), strict=True))
+        rows = list(csv.reader(io.StringIO(rest.decode("utf-8"), newline=""), delimiter=form.delimiter, strict=True))
     except (csv.Error, UnicodeDecodeError):
         return False
     if len(rows) != 1 or len(rows[0]) != len(header):
@@ -87,18 +107,21 @@ def rest_is_whole(rest: bytes, form: Format, header: Sequence[str]) -> bool:
 KEY_LENGTH = 68
 
 
-def rows_of(data: bytes, form: Format) -> Iterator[Mapping[str, object]]:
+def rows_of(data: bytes, form: Format, fields: Collection[str] = ()) -> Iterator[Mapping[str, object]]:
     """The records in the file's order: JSON values, or texts of a CSV. A torn last line of a JSONL file is left out.
 
-    Raises BadFile naming the line.
+    Raises BadFile naming the line, or saying that another delimiter hides the declared `fields`.
     """
-    return _json_rows(data) if form == "jsonl" else _csv_rows(data)
+    return _json_rows(data) if form.name == "jsonl" else _csv_rows(data, form, fields)
+
+
+_JSONL = Format("jsonl")
 
 
 def _json_rows(data: bytes) -> Iterator[Mapping[str, object]]:
-    whole = whole_length(data, "jsonl")
+    whole = whole_length(data, _JSONL)
     lines = data[:whole].split(b"\n")
-    if rest_is_whole(data[whole:], "jsonl", ()):
+    if rest_is_whole(data[whole:], _JSONL, ()):
         lines.append(data[whole:])
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -112,21 +135,42 @@ def _json_rows(data: bytes) -> Iterator[Mapping[str, object]]:
         yield value
 
 
-def header_of(data: bytes) -> list[str]:
+def header_of(data: bytes, form: Format) -> list[str]:
     """The names of a CSV's columns; empty for an empty file. Raises BadFile."""
-    rows = _csv_reader(data)
+    rows = _csv_reader(data, form)
     header = next(rows, list[str]())
     if len(set(header)) != len(header):
         raise BadFile("has a header that names a column twice")
     return header
 
 
-def _csv_reader(data: bytes) -> Iterator[list[str]]:
+def check_header(header: Sequence[str], form: Format, fields: Collection[str]) -> None:
+    """Raises BadFile if declared `fields` are missing because another delimiter separates the columns."""
+    if header and not set(fields) <= set(header) and (other := _other_delimiter(header, form)):
+        written = '"\\t"' if other == "\t" else f'"{other}"'
+        raise BadFile(
+            f"has a header that separates its columns by {_shown(other)}, not by {_shown(form.delimiter)}",
+            f"Write `delimiter: {written}` beside `file` in the connector.",
+        )
+
+
+def _other_delimiter(header: Sequence[str], form: Format) -> str:
+    """The delimiter that the file has instead, or nothing: it stands in the header as often as columns were found."""
+    counted = {d: sum(name.count(d) for name in header) for d in DELIMITERS if d != form.delimiter}
+    other = max(counted, key=lambda d: counted[d])
+    return other if counted[other] >= len(header) else ""
+
+
+def _shown(delimiter: str) -> str:
+    return "a tab" if delimiter == "\t" else f"'{delimiter}'"
+
+
+def _csv_reader(data: bytes, form: Format) -> Iterator[list[str]]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadFile(f"is not UTF-8 at byte {error.start}") from None
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=form.delimiter, strict=True)
     while True:
         try:
             row = next(reader)
@@ -137,9 +181,10 @@ def _csv_reader(data: bytes) -> Iterator[list[str]]:
         yield row
 
 
-def _csv_rows(data: bytes) -> Iterator[Mapping[str, object]]:
-    header = header_of(data)
-    rows = _csv_reader(data)
+def _csv_rows(data: bytes, form: Format, fields: Collection[str]) -> Iterator[Mapping[str, object]]:
+    header = header_of(data, form)
+    check_header(header, form, fields)
+    rows = _csv_reader(data, form)
     next(rows, None)
     for number, row in enumerate(rows, start=1):
         if not row:
@@ -151,10 +196,12 @@ def _csv_rows(data: bytes) -> Iterator[Mapping[str, object]]:
 
 def encode(record: Mapping[str, Json], form: Format, header: Sequence[str]) -> bytes:
     """One line with its line end."""
-    if form == "jsonl":
+    if form.name == "jsonl":
         return dumps(record) + b"\n"
     out = io.StringIO(newline="")
-    csv.writer(out, lineterminator="\n").writerow([_cell(record.get(name)) for name in header])
+    csv.writer(out, delimiter=form.delimiter, lineterminator="\n").writerow(
+        [_cell(record.get(name)) for name in header]
+    )
     return out.getvalue().encode()
 
 
@@ -194,11 +241,12 @@ def append_once(descriptor: int, path: Path, record: Mapping[str, Json], form: F
     if any(row.get(KEY_FIELD) == key for row in rows_of(data, form)):
         return False
     prefix, header = b"", list[str]()
-    if form == "csv":
-        header = header_of(data)
+    if form.name == "csv":
+        header = header_of(data, form)
         if not header:
             header = [*fields, KEY_FIELD]
-            prefix = encode({name: name for name in header}, "csv", header)
+            prefix = encode({name: name for name in header}, form, header)
+        check_header(header, form, fields)
         if missing := [name for name in record if name not in header]:
             raise BadFile(f"has no column {missing[0]!r}")
     _append(descriptor, prefix + encode(record, form, header))
@@ -214,8 +262,9 @@ def _repaired(descriptor: int, path: Path, form: Format, fields: Sequence[str]) 
     if whole == len(data):
         return data
     rest = data[whole:]
-    header = header_of(data[:whole]) if form == "csv" else []
-    if rest_is_whole(rest, form, header) if header or form == "jsonl" else _is_header(rest, fields):
+    header = header_of(data[:whole], form) if form.name == "csv" else []
+    check_header(header, form, fields)  # before anything of a file that is not ours is cut
+    if rest_is_whole(rest, form, header) if header or form.name == "jsonl" else _is_header(rest, form, fields):
         _append(descriptor, b"\n")
         return data + b"\n"
     with opened(path.with_name(path.name + ".torn"), write=True) as torn:
@@ -225,11 +274,13 @@ def _repaired(descriptor: int, path: Path, form: Format, fields: Sequence[str]) 
     return data[:whole]
 
 
-def _is_header(rest: bytes, fields: Sequence[str]) -> bool:
+def _is_header(rest: bytes, form: Format, fields: Sequence[str]) -> bool:
     try:
-        return {*fields, KEY_FIELD} <= set(header_of(rest))
+        header = header_of(rest, form)
     except BadFile:
         return False
+    check_header(header, form, fields)
+    return {*fields, KEY_FIELD} <= set(header)
 
 
 def _append(descriptor: int, line: bytes) -> None:
@@ -254,7 +305,7 @@ def _sync_folder(folder: Path) -> None:
 
 def has_key(data: bytes, form: Format, key: str) -> bool:
     """Whether a complete line carries that idempotency key."""
-    whole = data if form == "jsonl" else data[: whole_length(data, form)]
+    whole = data if form.name == "jsonl" else data[: whole_length(data, form)]
     return any(row.get(KEY_FIELD) == key for row in rows_of(whole, form))
 
 

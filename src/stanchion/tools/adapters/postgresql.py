@@ -40,9 +40,12 @@ _CONNECT: Final[dict[str, Any]] = {
     "application_name": "stanchion",
 }
 # SQLSTATE classes and codes after which the same call may succeed: connection, resources, operator intervention
-# (restart), rollback (deadlock, serialization); lock not available, query cancelled (time was up).
+# (restart), rollback (deadlock, serialization); lock not available, query cancelled (time was up), idle too long.
 _RETRYABLE_CLASSES = {"08", "53", "57", "40"}
-_RETRYABLE = {"55P03", "57014"}
+_RETRYABLE = {"55P03", "57014", "25P03"}
+# A worker that is frozen or cut off in the middle of a push must not keep the key's lock, which its successor waits for,
+# longer than this: the target then rolls back, and the successor's own push goes through.
+_IDLE_IN_TRANSACTION_MS = 5_000
 # Refusals that pass: a server that starts or stops, all its connections taken.
 _BUSY = re.compile(r"starting up|shutting down|recovery|too many|remaining connection slots")
 
@@ -171,8 +174,11 @@ class PostgresDriver:
 
 async def _begin(connection: Connection, call: Call, read_only: bool) -> Connection:
     await connection.execute("begin read only" if read_only else "begin read write")
-    milliseconds = str(max(1, round(call.left_s() * 1000)))
-    await connection.execute("select set_config('statement_timeout', %s, true)", (milliseconds,))
+    left_ms = max(1, round(call.left_s() * 1000))
+    await connection.execute(
+        "select set_config('statement_timeout', %s, true), set_config('idle_in_transaction_session_timeout', %s, true)",
+        (str(left_ms), str(min(left_ms, _IDLE_IN_TRANSACTION_MS))),
+    )
     return connection
 
 
