@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 # Kinds of codes that reach their problem through a variable, so that the syntax tree does not tell.
 KINDS: Mapping[str, str] = {
-    "blueprint.unknown_field": "document",
     "blueprint.unknown_parameter": "document",
     "blueprint.unknown_record_field": "document",
     "cli.stream_broken": "unavailable",
@@ -103,7 +102,6 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "blueprint.reserved": ("An id or alias that is a word of the expression language.", "Choose another; the hint has one."),
         "blueprint.two_verbs": ("A step with two verbs.", "Make two steps of it."),
         "blueprint.unknown_artifact": ("A connector or policy that does not exist.", "Apply it together with the Blueprint, or correct the name."),
-        "blueprint.unknown_field": ("A field that does not exist there.", _SEE_HINT),
         "blueprint.unknown_operation": ("The resource cannot do this.", "The hint lists the resources that can."),
         "blueprint.unknown_parameter": ("A parameter that the resource's `fetch` does not declare.", _SEE_HINT),
         "blueprint.unknown_record_field": ("A field that the resource does not have.", _SEE_HINT),

@@ -13,19 +13,19 @@ from stanchion.approvals.rules import REASON_CHARS_MAX
 from stanchion.approvals.service import decide, list_approvals, show
 from stanchion.approvals.types import Approval, ApprovalStatus, Verdict
 from stanchion.context import Ctx
-from stanchion.http import CtxDep, Model, Page, PageDep, Reply
+from stanchion.http import CtxDep, Model, Page, PageDep, Reply, asks, shows
 from stanchion.queue import Notifier
 
 _DIGEST = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 _EXAMPLE: dict[str, Any] = {
-    "id": "0199c1f0-5c7e-7d31-9a54-6f1f0a4f5d11",
+    "id": "0199c1f0-0000-7000-8000-000000000002",
     "status": "PENDING",
-    "title": "Close case ES-2024-001 with a fine of 250000 euros?",
-    "facts": {"fine_eur": 250000},
-    "shown": [{"case_id": "ES-2024-001", "outcome": "uphold"}],
+    "title": "Close GDPR-D048, fine €294000?",
+    "facts": {"case_id": "GDPR-D048", "fine_eur": 294000},
+    "shown": [{"case_id": "GDPR-D048", "fine_eur": 294000, "tier": "severe"}],
     "args_digest": _DIGEST,
-    "run_id": "0199c1f0-0000-7000-8000-000000000002",
-    "root_id": "0199c1f0-0000-7000-8000-000000000001",
+    "run_id": "0199c1f0-0000-7000-8000-000000000001",
+    "root_id": "0199c1f0-5c7e-7d31-9a54-6f1f0a4f5d11",
     "path": "triage/approval",
     "attempt": 1,
     "blueprint": "case-triage",
@@ -34,13 +34,25 @@ _EXAMPLE: dict[str, Any] = {
     "requested_by": "ada",
     "may_decide": {"roles": ["approver"], "principals": []},
     "forbid_self": True,
-    "on_reject": "fail",
-    "on_expire": "fail",
+    "on_reject": "skip",
+    "on_expire": "skip",
     "decided_by": None,
     "decided_at": None,
     "reason": None,
     "created_at": "2026-11-18T09:00:00Z",
     "expires_at": "2026-11-21T09:00:00Z",
+}
+_APPROVED: dict[str, Any] = {
+    **_EXAMPLE,
+    "status": "APPROVED",
+    "decided_by": "lea",
+    "decided_at": "2026-11-18T10:12:00Z",
+    "reason": "The fine matches the gravity.",
+}
+_REJECTED: dict[str, Any] = {
+    **_APPROVED,
+    "status": "REJECTED",
+    "reason": "The appeal is still open.",
 }
 
 
@@ -116,12 +128,18 @@ def build_router(notifier: Notifier | None = None) -> APIRouter:
         """One approval, in full."""
         return _reply(await show(ctx, approval_id))
 
-    @router.post("/{approval_id}/approve", summary="Approve", operation_id="approve")
+    @router.post("/{approval_id}/approve", summary="Approve", operation_id="approve", responses=shows(_APPROVED))
     async def approve(ctx: CtxDep, approval_id: UUID, body: DecisionRequest) -> ApprovalReply:
         """Let the run go on with exactly what was shown."""
         return await decided(ctx, approval_id, Verdict.APPROVE, body)
 
-    @router.post("/{approval_id}/reject", summary="Reject", operation_id="reject")
+    @router.post(
+        "/{approval_id}/reject",
+        summary="Reject",
+        operation_id="reject",
+        responses=shows(_REJECTED),
+        openapi_extra=asks({"reason": _REJECTED["reason"], "args_digest": _DIGEST}),
+    )
     async def reject(ctx: CtxDep, approval_id: UUID, body: DecisionRequest) -> ApprovalReply:
         """Refuse what was shown; the Blueprint says what then happens."""
         return await decided(ctx, approval_id, Verdict.REJECT, body)

@@ -23,6 +23,24 @@ _SUMMARY: dict[str, Any] = {
 }
 
 
+# Whole and valid, so that who copies it can publish it.
+_BODY: dict[str, Any] = {
+    "policy": "supervisor-approval",
+    "type": "approval",
+    "owner": "casework",
+    "facts": {"type": "object", "required": ["fine_eur"], "properties": {"fine_eur": {"type": "integer"}}},
+    "when": "facts.fine_eur > 100000",
+    "title": "Collect €${facts.fine_eur}?",
+}
+_SOURCE = """policy: supervisor-approval
+type: approval
+owner: casework
+facts: {type: object, required: [fine_eur], properties: {fine_eur: {type: integer}}}
+when: facts.fine_eur > 100000
+title: Collect €${facts.fine_eur}?
+"""
+
+
 class SummaryReply(Reply):
     """One version, without its content."""
 
@@ -46,9 +64,9 @@ class ArtifactReply(SummaryReply):
             "examples": [
                 {
                     **_SUMMARY,
-                    "body": {"policy": "supervisor-approval", "type": "approval"},
+                    "body": _BODY,
                     "refs": [],
-                    "source": "policy: supervisor-approval\ntype: approval\n",
+                    "source": _SOURCE,
                     "source_path": "policies/supervisor-approval.yaml",
                 }
             ]

@@ -13,22 +13,45 @@ from stanchion.audit.types import Listed
 from stanchion.base import loads
 from stanchion.http import CtxDep, Page, PageDep, Reply, example
 
+# A whole record, and the leaf that is really its own.
+_RECORD: dict[str, Any] = {
+    "schema_version": 1,
+    "id": "01a20198-dc40-7064-8f83-97419a579307",
+    "ts": "2026-11-22T04:52:04.800823Z",
+    "tenant": "default",
+    "env": "local",
+    "actor": {
+        "id": "01a20190-f413-7034-8be9-3f325a0c20cd",
+        "kind": "user",
+        "credential": "api_key:01a20190-f418-702e-bcf2-9575ab379aea",
+    },
+    "event_type": "principal.role_granted",
+    "target": {"kind": "principal", "id": "01a20198-dc38-701c-a4fe-8d7e8fe34122"},
+    "run_id": None,
+    "before": "sha256:8801dddc5278f46cd416d3ba85ad8638117cc8c71281f0af64f4d324b5c8b358",
+    "after": "sha256:db3699e60957eb0dc59cb71d83170ccef479dadf4c8f109251c72cda8abeb626",
+    "reason": None,
+    "outcome": None,
+    "trace_id": "3254e8515242f3eeebaa89b89866c93c",
+    "extra": {"role": "approver"},
+}
+
 
 class RecordReply(Reply):
     """One audit record; `record` is exactly what `leaf` commits to."""
 
     model_config = example(
         {
-            "id": "0199c1f0-5c7e-7d31-9a54-6f1f0a4f5d11",
-            "recorded_at": "2026-11-18T09:00:00.123456Z",
+            "id": _RECORD["id"],
+            "recorded_at": _RECORD["ts"],
             "event_type": "principal.role_granted",
-            "actor": "0199c1e0-0000-7000-8000-000000000001",
+            "actor": _RECORD["actor"]["id"],
             "actor_name": "admin",
             "target_kind": "principal",
-            "target_id": "0199c1e0-0000-7000-8000-000000000002",
+            "target_id": _RECORD["target"]["id"],
             "run_id": None,
-            "record": {"schema_version": 1, "event_type": "principal.role_granted"},
-            "leaf": "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef",
+            "record": _RECORD,
+            "leaf": "f60c8bacb7d50222b8404f460e21fa43f630a1d84aaeaa635053c2fc6c5df4b6",
         }
     )
 

@@ -30,7 +30,7 @@ class Issue:
     """One thing wrong with a document, at its own place.
 
     Attributes:
-        code: stable, such as `blueprint.unknown_field`.
+        code: stable, such as `document.unknown_field`.
         message: what is wrong. `hint`: the way out, with the nearest right name where there is one.
         file, line, column: 1-based position of the offending key or value.
         step: the id of the step it stands in, or None.

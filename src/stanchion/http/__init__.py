@@ -7,7 +7,7 @@ bodies look like). Problems raised by verbs become RFC 9457 answers by themselve
 from stanchion.http.context import CTX_KEY, REQUEST_ID_KEY, CtxDep, current_ctx, request_id_of
 from stanchion.http.cookies import clear_session_cookie, session_cookie, set_session_cookie
 from stanchion.http.handlers import install_problem_handlers
-from stanchion.http.models import Model, Reply, example
+from stanchion.http.models import Model, Reply, asks, example, shows
 from stanchion.http.paging import Page, PageDep, PageParams, Slice, decode_cursor, encode_cursor, page_params, slice_of
 from stanchion.http.problems import PROBLEM_JSON, ProblemModel, problem_body, problem_response, status_of
 
@@ -23,6 +23,7 @@ __all__ = [
     "ProblemModel",
     "Reply",
     "Slice",
+    "asks",
     "clear_session_cookie",
     "current_ctx",
     "decode_cursor",
@@ -35,6 +36,7 @@ __all__ = [
     "request_id_of",
     "session_cookie",
     "set_session_cookie",
+    "shows",
     "slice_of",
     "status_of",
 ]

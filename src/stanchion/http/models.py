@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.config import JsonDict
@@ -13,6 +14,16 @@ def example(value: Mapping[str, object]) -> ConfigDict:
     extra: JsonDict = {}
     extra.update({"examples": [dict(value)]})  # type: ignore[dict-item]
     return ConfigDict(json_schema_extra=extra)
+
+
+def shows(value: object, status: int = 200) -> dict[int | str, dict[str, Any]]:
+    """`responses=` of a route whose answer looks otherwise than its body's own example: after a decision, as an item."""
+    return {status: {"content": {"application/json": {"example": value}}}}
+
+
+def asks(value: object) -> dict[str, Any]:
+    """`openapi_extra=` of a route that is asked something else than its body's own example."""
+    return {"requestBody": {"content": {"application/json": {"example": value}}}}
 
 
 class Model(BaseModel):

@@ -35,6 +35,8 @@ _STATUS_BY_CODE: Final[Mapping[str, int]] = {
     "request.timeout": 408,
     "request.too_large": 413,
     "request.unsupported_media_type": 415,
+    # A size that stays too large however often it is sent; 429 would ask for that.
+    "run.input_too_large": 413,
 }
 
 _TITLES: Final[Mapping[Kind, str]] = {

@@ -8,11 +8,14 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.responses import RedirectResponse
 
-from stanchion.http import CtxDep, Page, PageDep, clear_session_cookie
+from stanchion.http import CtxDep, Page, PageDep, clear_session_cookie, shows
 from stanchion.identity import service, sessions
 from stanchion.identity.authenticate import Authenticator
 from stanchion.identity.types import ACTIONS
 from stanchion.identity.wire import (
+    DISABLED,
+    REVOKED_KEY,
+    REVOKED_ROLE,
     KeyReply,
     NewKeyBody,
     NewKeyReply,
@@ -115,12 +118,12 @@ def _add_principals(router: APIRouter) -> None:
         """Gives the principal a role; effective within a second."""
         return PrincipalReply.model_validate(await service.grant_role(ctx, name, body.role))
 
-    @router.post("/api/principals/{name}/revoke", summary="Revoke a role")
+    @router.post("/api/principals/{name}/revoke", summary="Revoke a role", responses=shows(REVOKED_ROLE))
     async def revoke_role(ctx: CtxDep, name: Name, body: RoleBody) -> PrincipalReply:
         """Takes a role; effective within a second. The tenant's last admin stays one."""
         return PrincipalReply.model_validate(await service.revoke_role(ctx, name, body.role))
 
-    @router.post("/api/principals/{name}/disable", summary="Disable a principal")
+    @router.post("/api/principals/{name}/disable", summary="Disable a principal", responses=shows(DISABLED))
     async def disable_principal(ctx: CtxDep, name: Name) -> PrincipalReply:
         """Ends all that the principal can do, within a second. The tenant's last admin cannot be disabled."""
         return PrincipalReply.model_validate(await service.disable_principal(ctx, name))
@@ -146,7 +149,7 @@ def _add_keys(router: APIRouter, authenticator: Authenticator) -> None:
         )
         return NewKeyReply.model_validate(made)
 
-    @router.post("/api/keys/{id}/revoke", summary="Revoke an API key")
+    @router.post("/api/keys/{id}/revoke", summary="Revoke an API key", responses=shows(REVOKED_KEY))
     async def revoke_key(ctx: CtxDep, id: UUID) -> KeyReply:  # noqa: A002 - the name in the path
         """Revokes a key; it fails on every process within a second."""
         revoked = await service.revoke_key(ctx, id)

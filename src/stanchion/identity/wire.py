@@ -34,6 +34,11 @@ _KEY: Final[dict[str, Any]] = {
     "expires_at": "2027-11-18T09:00:00Z",
     "revoked_at": None,
 }
+# What the routes that end something answer.
+_NONE: Final[list[str]] = []
+REVOKED_ROLE: Final = _PRINCIPAL | {"roles": _NONE}
+DISABLED: Final = _PRINCIPAL | {"disabled_at": "2026-11-20T17:30:00Z"}
+REVOKED_KEY: Final = _KEY | {"revoked_at": "2026-11-20T17:30:00Z"}
 _TENANT: Final[dict[str, Any]] = {"name": "acme", "display_name": "Acme", "created_at": "2026-11-18T09:00:00Z"}
 
 
@@ -77,7 +82,16 @@ class WhoamiReply(Reply):
             "environment": "local",
             "production": False,
             "scopes": [],
-            "actions": ["approvals.decide", "approvals.read", "identity.whoami"],
+            "actions": [
+                "approvals.decide",
+                "approvals.read",
+                "artifacts.read",
+                "effects.read",
+                "identity.whoami",
+                "releases.read",
+                "runs.read",
+                "tasks.read",
+            ],
         }
     )
 
@@ -93,7 +107,7 @@ class WhoamiReply(Reply):
 class NewPrincipalBody(Model):
     """A principal to make."""
 
-    model_config = example({"name": "ada@example.org", "kind": "user", "roles": ["approver"]})
+    model_config = example({"name": "ada@example.org", "kind": "user", "display_name": "Ada", "roles": ["approver"]})
 
     name: Annotated[str, Field(min_length=1, max_length=127)]
     kind: PrincipalKind
@@ -186,8 +200,11 @@ class NewTenantReply(Reply):
     model_config = example(
         {
             "tenant": _TENANT,
-            "admin": _PRINCIPAL | {"tenant": "acme", "name": "admin", "roles": ["admin"]},
-            "key": {"key": _KEY | {"principal": "admin", "label": "first admin key"}, "text": _KEY_TEXT},
+            "admin": _PRINCIPAL | {"tenant": "acme", "name": "admin", "display_name": "", "roles": ["admin"]},
+            "key": {
+                "key": _KEY | {"principal": "admin", "label": "first admin key", "scopes": _NONE},
+                "text": _KEY_TEXT,
+            },
         }
     )
 

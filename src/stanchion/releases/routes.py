@@ -23,15 +23,35 @@ _CHANGE: dict[str, Any] = {
     "digest": _DIGEST,
     "change": "updated",
 }
+# A Blueprint that is accepted beside the connector of the reference, and the same with a misspelt field.
+_SOURCE = """blueprint: case-triage
+description: Count the cases.
+owner: casework
+input: {type: object, properties: {country: {type: string}}}
+steps:
+  - id: open
+    fetch: {connector: casebook, resource: cases}
+output: {cases: "${size(steps.open.records)}"}
+"""
+_DOCUMENT: dict[str, Any] = {
+    "blueprint": "case-triage",
+    "description": "Count the cases.",
+    "owner": "casework",
+    "input": {"type": "object", "properties": {"country": {"type": "string"}}},
+    "steps": [{"id": "open", "fetch": {"connector": "casebook", "resource": "cases"}}],
+    "output": {"cases": "${size(steps.open.records)}"},
+}
+_PATH = "blueprints/case-triage.yaml"
+_MISSPELT = _SOURCE.replace("description", "descripton")
 _ISSUE: dict[str, Any] = {
-    "file": "blueprints/case-triage.yaml",
-    "line": 12,
-    "column": 9,
-    "step": "case",
-    "code": "blueprint.unknown_field",
-    "message": "`resorce` is not a field of `lookup`.",
-    "hint": "Did you mean `resource`?",
-    "pointer": "/steps/0/lookup/resorce",
+    "file": _PATH,
+    "line": 2,
+    "column": 1,
+    "step": None,
+    "code": "document.unknown_field",
+    "message": "descripton is no field.",
+    "hint": "Did you mean description?",
+    "pointer": "/descripton",
     "severity": "error",
 }
 _LIVE: dict[str, Any] = {
@@ -57,11 +77,7 @@ class DocumentBody(Model):
 class ValidateRequest(Model):
     """A set of documents that are checked together."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"documents": [{"path": "blueprints/case-triage.yaml", "source": "blueprint: case-triage\n"}]}]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"documents": [{"path": _PATH, "source": _MISSPELT}]}]})
 
     documents: list[DocumentBody] = Field(min_length=1, max_length=500)
 
@@ -72,6 +88,18 @@ class ValidateRequest(Model):
 
 class ApplyRequest(ValidateRequest):
     """A set of documents to publish and make live, all or nothing."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "documents": [{"path": _PATH, "source": _SOURCE}],
+                    "dry_run": False,
+                    "changelog": "Say what it is for.",
+                }
+            ]
+        }
+    )
 
     dry_run: bool = False
     changelog: str = Field(default="", max_length=4000, pattern=r"^[^\x00]*$")
@@ -129,7 +157,7 @@ class BlueprintReply(Reply):
     """A live Blueprint, without its document."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{**_LIVE, "description": "Recommend an outcome.", "owner": "casework"}]}
+        json_schema_extra={"examples": [{**_LIVE, "description": _DOCUMENT["description"], "owner": "casework"}]}
     )
 
     name: str
@@ -152,14 +180,14 @@ class BlueprintDetailReply(Reply):
                     "version": 3,
                     "digest": _DIGEST,
                     "live_version": 3,
-                    "document": {"blueprint": "case-triage", "steps": []},
-                    "source": "blueprint: case-triage\nsteps: []\n",
-                    "source_path": "blueprints/case-triage.yaml",
-                    "input_schema": {"type": "object", "properties": {"case_id": {"type": "string"}}},
-                    "description": "Recommend an outcome.",
+                    "document": _DOCUMENT,
+                    "source": _SOURCE,
+                    "source_path": _PATH,
+                    "input_schema": _DOCUMENT["input"],
+                    "description": _DOCUMENT["description"],
                     "owner": "casework",
                     "author": "ada",
-                    "changelog": "",
+                    "changelog": "Say what it is for.",
                     "created_at": "2026-11-18T09:00:00Z",
                 }
             ]

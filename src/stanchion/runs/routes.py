@@ -9,9 +9,9 @@ from uuid import UUID
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
-from stanchion.http import CtxDep, Page, PageDep
+from stanchion.http import CtxDep, Page, PageDep, asks, shows
 from stanchion.queue import Notifier
-from stanchion.runs import deadletters, reading, service, wire
+from stanchion.runs import deadletters, reading, samples, service, wire
 from stanchion.runs.deadletters import DeadFilter
 from stanchion.runs.starting import Starter
 from stanchion.runs.streams import EventStream, last_event_id, run_events
@@ -20,9 +20,24 @@ from stanchion.runs.watching import Watcher, changes, ended_within
 
 _Blueprint = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 _Word = Annotated[str | None, Query(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
-_Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)]
+_Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        description="A name of your own for this start; repeated with the same body it answers with the first run.",
+    ),
+]
 # `Prefer: wait=N` (RFC 7240 §4.3), in seconds; more than this is answered like this.
 WAIT_S_MAX: Final = 30.0
+# Read from the request itself: nonsense in it counts as none (WHATWG HTML §9.2.4).
+_LAST_EVENT_ID: Final = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "schema": {"type": "string"},
+    "description": "The last `id` seen: only what came after it is sent.",
+}
 _WAIT: Final = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
 
 
@@ -37,7 +52,8 @@ def build_router(watcher: Watcher, starter: Starter, notifier: Notifier, hook: R
     """
     router = APIRouter(prefix="/api")
     _add_starts(router, starter, watcher)
-    _add_reads(router, watcher)
+    _add_reads(router)
+    _add_streams(router, watcher)
     _add_decisions(router, notifier, hook)
     _add_dead_letters(router, notifier)
     return router
@@ -62,7 +78,10 @@ def _add_starts(router: APIRouter, starter: Starter, watcher: Watcher) -> None:
         body: wire.StartBody,
         response: Response,
         idempotency_key: _Key = None,
-        prefer: Annotated[str | None, Header(max_length=200)] = None,
+        prefer: Annotated[
+            str | None,
+            Header(alias="Prefer", max_length=200, description="`wait=N`: wait up to N seconds, at most 30."),
+        ] = None,
     ) -> wire.AcceptedReply | wire.EndedReply:
         """Accept a run of the Blueprint's live version. With `Prefer: wait=N`, answer once it has ended, if it does so in
         time."""
@@ -102,7 +121,7 @@ def _wanted_wait(prefer: str | None) -> float | None:
     return min(float(match.group(1)), WAIT_S_MAX) if match else None
 
 
-def _add_reads(router: APIRouter, watcher: Watcher) -> None:
+def _add_reads(router: APIRouter) -> None:
     @router.get("/runs", tags=["runs"], summary="List runs", operation_id="list_runs")
     async def list_runs(
         ctx: CtxDep,
@@ -110,8 +129,8 @@ def _add_reads(router: APIRouter, watcher: Watcher) -> None:
         status: RunStatus | None = None,
         blueprint: _Word = None,
         waiting_on: WaitingKind | None = None,
-        since: datetime | None = None,
-        parent: UUID | None = None,
+        since: Annotated[datetime | None, Query(description="Created then or later.")] = None,
+        parent: Annotated[UUID | None, Query(description="Items of this run instead of top-level runs.")] = None,
     ) -> Page[wire.SummaryReply]:
         """Runs, newest first: top-level ones, or the items of `parent`."""
         found = await reading.list_runs(
@@ -129,31 +148,19 @@ def _add_reads(router: APIRouter, watcher: Watcher) -> None:
         """The StepRuns of a run in order."""
         return wire.StepsReply(items=[wire.step_reply(step) for step in await reading.list_steps(ctx, run_id)])
 
-    @router.get("/runs/{run_id}/items", tags=["runs"], summary="List a run's items", operation_id="list_items")
+    @router.get(
+        "/runs/{run_id}/items",
+        tags=["runs"],
+        summary="List a run's items",
+        operation_id="list_items",
+        responses=shows({"items": [samples.ITEM], "next": None}),
+    )
     async def list_items(
         ctx: CtxDep, run_id: UUID, page: PageDep, status: RunStatus | None = None
     ) -> Page[wire.SummaryReply]:
         """The child runs of a run's fan-outs, in the order of their items."""
         found = await reading.list_items(ctx, run_id, page, status=status)
         return Page(items=[wire.summary_reply(row) for row in found.items], next=found.next)
-
-    @router.get(
-        "/runs/{run_id}/events",
-        tags=["runs"],
-        summary="Follow a run",
-        operation_id="follow_run",
-        status_code=200,
-        response_class=EventStream,
-        responses={
-            200: {"content": {"text/event-stream": {"example": 'id: 3\nevent: run\ndata: {"status": "RUNNING"}\n\n'}}}
-        },
-    )
-    async def follow_run(ctx: CtxDep, run_id: UUID, request: Request) -> Any:
-        """Server-Sent Events `run`, `step`, `items`; `end` when the run has ended. Resumes after `Last-Event-ID`."""
-        after = last_event_id(request)
-        ctx.require("runs.read")
-        await changes(ctx, run_id, after)  # an unknown run is a 404, not an empty stream
-        return EventStream(ctx, run_events(ctx, watcher, run_id, after))
 
     @router.get("/workers", tags=["workers"], summary="List workers", operation_id="list_workers")
     async def list_workers(ctx: CtxDep) -> wire.WorkersReply:
@@ -163,13 +170,47 @@ def _add_reads(router: APIRouter, watcher: Watcher) -> None:
         )
 
 
+def _add_streams(router: APIRouter, watcher: Watcher) -> None:
+    @router.get(
+        "/runs/{run_id}/events",
+        tags=["runs"],
+        summary="Follow a run",
+        operation_id="follow_run",
+        status_code=200,
+        response_class=EventStream,
+        openapi_extra={"parameters": [_LAST_EVENT_ID]},
+        responses={200: {"content": {"text/event-stream": {"example": samples.EVENTS}}}},
+    )
+    async def follow_run(ctx: CtxDep, run_id: UUID, request: Request) -> Any:
+        """Server-Sent Events `run`, `step` and `items`, with the bodies of the run, its StepRuns and the counts of its
+        items; `end` when the run has ended. Resumes after `Last-Event-ID`. A comment every 15 seconds says that it
+        lives."""
+        after = last_event_id(request)
+        ctx.require("runs.read")
+        await changes(ctx, run_id, after)  # an unknown run is a 404, not an empty stream
+        return EventStream(ctx, run_events(ctx, watcher, run_id, after))
+
+
 def _add_decisions(router: APIRouter, notifier: Notifier, hook: RunEndHook | None) -> None:
-    @router.post("/runs/{run_id}/cancel", tags=["runs"], summary="Cancel a run", operation_id="cancel_run")
+    @router.post(
+        "/runs/{run_id}/cancel",
+        tags=["runs"],
+        summary="Cancel a run",
+        operation_id="cancel_run",
+        responses=shows(samples.CANCELLED),
+        openapi_extra=asks({"reason": samples.CANCELLED["cancel_reason"]}),
+    )
     async def cancel_run(ctx: CtxDep, run_id: UUID, body: wire.ReasonBody) -> wire.RunReply:
         """Cancel a run and its items. A step in hand that writes is awaited."""
         return wire.run_reply(await service.cancel(ctx, notifier, run_id, reason=body.reason, hook=hook))
 
-    @router.post("/runs/{run_id}/retry", tags=["runs"], summary="Retry a failed run", operation_id="retry_run")
+    @router.post(
+        "/runs/{run_id}/retry",
+        tags=["runs"],
+        summary="Retry a failed run",
+        operation_id="retry_run",
+        responses=shows(samples.RETRIED),
+    )
     async def retry_run(ctx: CtxDep, run_id: UUID, body: wire.ReasonBody) -> wire.RunReply:
         """Begin a new attempt of a FAILED run at the step it failed at."""
         return wire.run_reply(await deadletters.retry(ctx, notifier, run_id, reason=body.reason))
@@ -178,7 +219,11 @@ def _add_decisions(router: APIRouter, notifier: Notifier, hook: RunEndHook | Non
 def _add_dead_letters(router: APIRouter, notifier: Notifier) -> None:
     @router.get("/dlq", tags=["dlq"], summary="List dead letters", operation_id="list_dead_letters")
     async def list_dead_letters(
-        ctx: CtxDep, page: PageDep, reason: _Word = None, blueprint: _Word = None, since: datetime | None = None
+        ctx: CtxDep,
+        page: PageDep,
+        reason: Annotated[_Word, Query(description="The code of the error it FAILED by.")] = None,
+        blueprint: _Word = None,
+        since: Annotated[datetime | None, Query(description="FAILED then or later.")] = None,
     ) -> Page[wire.DeadReply]:
         """FAILED runs that wait for a person's decision, newest first."""
         where = DeadFilter(reason=reason, blueprint=blueprint, since=since)
@@ -198,7 +243,13 @@ def _add_dead_letters(router: APIRouter, notifier: Notifier) -> None:
         )
         return wire.DecidedReply(count=len(done), run_ids=done)
 
-    @router.post("/dlq/discard", tags=["dlq"], summary="Discard dead letters", operation_id="discard_dead_letters")
+    @router.post(
+        "/dlq/discard",
+        tags=["dlq"],
+        summary="Discard dead letters",
+        operation_id="discard_dead_letters",
+        openapi_extra=asks({"run_ids": [samples.ITEM["parent_id"]], "reason": "The cases were closed by hand."}),
+    )
     async def discard(ctx: CtxDep, body: wire.SelectionBody) -> wire.DecidedReply:
         """Decide that these stay failed. Ids are taken all or none."""
         done = await deadletters.discard(

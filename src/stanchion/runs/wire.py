@@ -9,85 +9,10 @@ from uuid import UUID
 from pydantic import Field
 
 from stanchion.http import Model, Reply, example
+from stanchion.runs import samples
 from stanchion.runs.deadletters import DeadDetail
 from stanchion.runs.starting import Started
 from stanchion.runs.types import DeadLetter, ItemSummary, Listed, RunDetail, RunStatus, StepRun
-
-_ID = "0199c1f0-5c7e-7d31-9a54-6f1f0a4f5d11"
-_DIGEST = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
-_ERROR = {"code": "step.timeout", "message": "Step 'fetch' did not finish within 60 s.", "hint": "", "step": "fetch"}
-_WAITING: dict[str, Any] = {
-    "kind": "approval",
-    "ref": "0199c1f0-0000-7000-8000-000000000002",
-    "since": "2026-11-18T09:00:01Z",
-    "until": "2026-11-21T09:00:01Z",
-    "text": "It waits for a person to decide approval 0199c1f0-0000-7000-8000-000000000002.",
-}
-_SUMMARY: dict[str, Any] = {
-    "id": _ID,
-    "blueprint": "case-triage",
-    "version": 3,
-    "status": "SUSPENDED",
-    "waiting_on": _WAITING,
-    "queue": "default",
-    "attempt": 1,
-    "requested_by": "ada",
-    "created_at": "2026-11-18T09:00:00Z",
-    "started_at": "2026-11-18T09:00:00Z",
-    "ended_at": None,
-    "error": None,
-    "dead_reason": None,
-    "parent_id": None,
-    "item_no": None,
-}
-_ITEMS: dict[str, Any] = {
-    "total": 131,
-    "succeeded": 109,
-    "failed": 0,
-    "cancelled": 0,
-    "running": 4,
-    "waiting": 18,
-    "queued": 0,
-}
-_RUN: dict[str, Any] = {
-    **_SUMMARY,
-    "digest": _DIGEST,
-    "environment": "local",
-    "priority": 0,
-    "input": {"since": "2024-01-01"},
-    "output": None,
-    "cancel_reason": None,
-    "pins": [{"kind": "blueprint", "name": "case-triage", "version": 3, "digest": _DIGEST}],
-    "items": _ITEMS,
-}
-
-_STEP: dict[str, Any] = {
-    "path": "cases",
-    "verb": "fetch",
-    "status": "SUCCEEDED",
-    "attempt": 2,
-    "item_no": None,
-    "output": {"records": []},
-    "error": None,
-    "errors": [{"attempt": 1, **_ERROR}],
-    "started_at": "2026-11-18T09:00:00Z",
-    "ended_at": "2026-11-18T09:00:01Z",
-}
-_DEAD: dict[str, Any] = {
-    "id": _ID,
-    "blueprint": "case-triage",
-    "version": 3,
-    "queue": "default",
-    "reason": "step.timeout",
-    "error": _ERROR,
-    "step": "fetch",
-    "attempt": 1,
-    "strikes": 0,
-    "requested_by": "ada",
-    "created_at": "2026-11-18T09:00:00Z",
-    "ended_at": "2026-11-18T09:05:00Z",
-    "parent_id": None,
-}
 
 Reason = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"^[^\x00]*$")]
 
@@ -95,7 +20,7 @@ Reason = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"^[^\x00]*
 class StartBody(Model):
     """What to start."""
 
-    model_config = Model.model_config | example({"input": {"since": "2024-01-01"}})
+    model_config = Model.model_config | example({"input": {"country": "Germany"}})
 
     input: Any = Field(default_factory=dict, description="the run's input, as the Blueprint's schema wants it")
     queue: str = Field("default", pattern=r"^[a-z][a-z0-9-]{0,62}$")
@@ -105,7 +30,7 @@ class StartBody(Model):
 class TaskBody(Model):
     """A task to submit."""
 
-    model_config = Model.model_config | example({"input": {"since": "2024-01-01"}})
+    model_config = Model.model_config | example({"input": {"country": "Germany"}})
 
     input: Any = Field(default_factory=dict)
 
@@ -113,7 +38,7 @@ class TaskBody(Model):
 class ReasonBody(Model):
     """Why: kept with the run, its digest in the audit record."""
 
-    model_config = Model.model_config | example({"reason": "The target was down."})
+    model_config = Model.model_config | example({"reason": "The casebook is free again."})
 
     reason: Reason
 
@@ -121,7 +46,7 @@ class ReasonBody(Model):
 class FilterBody(Model):
     """Which dead letters: all that match every field given."""
 
-    model_config = Model.model_config | example({"reason": "step.timeout"})
+    model_config = Model.model_config | example({"reason": samples.ERROR["code"]})
 
     reason: str | None = Field(None, max_length=200, pattern=r"^[^\x00]*$")
     blueprint: str | None = Field(None, max_length=63, pattern=r"^[^\x00]*$")
@@ -132,7 +57,7 @@ class SelectionBody(Model):
     """Dead letters by id, all of them or none; or by filter, at most `max` of them, the newest first."""
 
     model_config = Model.model_config | example(
-        {"filter": {"reason": "step.timeout"}, "max": 100, "reason": "The target is up again."}
+        {"filter": {"reason": samples.ERROR["code"]}, "max": 100, "reason": "The casebook is free again."}
     )
 
     run_ids: Annotated[list[UUID], Field(max_length=1000)] | None = None
@@ -144,7 +69,7 @@ class SelectionBody(Model):
 class WaitingReply(Reply):
     """Why a run does not go on."""
 
-    model_config = Reply.model_config | example(_WAITING)
+    model_config = Reply.model_config | example(samples.WAITING)
 
     kind: str
     ref: str | None
@@ -156,7 +81,7 @@ class WaitingReply(Reply):
 class ItemsReply(Reply):
     """How the items of a run's fan-outs stand."""
 
-    model_config = Reply.model_config | example(_ITEMS)
+    model_config = Reply.model_config | example(samples.ITEMS)
 
     total: int
     succeeded: int
@@ -170,7 +95,7 @@ class ItemsReply(Reply):
 class SummaryReply(Reply):
     """A run in a list."""
 
-    model_config = Reply.model_config | example(_SUMMARY)
+    model_config = Reply.model_config | example(samples.SUMMARY)
 
     id: UUID
     blueprint: str
@@ -192,7 +117,7 @@ class SummaryReply(Reply):
 class RunReply(SummaryReply):
     """A run with everything about it but its steps."""
 
-    model_config = Reply.model_config | example(_RUN)
+    model_config = Reply.model_config | example(samples.RUN)
 
     digest: str
     environment: str
@@ -210,11 +135,11 @@ class AcceptedReply(Reply):
 
     model_config = Reply.model_config | example(
         {
-            "run_id": _ID,
+            "run_id": samples.ID,
             "status": "PENDING",
             "blueprint": "case-triage",
             "version": 3,
-            "digest": "sha256:" + "0a" * 32,
+            "digest": samples.DIGEST,
             "queue": "default",
             "repeated": False,
         }
@@ -232,7 +157,7 @@ class AcceptedReply(Reply):
 class EndedReply(RunReply):
     """A run that ended while the caller waited: `run_id` is its `id`."""
 
-    model_config = Reply.model_config | example({"run_id": _ID, **_RUN})
+    model_config = Reply.model_config | example({"run_id": samples.ID, **samples.SUCCEEDED})
 
     run_id: UUID
 
@@ -240,7 +165,7 @@ class EndedReply(RunReply):
 class StepReply(Reply):
     """One StepRun. `errors` are failures of earlier attempts."""
 
-    model_config = Reply.model_config | example(_STEP)
+    model_config = Reply.model_config | example(samples.STEP)
 
     path: str
     verb: str
@@ -257,7 +182,7 @@ class StepReply(Reply):
 class StepsReply(Reply):
     """A run's StepRuns in order."""
 
-    model_config = Reply.model_config | example({"items": [_STEP]})
+    model_config = Reply.model_config | example({"items": [samples.STEP]})
 
     items: list[StepReply]
 
@@ -265,7 +190,7 @@ class StepsReply(Reply):
 class DeadReply(Reply):
     """A dead letter."""
 
-    model_config = Reply.model_config | example(_DEAD)
+    model_config = Reply.model_config | example(samples.DEAD)
 
     id: UUID
     blueprint: str
@@ -286,7 +211,13 @@ class DeadDetailReply(DeadReply):
     """A dead letter with its input, the versions it is bound to, and its StepRuns."""
 
     model_config = Reply.model_config | example(
-        {**_DEAD, "digest": _DIGEST, "input": _RUN["input"], "pins": _RUN["pins"], "steps": [_STEP]}
+        {
+            **samples.DEAD,
+            "digest": samples.DIGEST,
+            "input": samples.RUN["input"],
+            "pins": samples.RUN["pins"],
+            "steps": [samples.FAILED_STEP],
+        }
     )
 
     digest: str
@@ -298,7 +229,7 @@ class DeadDetailReply(DeadReply):
 class DecidedReply(Reply):
     """The dead letters a call decided about."""
 
-    model_config = Reply.model_config | example({"count": 1, "run_ids": [_ID]})
+    model_config = Reply.model_config | example({"count": 1, "run_ids": [samples.ID]})
 
     count: int
     run_ids: list[UUID]
@@ -307,7 +238,7 @@ class DecidedReply(Reply):
 class TaskReply(Reply):
     """A task just accepted."""
 
-    model_config = Reply.model_config | example({"task_id": _ID})
+    model_config = Reply.model_config | example({"task_id": samples.ID})
 
     task_id: UUID
 
@@ -316,7 +247,7 @@ class TaskStateReply(Reply):
     """A task as the person who submitted it sees it."""
 
     model_config = Reply.model_config | example(
-        {"task_id": _ID, "status": "waiting", "waits_on": _WAITING["text"], "result": None, "error": None}
+        {"task_id": samples.ID, "status": "waiting", "waits_on": samples.WAITING["text"], "result": None, "error": None}
     )
 
     task_id: UUID
@@ -329,23 +260,7 @@ class TaskStateReply(Reply):
 class WorkerReply(Reply):
     """A worker process."""
 
-    model_config = Reply.model_config | example(
-        {
-            "id": _ID,
-            "name": "worker-1",
-            "host": "app-7f",
-            "pid": 4211,
-            "engine_v": 1,
-            "queues": ["default"],
-            "capacity": 256,
-            "running": 17,
-            "state": "live",
-            "started_at": "2026-11-18T08:00:00Z",
-            "beat_at": "2026-11-18T09:00:00Z",
-            "lease_until": "2026-11-18T09:00:10Z",
-            "ended_at": None,
-        }
-    )
+    model_config = Reply.model_config | example(samples.WORKER)
 
     id: UUID
     name: str
@@ -365,7 +280,7 @@ class WorkerReply(Reply):
 class WorkersReply(Reply):
     """Workers that live, and those that ended within the last hour."""
 
-    model_config = Reply.model_config | example({"items": []})
+    model_config = Reply.model_config | example({"items": [samples.WORKER]})
 
     items: list[WorkerReply]
 
@@ -437,7 +352,7 @@ def task_reply(detail: RunDetail) -> TaskStateReply:
         "SUSPENDED": "waiting",
         "SUCCEEDED": "done",
         "FAILED": "failed",
-        "CANCELLED": "cancelled",
+        "samples.CANCELLED": "cancelled",
     }
     return TaskStateReply(
         task_id=run.id,

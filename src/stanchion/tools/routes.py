@@ -11,7 +11,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import ConfigDict, Field
 
 from stanchion.base import Json
-from stanchion.http import CtxDep, Model, Page, PageDep, Reply
+from stanchion.http import CtxDep, Model, Page, PageDep, Reply, shows
 from stanchion.tools.adapters import Adapters
 from stanchion.tools.effects import Effect, EffectState, list_effects, resolve, show
 from stanchion.tools.service import list_connectors, show_connector, test_connector
@@ -56,6 +56,33 @@ _EFFECT: dict[str, Any] = {
     "intent_at": "2026-11-18T09:00:00Z",
     "outcome_at": "2026-11-18T09:00:30Z",
 }
+_RESOLVED: dict[str, Any] = {
+    **_EFFECT,
+    "state": "DONE",
+    "receipt": {"applied": True, "rows": 1, "idempotency_key": _EFFECT["key"], "resolved_by": "ada"},
+    "error": None,
+    "resolved_by": "ada",
+    "evidence": "Case GDPR-D048 is in the register, seen by Ada.",
+    "outcome_at": "2026-11-18T09:20:00Z",
+}
+
+
+_SOURCE = """connector: casebook
+description: The casebook, a SQLite file.
+owner: casework
+adapter: sql
+environment: local
+database: {driver: sqlite, path: casebook.sqlite}
+resources:
+  cases:
+    description: Enforcement cases.
+    key: case_id
+    fields:
+      case_id: {type: string}
+      fine_eur: {type: integer}
+    fetch: {statement: "select case_id, fine_eur from cases order by case_id"}
+    lookup: {statement: "select case_id, fine_eur from cases where case_id = :key"}
+"""
 
 
 class ResourceReply(Reply):
@@ -88,7 +115,7 @@ class ConnectorReply(Reply):
 class ConnectorDetailReply(ConnectorReply):
     """A live connector, with its text as its author wrote it."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{**_CONNECTOR, "source": "connector: casebook\n"}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{**_CONNECTOR, "source": _SOURCE}]})
 
     source: str
 
@@ -99,7 +126,7 @@ class TestedReply(Reply):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
-                {"ok": True, "code": "", "detail": "PostgreSQL 18.0.", "hint": "", "duration_ms": 12},
+                {"ok": True, "code": "", "detail": "SQLite 3.40.1, 1 tables and views.", "hint": "", "duration_ms": 2},
             ]
         }
     )
@@ -140,7 +167,7 @@ class ResolveRequest(Model):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"examples": [{"happened": True, "evidence": "Row 4711 is in the register, seen by Ada."}]},
+        json_schema_extra={"examples": [{"happened": True, "evidence": _RESOLVED["evidence"]}]},
     )
 
     happened: bool
@@ -222,7 +249,11 @@ def build_router(adapters: Adapters) -> APIRouter:
         return _effect(await show(ctx, effect_id))
 
     @router.post(
-        "/effects/{effect_id}/resolve", summary="Resolve an effect", operation_id="resolve_effect", tags=["effects"]
+        "/effects/{effect_id}/resolve",
+        summary="Resolve an effect",
+        operation_id="resolve_effect",
+        tags=["effects"],
+        responses=shows(_RESOLVED),
     )
     async def post_resolve(ctx: CtxDep, effect_id: UUID, answer: ResolveRequest) -> EffectReply:
         """Say whether an effect of unknown outcome happened, with evidence; its run goes on."""

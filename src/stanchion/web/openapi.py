@@ -56,6 +56,9 @@ def build_openapi(app: FastAPI) -> Doc:
     schemas = cast("Doc", components.setdefault("schemas", {}))
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
+    for schema in schemas.values():
+        if "examples" in schema:
+            schema["examples"] = [_whole(found, schema, schemas) for found in schema["examples"]]
     schemas["Problem"] = ProblemModel.model_json_schema()
     components["responses"] = {name: _problem(text) for name, text in _PROBLEMS.values()}
     components["securitySchemes"] = {
@@ -115,6 +118,8 @@ def _complete(path: str, operation: Doc, schemas: Doc) -> None:
                 found = _example_of(media.get("schema", {}), schemas)
                 if found is not None:
                     media["example"] = found
+            elif "example" in media:
+                media["example"] = _whole(media["example"], media.get("schema", {}), schemas)
 
 
 def _is_default_422(response: Doc | None) -> bool:
@@ -137,6 +142,29 @@ def _example_of(schema: Doc, schemas: Doc) -> object:
         items = _example_of(properties["items"], schemas)
         return None if items is None else {"items": items, "next": None}
     return None
+
+
+def _whole(value: Any, schema: Doc, schemas: Doc) -> Any:
+    """An example in the order of its schema, with the members that are null.
+
+    FastAPI leaves them out of the document and pydantic sorts the rest; an answer has them, in this order.
+    """
+    if "$ref" in schema:
+        return _whole(value, schemas.get(schema["$ref"].rpartition("/")[2], {}), schemas)
+    if "anyOf" in schema and value is not None:
+        return _whole(value, schema["anyOf"][0], schemas)
+    if isinstance(value, list):
+        return [_whole(item, schema.get("items", {}), schemas) for item in cast("list[Any]", value)]
+    properties = cast("dict[str, Doc]", schema.get("properties", {}))
+    if not isinstance(value, dict) or not properties:
+        return cast("Any", value)
+    given = cast("Doc", value)
+    known = {
+        name: _whole(given.get(name), inner, schemas)
+        for name, inner in properties.items()
+        if name in given or name in schema.get("required", ())
+    }
+    return {**known, **{name: inner for name, inner in given.items() if name not in known}}
 
 
 def _problem(text: str) -> Doc:
