@@ -1,0 +1,294 @@
+"""A deterministic asyncio event loop: virtual time, seeded interleaving, processes that die or stand still.
+
+Time stands still while anything is ready and jumps to the next timer when nothing is. Which ready callback runs next is
+drawn from the seeded generator. Every callback belongs to the simulated process that its context names: those of a dead
+process are dropped (its tasks never run again, so nothing of their `finally` reaches anybody), those of a paused one are
+held back until it continues. A callback without a process belongs to the world, which never dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import heapq
+import itertools
+import random
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+ResultT = TypeVar("ResultT")
+
+# Callbacks without any progress of time, after which something must be spinning.
+_SPIN_MAX = 200_000
+
+
+class Stuck(Exception):
+    """Nothing is ready, no timer is set, and what is awaited is not done; or time no longer moves."""
+
+
+class Process:
+    """What the loop knows of a simulated process."""
+
+    __slots__ = ("alive", "context", "dies_at", "held", "name", "on_death", "paused", "steps", "tasks")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.alive = True
+        self.paused = False
+        # Callbacks run so far; at which of them it dies, if it does.
+        self.steps = 0
+        self.dies_at = -1
+        self.held: list[_Handle] = []
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.on_death: list[Callable[[], None]] = []
+        # Tasks started in here belong to the process, and so does all they start.
+        self.context = contextvars.Context()
+        self.context.run(_PROCESS.set, self)
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+_PROCESS: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
+
+
+def current_process() -> Process | None:
+    """The simulated process whose code runs now; None for the world."""
+    return _PROCESS.get()
+
+
+class _Handle:
+    """A scheduled callback, as asyncio knows handles."""
+
+    __slots__ = ("args", "callback", "context", "gone", "when")
+
+    def __init__(self, callback: Callable[..., Any], args: tuple[Any, ...], context: contextvars.Context) -> None:
+        self.callback: Callable[..., Any] | None = callback
+        self.args = args
+        self.context = context
+        self.gone = False
+        self.when = 0.0
+
+    def cancel(self) -> None:
+        self.gone = True
+        self.callback = None
+        self.args = ()
+
+    def cancelled(self) -> bool:
+        return self.gone
+
+
+class Loop(asyncio.AbstractEventLoop):
+    """The loop. `rng` decides which ready callback is next; `order` "fifo" takes them as they came."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._random = rng.random
+        self._ready: list[_Handle] = []
+        self._timers: list[tuple[float, int, _Handle]] = []
+        self._numbers = itertools.count()
+        self._now = 0.0
+        self._closed = False
+        self._running = False
+        self.steps = 0
+        self.tasks: list[asyncio.Task[Any]] = []
+        # What asyncio would have logged: exceptions of callbacks. The simulation counts them as defects.
+        self.errors: list[str] = []
+
+    # --- what asyncio asks of a loop
+
+    def time(self) -> float:
+        return self._now
+
+    def call_soon(
+        self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+    ) -> _Handle:  # type: ignore[override]
+        handle = _Handle(callback, args, context if context is not None else contextvars.copy_context())
+        self._ready.append(handle)
+        return handle
+
+    def call_at(
+        self, when: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+    ) -> _Handle:  # type: ignore[override]
+        handle = _Handle(callback, args, context if context is not None else contextvars.copy_context())
+        handle.when = when
+        heapq.heappush(self._timers, (when, next(self._numbers), handle))
+        return handle
+
+    def call_later(
+        self, delay: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+    ) -> _Handle:  # type: ignore[override]
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=self)
+
+    def create_task(
+        self,
+        coro: Coroutine[Any, Any, ResultT],
+        *,
+        name: str | None = None,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Task[ResultT]:  # type: ignore[override]
+        task = asyncio.Task(coro, loop=self, name=name or "", context=context)
+        process = _PROCESS.get() if context is None else context.get(_PROCESS)
+        # Held until the end, so that no task of the dead is finished by the garbage collector at some other time.
+        (self.tasks if process is None else process.tasks).append(task)
+        return task
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return self._running
+
+    def is_closed(self) -> bool:
+        return self._closed
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        if not self._closed:
+            self.errors.append(f"{context.get('message')}: {context.get('exception')!r}")
+
+    # --- processes
+
+    def spawn(self, process: Process, coro: Coroutine[Any, Any, ResultT]) -> asyncio.Task[ResultT]:
+        """Begin a task of `process`."""
+        return process.context.copy().run(self.create_task, coro)
+
+    def kill(self, process: Process) -> None:
+        """The process dies between two instructions: nothing of it ever runs again."""
+        if not process.alive:
+            return
+        process.alive = False
+        process.held.clear()
+        for told in process.on_death:
+            told()
+
+    def pause(self, process: Process) -> None:
+        """The process stands still; its sessions stay open, its timers fire when it continues."""
+        process.paused = True
+
+    def resume(self, process: Process) -> None:
+        """The process continues, knowing of nothing."""
+        process.paused = False
+        self._ready += process.held
+        process.held.clear()
+
+    # --- running
+
+    async def sleep(self, seconds: float) -> None:
+        """Suspend the current task for `seconds` of virtual time."""
+        future: asyncio.Future[None] = asyncio.Future(loop=self)
+        handle = self.call_at(self._now + seconds, _finish, future)
+        try:
+            await future
+        finally:
+            handle.cancel()
+
+    def run(self, main: Coroutine[Any, Any, ResultT]) -> ResultT:
+        """Run the world's main task to its end. Raises Stuck if it can come to none."""
+        asyncio._set_running_loop(self)
+        self._running = True
+        try:
+            task = self.create_task(main, context=contextvars.Context())
+            self._turn(task)
+            return task.result()
+        finally:
+            self._running = False
+            asyncio._set_running_loop(None)
+
+    def _turn(self, task: asyncio.Task[Any]) -> None:
+        ready, timers, draw, count, moved = self._ready, self._timers, self._random, 0, 0
+        while not task.done():
+            if not ready:
+                self.steps += count - moved
+                moved = count
+                self._jump()
+            count += 1
+            if count - moved > _SPIN_MAX:
+                raise Stuck(f"{_SPIN_MAX} callbacks without progress of time at {self._now:.3f} s")
+            n = len(ready)
+            if n > 1:
+                chosen = int(draw() * n)
+                handle = ready[chosen]
+                ready[chosen] = ready[-1]
+                ready.pop()
+            else:
+                handle = ready.pop()
+            callback = handle.callback
+            if callback is None:
+                continue
+            process = handle.context.get(_PROCESS)
+            if process is not None:
+                if not process.alive:
+                    continue
+                if process.paused:
+                    process.held.append(handle)
+                    continue
+                process.steps += 1
+                if process.steps == process.dies_at:
+                    self.kill(process)
+                    continue
+            try:
+                handle.context.run(callback, *handle.args)
+            except Exception as error:
+                self.errors.append(f"callback {callback!r}: {error!r}")
+        self.steps += count - moved
+        del timers
+
+    def _jump(self) -> None:
+        """Time goes on to the next timer; all that are due then become ready."""
+        timers, ready = self._timers, self._ready
+        while timers and timers[0][2].gone:
+            heapq.heappop(timers)
+        if not timers:
+            raise Stuck(f"nothing is ready and no timer is set at {self._now:.3f} s")
+        now = max(self._now, timers[0][0])
+        self._now = now
+        while timers and timers[0][0] <= now:
+            handle = heapq.heappop(timers)[2]
+            if not handle.gone:
+                ready.append(handle)
+
+    def close(self, processes: list[Process]) -> list[str]:
+        """End whatever still runs, after everything was looked at; return what tasks of the living raised unheard."""
+        self._closed = True
+        unheard: list[str] = []
+        for owner, tasks in [(None, self.tasks), *((p, p.tasks) for p in processes)]:
+            for task in tasks:
+                if not task.done():
+                    task._log_destroy_pending = False  # type: ignore[attr-defined]
+                    _end(task)
+                elif task._log_traceback:  # type: ignore[attr-defined]
+                    error = task.exception()
+                    if owner is None or owner.alive:
+                        unheard.append(f"task of {owner or 'the world'} ended unheard by {error!r}")
+            tasks.clear()
+        self._ready.clear()
+        self._timers.clear()
+        for process in processes:
+            process.held.clear()
+            process.on_death.clear()
+        return unheard
+
+
+def _finish(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _end(task: asyncio.Task[Any]) -> None:
+    coro = task.get_coro()
+    for _ in range(5):  # a `finally` that awaits refuses the first request to end
+        try:
+            coro.close()  # type: ignore[union-attr]
+        except BaseException:
+            continue
+        return
+
+
+async def first_of(loop: Loop, awaited: Awaitable[Any], seconds: float) -> bool:
+    """Wait for `awaited` at most `seconds`; True if it came."""
+    waiting = asyncio.ensure_future(awaited, loop=loop)
+    done, _ = await asyncio.wait([waiting], timeout=seconds)
+    return bool(done)
