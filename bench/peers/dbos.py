@@ -1,6 +1,6 @@
 """DBOS in a process of its own: five-step workflows through its queue, and a lone queued workflow's latency.
 
-usage: python -m bench.peer_dbos URL RUNS LONE POLL_S   → one JSON line {steps, seconds, lone_ms: [...]}
+usage: python -m bench.peers.dbos URL RUNS LONE POLL_S   → one JSON line {steps, seconds, lone_p50_ms}
 
 The same rule as for Stanchion: all workflows are enqueued before a worker listens; steps are rows counted in the
 database; the time is from the first step's start to the last one's end, as the rows say. Phase 1 makes the schema,
@@ -10,6 +10,7 @@ phase 2 enqueues with the client, phase 3 executes.
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 import time
 
@@ -71,7 +72,8 @@ def main() -> None:
             " from dbos.operation_outputs where workflow_uuid = any(%s)",
             (ids,),
         ).fetchone()
-    print(json.dumps({"steps": row[0], "seconds": float(row[1]), "lone_ms": latencies}), flush=True)
+    said = {"steps": row[0], "seconds": float(row[1]), "lone_p50_ms": statistics.median(latencies)}
+    print(json.dumps(said), flush=True)
 
 
 if __name__ == "__main__":
