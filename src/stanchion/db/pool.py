@@ -28,6 +28,13 @@ _CONNECT: Final[dict[str, Any]] = {
     "application_name": "stanchion",
 }
 
+# A process that is frozen or cut off in the middle of a transaction keeps its locks until the server ends the session,
+# by itself after two hours (TCP keepalive): measured, a worker stopped with SIGSTOP between an intent's statements kept
+# 20 runs from being reclaimed for as long as it stood. The engine's locks must be free before its lease of 10 s is over.
+# A verb may think a little between its statements.
+_ENGINE_IDLE_MS: Final = 5_000
+_APP_IDLE_MS: Final = 15_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseUrls:
@@ -46,11 +53,14 @@ class Database:
     ) -> None:
         self.urls = urls
         self._acquire_timeout_s = acquire_timeout_s
-        self._app = self._pool(urls.app, app_max)
+        self._app = self._pool(urls.app, app_max, options=_idle_limit(_APP_IDLE_MS))
         # The engine has few statements, each large and the same every time: prepared at first sight, with a generic
         # plan at once. By default PostgreSQL plans them five times and compares (1-2 ms a checkpoint, measured, then 0.2).
         self._engine = self._pool(
-            urls.engine, engine_max, prepare_threshold=0, options="-c plan_cache_mode=force_generic_plan"
+            urls.engine,
+            engine_max,
+            prepare_threshold=0,
+            options=f"-c plan_cache_mode=force_generic_plan {_idle_limit(_ENGINE_IDLE_MS)}",
         )
 
     def _pool(self, url: str, max_size: int, **more: Any) -> AsyncConnectionPool[Tx]:
@@ -107,7 +117,8 @@ class Database:
             raise asyncio.CancelledError
         try:
             yield connection
-        except psycopg.OperationalError as error:
+        except psycopg.Error as error:
+            # By the connection, not by the error's class: the end of a session that stood still is an InternalError.
             if connection.closed or connection.broken:
                 raise Unavailable(
                     "db.unavailable",
@@ -146,6 +157,11 @@ class Database:
         """A connection of its own outside the pool, for LISTEN and session locks. The caller closes it."""
         url = self.urls.app if role == "app" else self.urls.engine
         return await psycopg.AsyncConnection.connect(url, autocommit=True, **_CONNECT)
+
+
+def _idle_limit(milliseconds: int) -> str:
+    """The server option that ends a session which stands still inside a transaction."""
+    return f"-c idle_in_transaction_session_timeout={milliseconds}"
 
 
 def _cancels() -> int:

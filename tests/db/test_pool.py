@@ -1,0 +1,41 @@
+"""What a pooled connection brings along, and what its loss is called."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from stanchion.base import Unavailable
+from stanchion.db import Database, DatabaseUrls
+
+
+@pytest.mark.parametrize(("role", "limit"), [("engine", "5s"), ("app", "15s")])
+async def test_the_server_ends_a_session_that_stands_still_inside_a_transaction(db: Database, role, limit):
+    """Without it a worker that is frozen or cut off keeps its locks, and nobody can take its runs over."""
+    async with db.connection(role) as tx:
+        cursor = await tx.execute("show idle_in_transaction_session_timeout")
+        assert await cursor.fetchone() == (limit,)
+
+
+async def test_such_an_end_is_the_databases_absence_and_blames_no_statement(db: Database, database_urls: DatabaseUrls):
+    async def stand_still() -> None:
+        async with db.engine_tx() as tx:
+            await tx.execute("set local idle_in_transaction_session_timeout = '50ms'")
+            await gone(database_urls.engine, tx.info.backend_pid)
+            await tx.execute("select 1")
+
+    with pytest.raises(Unavailable) as told:
+        await stand_still()
+    assert told.value.code == "db.unavailable"
+    assert told.value.retryable
+    async with db.engine_tx() as tx:
+        await tx.execute("select 1")
+
+
+async def gone(url: str, pid: int) -> None:
+    """Wait until that server process has ended."""
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as other:
+        while True:
+            cursor = await other.execute("select from pg_stat_activity where pid = %s", (pid,))
+            if await cursor.fetchone() is None:
+                return
