@@ -57,7 +57,10 @@ class Ledger:
             try:
                 await runs.hold(tx, [call.claim])
                 return await self._intent(tx, call, wanted, record_digest)
-            except (LostClaim, Denied, Conflict) as refusal:
+            except LostClaim as lost:
+                self._env.telemetry.emit("effect.fenced", 1.0)
+                return lost
+            except (Denied, Conflict) as refusal:
                 return refusal
 
         settled = await self._group.submit(_Item(call.claim.run_id, write), key=call.claim.run_id)
@@ -124,6 +127,7 @@ class Ledger:
             try:
                 await runs.hold(tx, [call.claim])
             except LostClaim as lost:
+                self._env.telemetry.emit("effect.fenced", 1.0)
                 return lost
             await self.write_end(tx, call, effect, state, at=at, receipt=receipt, error=error)
             return None
