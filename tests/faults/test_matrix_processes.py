@@ -1,0 +1,97 @@
+"""Faults of worker processes under load: killed, frozen, asked to end, deaf (docs/explanation/faults.md)."""
+
+from __future__ import annotations
+
+import signal
+import statistics
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.scene import Scene
+
+DEAF = Path(__file__).with_name("deaf")
+
+
+def seconds(values: list[float]) -> str:
+    return ", ".join(f"{value:.2f}" for value in values) + " s"
+
+
+async def test_a_killed_workers_runs_go_on_elsewhere(scene: Scene) -> None:
+    """SIGKILL. The distribution over 200 kills is measured by test_kills.py; this is the row under open load."""
+    recoveries: list[float] = []
+    async with scene.playing(workers=2):
+        await scene.flowing()
+        for victim in scene.workers:
+            held = await scene.holding(victim)
+            killed = scene.kill(victim)
+            recoveries.append(await scene.taken_over(held, killed))
+            await scene.registered(scene.spawn_worker())
+            await scene.flowing()
+        assert await scene.query("select count(*) from workers where state = 'lost'") == [(2,)]
+        await scene.settle()
+    print(f"SIGKILL: recovery {seconds(recoveries)}")
+    assert max(recoveries) <= 2.0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+async def test_a_frozen_worker_that_wakes_past_its_lease_changes_nothing(scene: Scene) -> None:
+    """SIGSTOP past the lease of 10 s, then SIGCONT: a zombie, with lookups and writes in flight."""
+    scene.call_s = 0.3
+    async with scene.playing(workers=2):
+        zombie, other = scene.workers
+        await scene.flowing()
+        held = await scene.holding(zombie, 3)
+        stopped = scene.signal(zombie, signal.SIGSTOP)
+        recovery = await scene.taken_over(held, stopped)
+        assert await scene.query("select state from workers where pid = %s", zombie) == [("lost",)]
+        assert scene.metric(other, "stanchion_workers_lost_total", 'how="lease"') == 1
+        await scene.flowing()
+        scene.signal(zombie, signal.SIGCONT)
+        woken = time.monotonic()
+        back = await scene.registered(zombie, since=woken)
+        await scene.flowing()
+        fenced = scene.metric(zombie, "stanchion_fenced_writes_total")
+        effects = scene.metric(zombie, "stanchion_fenced_effects_total")
+        await scene.settle()
+    print(
+        f"SIGSTOP: recovery {recovery:.2f} s, {fenced:.0f} writes and {effects:.0f} effects fenced, back {back:.2f} s"
+    )
+    assert fenced > 0
+    assert effects > 0
+    assert recovery <= 11.0
+
+
+async def test_a_worker_that_is_asked_to_end_leaves_nothing_behind(scene: Scene) -> None:
+    """SIGTERM: a rolling restart of all workers. No client notices, and no run waits for the sweep."""
+    recoveries: list[float] = []
+    async with scene.playing(workers=2):
+        await scene.flowing()
+        for old in scene.workers:
+            await scene.registered(scene.spawn_worker())
+            held = await scene.holding(old)
+            asked = scene.signal(old, signal.SIGTERM)
+            recoveries.append(await scene.taken_over(held, asked))
+            assert await scene.ended(old) == 0
+            await scene.flowing()
+        outcome = await scene.settle()
+        assert await scene.query("select count(*) filter (where state = 'stopped'), count(*) filter (where state = 'lost') from workers") == [(2, 0)]  # fmt: skip
+        assert scene.notes.failures() == []
+    print(f"SIGTERM: recovery {seconds(recoveries)}; 0 of {len(scene.notes.answers)} requests failed; {outcome}")
+    assert max(recoveries) <= 1.0
+
+
+async def test_without_any_wake_up_runs_go_on_by_the_tick(scene: Scene, tmp_path: Path) -> None:
+    """Every worker LISTENs and hears nothing, for as long as it lives."""
+    swallowed = tmp_path / "swallowed"
+    scene.settings = {"PYTHONPATH": str(DEAF), "SWALLOWED": str(swallowed)}
+    async with scene.playing(workers=2):
+        await scene.flowing(runs=40)
+        await scene.settle()
+        waits = await scene.query("select extract(epoch from started_at - created_at)::float8 from runs order by 1")
+    taken = [wait for (wait,) in waits]
+    print(f"deaf: {swallowed.stat().st_size} wake-ups swallowed; accepted to claimed: median {statistics.median(taken):.2f} s, max {taken[-1]:.2f} s")  # fmt: skip
+    assert swallowed.stat().st_size > 20
+    assert taken[-1] <= 2.0
