@@ -8,10 +8,13 @@ from docs.generator.codes import collect
 from docs.generator.error_texts import KINDS, NOT_CODES, SECTIONS
 from docs.generator.tables import code, table
 
-from stanchion.base import Kind
+from stanchion.base import Kind, LimitExceeded, Unavailable
 from stanchion.http import problems as wire
 from stanchion.identity.types import ACTIONS
 from stanchion.telemetry.catalogue import CATALOGUE
+
+# What every problem of these kinds is unless it says otherwise (base/errors.py).
+RETRIED = {found.kind for found in (LimitExceeded, Unavailable) if found.retryable_by_default}
 
 
 def faults() -> list[str]:
@@ -43,21 +46,29 @@ def _codes() -> str:
     kinds = {**collect().kinds, **{name: {kind} for name, kind in KINDS.items()}}
     out: list[str] = []
     for heading, said in SECTIONS.items():
-        rows = [(code(name), ", ".join(sorted(kinds[name])), meaning, way) for name, (meaning, way) in said.items()]
-        out.append(f"## {heading}\n\n{table(('code', 'kind', 'what happened', 'the way out'), rows)}")
+        rows = [
+            (code(name), ", ".join(sorted(kinds[name])), retryable(name), meaning, way)
+            for name, (meaning, way) in said.items()
+        ]
+        out.append(f"## {heading}\n\n{table(('code', 'kind', 'retryable', 'what happened', 'the way out'), rows)}")
     return "\n".join(out)
+
+
+def retryable(name: str) -> str:
+    """Whether repeating may help, as the source says: `yes`, `no`, or `sometimes`; a code of KINDS as its kind does."""
+    said = collect().retryable.get(name) or {Kind(KINDS[name]) in RETRIED if KINDS[name] != "document" else False}
+    return "sometimes" if len(said) > 1 or None in said else "yes" if True in said else "no"
 
 
 def _kinds() -> str:
     special = {kind: [] for kind in Kind}
     for name, status in wire._STATUS_BY_CODE.items():  # noqa: SLF001 - the one place that knows
         special[Kind(next(iter(_kind_of(name))))].append(f"{status} for {code(name)}")
-    retried = {Kind.LIMIT_EXCEEDED, Kind.UNAVAILABLE}
     rows = [
         (
             code(kind.value),
             str(wire._STATUS[kind]) + (f" ({'; '.join(special[kind])})" if special[kind] else ""),  # noqa: SLF001 - as above
-            "yes" if kind in retried else "",
+            "yes" if kind in RETRIED else "no",
         )
         for kind in Kind
     ]

@@ -64,9 +64,29 @@ def _route(path: str, method: str, operation: Mapping[str, Any]) -> Iterator[str
     body = operation.get("requestBody", {}).get("content", {})
     for kind, media in body.items():
         yield f"Body ({code(kind)}):\n\n{_example(media)}"
+        if fields := list(_fields(media.get("schema", {}), "")):
+            yield table(("field", "type", "default", "meaning"), fields)
     for status, response in operation["responses"].items():
         if status.startswith(("2", "3")):
             yield from _answer(status, response)
+
+
+def _fields(schema: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str, str, str]]:
+    """The fields of a body, those of objects and lists of objects in it by their dotted path."""
+    schema = _resolved(schema)
+    for name, inner in schema.get("properties", {}).items():
+        needed = "**needed**" if name in schema.get("required", ()) else _plain(inner.get("default"))
+        yield code(f"{prefix}{name}"), _type(inner), needed, inner.get("description", "")
+        options = [_resolved(option) for option in inner.get("anyOf", [inner])]
+        for option in options:
+            many = option.get("type") == "array"
+            yield from _fields(option.get("items", {}) if many else option, f"{prefix}{name}{'[]' if many else ''}.")
+
+
+def _resolved(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema itself, or what its `$ref` names."""
+    name = schema.get("$ref", "").rpartition("/")[2]
+    return document()["components"]["schemas"][name] if name else schema
 
 
 def _answer(status: str, response: Mapping[str, Any]) -> Iterator[str]:
@@ -90,11 +110,21 @@ def _type(schema: Mapping[str, Any]) -> str:
     if "enum" in schema:
         return " or ".join(code(str(value)) for value in schema["enum"])
     if "$ref" in schema:
-        return _type(document()["components"]["schemas"][schema["$ref"].rpartition("/")[2]])
+        return _type(_resolved(schema))
     low, high = schema.get("minimum"), schema.get("maximum")
-    bounds = f", {low} to {high}" if low is not None and high is not None else ""
+    bounds = f", {low:g} to {high:g}" if low is not None and high is not None else ""
     form = f", {schema['format']}" if "format" in schema else ""
-    return f"{schema.get('type', 'any')}{form}{bounds}"
+    of = f" of {_type(schema['items'])}" if "items" in schema else ""
+    return f"{schema.get('type', 'any')}{of}{form}{bounds}{_lengths(schema)}"
+
+
+def _lengths(schema: Mapping[str, Any]) -> str:
+    said = [
+        f", {schema.get(least, 'up')} to {schema[most]} {unit}"
+        for least, most, unit in (("minLength", "maxLength", "characters"), ("minItems", "maxItems", "elements"))
+        if most in schema
+    ]
+    return "".join(said)
 
 
 def _plain(value: object) -> str:

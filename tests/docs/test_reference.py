@@ -39,6 +39,55 @@ def test_a_missing_and_a_superfluous_explanation_are_found(monkeypatch) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("limit.rate", "yes"),
+        ("db.unavailable", "yes"),
+        ("request.timeout", "yes"),
+        ("request.too_large", "no"),
+        ("approval.decided", "no"),
+        ("document.type", "no"),
+        ("blueprint.unknown_parameter", "no"),
+        ("adapter.busy", "yes"),
+        ("adapter.not_http", "no"),
+        ("adapter.status", "sometimes"),
+    ],
+)
+def test_retryable_is_what_the_problem_says(code, said) -> None:
+    assert errors.retryable(code) == said
+
+
+# Parts whose problems are no answers of the HTTP API: they end a step, a command or a process.
+_ELSEWHERE = ("adapter.", "cli.", "data.", "db.", "demo.", "fetch.", "process.", "tool.", "migration.")
+
+
+def test_a_client_can_tell_from_the_status_what_to_repeat() -> None:
+    from docs.generator.codes import collect
+    from docs.generator.error_texts import KINDS, SECTIONS
+
+    from stanchion.base import Kind
+    from stanchion.http import problems
+
+    kinds = {**{code: next(iter(found)) for code, found in collect().kinds.items()}, **KINDS}
+    wrong = []
+    for code in [name for section in SECTIONS.values() for name in section if not name.startswith(_ELSEWHERE)]:
+        if kinds[code] != "document":
+            status = problems._STATUS_BY_CODE.get(code, problems._STATUS[Kind(kinds[code])])
+            if (errors.retryable(code) == "yes") != (status in {408, 429, 503}):
+                wrong.append((code, status, errors.retryable(code)))
+    assert wrong == []
+
+
+def test_every_option_of_the_command_line_is_on_its_page() -> None:
+    page = (REFERENCE / "cli.md").read_text(encoding="utf-8")
+    common = page.partition("## Common options")[2].partition("\n## ")[0]
+    for option in ("-o, --output", "--data", "--url", "--profile", "-h, --help"):
+        assert f"`{option}" in common
+    for section in page.split("\n## stanchion ")[1:]:
+        assert "[Common options](#common-options): " in section, section[:40]
+
+
 def test_a_field_without_words_stops_the_generator() -> None:
     schema = {"properties": {"a": {"type": "string"}, "b": {"type": "string"}}}
     with pytest.raises(SystemExit, match="nothing is said about b"):

@@ -9,7 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from pydantic import ConfigDict, Field
 
-from stanchion.approvals.rules import REASON_CHARS_MAX
+from stanchion.approvals.rules import REASON_CHARS_MAX, REASON_CHARS_MIN
 from stanchion.approvals.service import decide, list_approvals, show
 from stanchion.approvals.types import Approval, ApprovalStatus, Verdict
 from stanchion.context import Ctx
@@ -100,8 +100,14 @@ class DecisionRequest(Model):
         json_schema_extra={"examples": [{"reason": "The fine matches the gravity.", "args_digest": _DIGEST}]}
     )
 
-    reason: str = Field(max_length=REASON_CHARS_MAX + 200, pattern=r"^[^\x00]*$")
-    args_digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+    reason: str = Field(
+        max_length=REASON_CHARS_MAX + 200,
+        pattern=r"^[^\x00]*$",
+        description=f"Why, in {REASON_CHARS_MIN} to {REASON_CHARS_MAX} characters without the spaces around them.",
+    )
+    args_digest: str = Field(
+        pattern=r"^sha256:[0-9a-f]{64}$", description="That of the approval as it was shown to who decides."
+    )
 
 
 def _reply(approval: Approval) -> ApprovalReply:

@@ -22,9 +22,11 @@ class StartBody(Model):
 
     model_config = Model.model_config | example({"input": {"country": "Germany"}})
 
-    input: Any = Field(default_factory=dict, description="the run's input, as the Blueprint's schema wants it")
-    queue: str = Field("default", pattern=r"^[a-z][a-z0-9-]{0,62}$")
-    priority: int = Field(0, ge=-100, le=100)
+    input: Any = Field(
+        default_factory=dict, description="The input, as the Blueprint's schema wants it; `{}` if left out."
+    )
+    queue: str = Field("default", pattern=r"^[a-z][a-z0-9-]{0,62}$", description="Which workers execute it.")
+    priority: int = Field(0, ge=-100, le=100, description="Higher goes first within a queue.")
 
 
 class TaskBody(Model):
@@ -32,7 +34,9 @@ class TaskBody(Model):
 
     model_config = Model.model_config | example({"input": {"country": "Germany"}})
 
-    input: Any = Field(default_factory=dict)
+    input: Any = Field(
+        default_factory=dict, description="The input, as the Blueprint's schema wants it; `{}` if left out."
+    )
 
 
 class ReasonBody(Model):
@@ -60,9 +64,9 @@ class SelectionBody(Model):
         {"filter": {"reason": samples.ERROR["code"]}, "max": 100, "reason": "The casebook is free again."}
     )
 
-    run_ids: Annotated[list[UUID], Field(max_length=1000)] | None = None
-    filter: FilterBody | None = None
-    max: int = Field(1000, ge=1, le=1000)
+    run_ids: Annotated[list[UUID], Field(max_length=1000)] | None = Field(None, description="These; or give `filter`.")
+    filter: FilterBody | None = Field(None, description="All that match every field given; or give `run_ids`.")
+    max: int = Field(1000, ge=1, le=1000, description="At most so many of the filter's, the newest first.")
     reason: Reason
 
 

@@ -203,6 +203,7 @@ class InputBounds:
                 "request.timeout",
                 f"The body did not arrive within {self._settings.body_timeout_s:g} s; nothing was done.",
                 hint="Send it again, faster.",
+                retryable=True,
             ) from None
 
 
