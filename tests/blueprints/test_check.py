@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jsonschema
 import pytest
-from tests.blueprints.support import FIXTURES, VERBS
+from tests.blueprints.support import FIXTURES, VERBS, issues
 
 from stanchion.base import Internal
 from stanchion.blueprints import (
@@ -189,3 +189,30 @@ def test_the_published_schema_is_json_schema_and_fits_the_examples():
     for path in FIXTURES.glob("*.yaml"):
         body = read_document(Document(path=str(path), source=path.read_text())).body
         assert list(jsonschema.Draft202012Validator(schema).iter_errors(body)) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("    fetch:", "Write fetch: {connector: …, resource: …}."),
+        ("    transform:", "Write transform: {value: …}."),
+        ("    govern:", "Write govern: {policy: …, show: …}."),
+        ("    logic_gate:", "Write logic_gate: {if: …, then: …}."),
+        ("    logic_gate: {if: 'true', then: }", "Write at least one element below then: - id: …"),
+        ("    logic_gate: {if: true, then: [{id: b, transform: {value: 1}}]}", "Quote it: 'true'."),
+        ("    transform: {value: 1}\n    retry:", "Write retry: {attempts: …}."),
+        ("    transform: {value: 1}\n    timeout:", "Write timeout: 60s, or leave it out."),
+        ("    transform: {value: 1}\n    for_each:", "Write for_each: {in: …}."),
+        ("    transform: {value: 1}\ninput:", "Write input: {type: object, properties: {…}}, or leave it out."),
+        ("    transform: {value: 1}\ninput: {properties: {n: }}", "Write n: {type: string}."),
+        ("    transform: {value: 1}\n  -", "Write {id: …}."),
+    ],
+)
+def test_what_is_left_empty_is_answered_with_its_shape(line: str, hint: str) -> None:
+    (issue,) = issues(f"blueprint: empty\nowner: tests\nsteps:\n  - id: a\n{line}\n")
+    assert (issue.code, issue.hint) == ("document.type", hint)
+
+
+def test_a_number_is_quoted_as_it_was_written() -> None:
+    (issue,) = issues("blueprint: one\nowner: 1.50\nsteps:\n  - id: a\n    transform: {value: 1}\n")
+    assert (issue.message, issue.hint) == ("owner must be a text, and this is a number ('1.5').", "Quote it: '1.50'.")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stanchion.base import Json, NotFound, SystemClock
-from stanchion.blueprints import Document, Parsed
+from stanchion.blueprints import BlueprintKind, Document, Parsed
 from stanchion.tools import FETCH, LOOKUP, PUSH, Adapters, ConnectorKind, connector_of
 from stanchion.tools.connectors import resource_of
 
@@ -213,6 +213,122 @@ def test_each_fault_is_said_at_its_place(adapter: str, text: str, wrong: str, co
 def test_a_fault_says_what_is_allowed(text: str, wrong: str, said: str) -> None:
     (issue,) = parse(HTTP.replace(text, wrong)).issues
     assert said in issue.hint
+
+
+MANY = """
+connector: office
+owner: 1.50
+adapter: filez
+environment: local
+root: /etc
+description: postgresql://bob:hunter2@db/x
+resources:
+  claims:
+    file: claims.xlsx
+    key: claim
+    fields:
+      claim_id: {type: strin}
+      amount: {}
+      state: {type: string, enum: [open, NO, 1.50, 12:30, 2024-01-01]}
+    lookup: {}
+    push: {idempotency: maybe}
+    bogus: 1
+  staff:
+    file: staff.csv
+    fields: {name: text}
+    fetch:
+"""
+
+
+def said(source: str) -> list[tuple[int, str]]:
+    return [(issue.line, issue.code) for issue in parse(source).issues]
+
+
+def test_every_error_is_said_at_once() -> None:
+    assert said(MANY) == [
+        (2, "document.type"),
+        (3, "document.choice"),
+        (5, "connector.path_escapes"),
+        (6, "connector.credential"),
+        (9, "connector.unknown_format"),
+        (10, "connector.unknown_key"),
+        (12, "document.choice"),
+        (13, "connector.bad_field"),
+        (14, "connector.bad_field"),
+        (16, "document.choice"),
+        (17, "document.unknown_field"),
+        (20, "document.type"),
+        (21, "document.type"),
+    ]
+
+
+def test_an_adapter_that_nobody_knows_hides_nothing_that_all_adapters_share() -> None:
+    own = {"connector.path_escapes", "connector.unknown_format", "document.unknown_field"}
+    wrong = [(line, code) for line, code in said(MANY.replace("filez", "excel")) if code not in own]
+    assert wrong == [found for found in said(MANY) if found[1] not in own and found[0] != 16]
+    nothing = [issue.code for issue in parse(SQL.replace("adapter: sql", "").replace("int}", "integer}")).issues]
+    assert nothing == ["document.missing_field"]
+
+
+def test_what_follows_from_an_error_is_not_said_beside_it() -> None:
+    for text, wrong, code in (
+        ("key: case_id", "key: 5", "document.type"),
+        ("      case_id: {type: string}", "      case-id: {type: string}", "document.pattern"),
+        ("least: {type: integer}", "least: 5", "document.type"),
+        ("    fetch:\n", "    fetchh:\n", "document.unknown_field"),
+        ("statement: select * from cases where case_id = :key", "statement: 5", "document.type"),
+        ("case_id: {type: string}", "case_id: {type: strin}", "document.choice"),
+    ):
+        (issue,) = parse(SQL.replace(text, wrong, 1)).issues
+        assert issue.code == code, (wrong, issue)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "text", "wrong", "hint"),
+    [
+        ("files", "fetch: {}", "fetch:", "Write fetch: {}."),
+        ("files", "push: {idempotency: probe}", "push:", "Write push: {idempotency: …}."),
+        ("files", "size: {type: integer}", "size:", "Write size: {type: string}."),
+        ("files", "size: {type: integer}", "size: integer", "Write size: {type: integer}."),
+        ("sql", "database: {driver: sqlite, path: casebook.db}", "database:", "Write database: {driver: …}."),
+        ("http", "headers: {X-Client: stanchion}", "headers:", "Write headers: {}."),
+    ],
+)
+def test_a_body_left_empty_is_answered_with_its_shape(adapter: str, text: str, wrong: str, hint: str) -> None:
+    (issue,) = parse(ALL[adapter].replace(text, wrong)).issues
+    assert (issue.code, issue.hint) == ("document.type", hint)
+
+
+def test_a_value_that_yaml_read_as_another_type_is_to_be_quoted() -> None:
+    found = {issue.line: issue.hint for issue in parse(MANY).issues}
+    assert (found[2], found[14]) == ("Quote it: '1.50'.", "Quote it: '1.50'.")
+
+
+def test_a_literal_of_a_step_that_is_no_text_is_to_be_quoted() -> None:
+    source = """
+blueprint: filing
+owner: casework
+steps:
+  - id: file
+    push:
+      connector: casebook
+      resource: outcomes
+      record: {case_id: 007, tier: minor, comment: true}
+  - id: one
+    lookup: {connector: casebook, resource: cases, key: 1.50}
+  - id: some
+    fetch: {connector: casebook, resource: cases, where: {status: 12:30, least: 1}}
+  - id: more
+    fetch: {connector: casebook, resource: cases, where: {status: NO, least: "1"}}
+"""
+    kind = BlueprintKind({verb.verb: verb for verb in (FETCH, LOOKUP, PUSH)})
+    issues = kind.parse(Document(path="filing.yaml", source=source.strip() + "\n"), lookup).issues
+    assert [(issue.line, issue.code, issue.hint) for issue in issues] == [
+        (8, "blueprint.wrong_type", "Quote it: '007'."),
+        (8, "blueprint.wrong_type", "Quote it: 'true'."),
+        (10, "document.type", "Quote it: '1.50'."),
+        (14, "blueprint.wrong_type", ""),
+    ]
 
 
 def test_an_undeclared_parameter_is_to_be_declared() -> None:

@@ -4,7 +4,7 @@
 kinds' documents with the same quality of errors, and `validate_value` checks a run's input.
 """
 
-from stanchion.blueprints.check import Fault, check_document, in_order, to_issue
+from stanchion.blueprints.check import Fault, check_document, faults_of, in_order, to_issue, type_name
 from stanchion.blueprints.compiler import compile_document, program_from_body
 from stanchion.blueprints.durations import duration_s
 from stanchion.blueprints.json_schema import FORMATS, SCHEMA_OF_SCHEMAS, closed, dangling, validate_value, with_defaults
@@ -57,10 +57,12 @@ __all__ = [
     "dangling",
     "document_schema",
     "duration_s",
+    "faults_of",
     "in_order",
     "program_from_body",
     "read_document",
     "to_issue",
+    "type_name",
     "validate_value",
     "with_defaults",
 ]

@@ -20,6 +20,7 @@ from stanchion.base import Json, invariant
 from stanchion.blueprints.durations import DURATION_HINT, duration_s
 from stanchion.blueprints.json_schema import FORMATS, SCHEMA_OF_SCHEMAS, TYPES
 from stanchion.blueprints.reader import Positions, read_document
+from stanchion.blueprints.shapes import wanted_shape
 from stanchion.blueprints.types import Document, Issue, Schema
 from stanchion.expressions import nearest
 
@@ -78,7 +79,8 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One fault of a value. `at_key`: it is the key that is wrong. `offset`: which character of the text, if known."""
+    """One fault of a value. `at_key`: it is the key that is wrong. `offset`: which character of the text, if known.
+    `unquoted`: a text was wanted, and quoting what is written makes it one."""
 
     pointer: str
     code: str
@@ -87,6 +89,7 @@ class Fault:
     at_key: bool = False
     text: str | None = None
     offset: int = 0
+    unquoted: bool = False
 
 
 def check_document(document: Document, schema: Schema) -> tuple[Json, tuple[Issue, ...], Positions]:
@@ -111,10 +114,11 @@ def to_issue(fault: Fault, positions: Positions, *, step: str | None = None) -> 
         line, column = positions.of_character(fault.pointer, fault.text, fault.offset)
     else:
         line, column = positions.of_value(fault.pointer)
+    written = positions.plain_text(fault.pointer) if fault.unquoted else ""
     return Issue(
         code=fault.code,
         message=fault.message,
-        hint=fault.hint,
+        hint=f"{fault.hint} Quote it: '{written}'.".strip() if written else fault.hint,
         file=positions.path,
         line=line,
         column=column,
@@ -179,7 +183,7 @@ class _Walk:
         kinds = _kinds(schema)
         kind = type_name(value)
         if kinds and kind not in kinds and not (kind == "integer" and "number" in kinds):
-            yield _misfit(pointer, kinds, value, [schema])
+            yield _misfit(pointer, kinds, value, [self.resolved(schema)])
             return
         if isinstance(value, dict):
             yield from self._object(value, schema, pointer, template=template)
@@ -188,6 +192,11 @@ class _Walk:
         elif isinstance(value, str):
             yield from _text(value, schema, pointer, template=template)
         yield from _scalar(value, schema, pointer)
+
+    def resolved(self, schema: Schema) -> Schema:
+        """`schema` with what its elements or other fields are in place of the reference to it."""
+        inner = {k: schema[k] for k in ("items", "additionalProperties") if isinstance(schema.get(k), dict)}
+        return {**schema, **{k: cast("Json", deref(cast("Schema", v), self.root)) for k, v in inner.items()}}
 
     def _any_of(self, value: Json, schema: Schema, pointer: str, *, template: bool) -> Iterator[Fault]:
         options = [
@@ -199,7 +208,7 @@ class _Walk:
         ]
         if not fitting:
             kinds = [k for o in options for k in _kinds(o)]
-            yield _misfit(pointer, kinds, value, options)
+            yield _misfit(pointer, kinds, value, [self.resolved(o) for o in options])
             return
         tried = [list(self.node(value, o, pointer, template=template)) for o in fitting]
         yield from min(tried, key=len)
@@ -271,16 +280,20 @@ def _inside(pointer: str) -> str:
 
 
 def _misfit(pointer: str, kinds: list[str], value: Json, options: list[Schema]) -> Fault:
-    hint = ""
-    if type_name(value) in ("integer", "number") and "string" in kinds:
-        lasting = any(o.get("x-duration") is True for o in options)
-        hint = f"Write {value}s, if these are seconds." if lasting else f"Quote it: '{value}'."
-    return Fault(pointer=pointer, code="document.type", message=_wrong_type(pointer, kinds, value), hint=hint)
+    hint, unquoted = "", False
+    if isinstance(value, int | float) and "string" in kinds:
+        unquoted = not any(o.get("x-duration") is True for o in options)
+        hint = "" if unquoted else f"Write {value}s, if these are seconds."
+    elif not isinstance(value, int | float) or "object" in kinds:
+        hint = wanted_shape(_last(pointer), options, value)
+    message = _wrong_type(pointer, kinds, value)
+    return Fault(pointer=pointer, code="document.type", message=message, hint=hint, unquoted=unquoted)
 
 
 def _wrong_type(pointer: str, kinds: list[str], value: Json) -> str:
     wanted = " or ".join(dict.fromkeys(_WORDS[k] for k in kinds))
-    shown = "" if isinstance(value, dict | list) or value is None else f" ({str(value)[:40]!r})"
+    said = str(value).lower() if isinstance(value, bool) else repr(str(value)[:40])
+    shown = "" if isinstance(value, dict | list) or value is None else f" ({said})"
     name = _last(pointer)
     what = "The document" if not name else name if not name.isdigit() else "This element"
     return f"{what} must be {wanted}, and this is {_WORDS[type_name(value)]}{shown}."

@@ -162,7 +162,9 @@ def check_config(
     issues = list(spec.check(raw, lookup))
     for issue in issues:
         at = pointer + issue.pointer
-        findings.faults.append(Fault(pointer=at, code=issue.code, message=issue.message, hint=issue.hint))
+        findings.faults.append(
+            Fault(pointer=at, code=issue.code, message=issue.message, hint=issue.hint, unquoted=issue.unquoted)
+        )
     return ANY if issues else spec.output_schema(raw, lookup, config.type_at)
 
 

@@ -22,6 +22,8 @@ SOURCE_MAX = 1024 * 1024
 DEPTH_MAX = 60
 NODES_MAX = 200_000
 _INT64 = 2**63
+# A longer number is not repeated in a hint.
+_PLAIN_MAX = 60
 
 # YAML 1.2.2 §10.3.2, core schema.
 _NULL = frozenset({"null", "Null", "NULL", "~", ""})
@@ -67,6 +69,12 @@ class Positions:
         """Where the key of the value at `pointer` stands; an element of a list has none, so its own place."""
         place = self._nearest(pointer)
         return self._at(place.start if place.key_at is None else place.key_at)
+
+    def plain_text(self, pointer: str) -> str:
+        """The scalar at `pointer` as its author wrote it without quotes; empty if it is anything else."""
+        place = self.places.get(pointer)
+        text = self.source[place.start : place.end] if place is not None and not place.style else ""
+        return text if len(text) <= _PLAIN_MAX and not set(text) & set("\n{[") else ""
 
     def _nearest(self, pointer: str) -> Place:
         while pointer not in self.places and pointer:

@@ -170,12 +170,16 @@ Lookup = Callable[[str, str], Mapping[str, "Json"] | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigIssue:
-    """A verb's complaint about its own config; `pointer` is relative to the config (`/resource`)."""
+    """A verb's complaint about its own config; `pointer` is relative to the config (`/resource`).
+
+    `unquoted`: a text was wanted and the value is a number or the like because its author did not quote it.
+    """
 
     pointer: str
     code: str
     message: str
     hint: str = ""
+    unquoted: bool = False
 
 
 class VerbSpec(Protocol):

@@ -138,7 +138,12 @@ class LookupVerb(_Verb):
     def _values(self, config: Mapping[str, Json], resource: Resource, operation: Operation) -> Iterator[ConfigIssue]:  # noqa: ARG002
         key = config.get("key")
         if resource.key and not has_expressions(key) and (reason := complaint(resource.fields[resource.key], key)):
-            yield ConfigIssue(pointer="/key", code="blueprint.wrong_type", message=f"The key {reason}.")
+            yield ConfigIssue(
+                pointer="/key",
+                code="blueprint.wrong_type",
+                message=f"The key {reason}.",
+                unquoted=_unquoted(resource.fields[resource.key], key),
+            )
 
     def output_schema(self, config: Mapping[str, Json], lookup: Lookup, types: Callable[[str], Schema]) -> Schema:  # noqa: ARG002
         """The record as the resource declares it; nullable under `missing: null`."""
@@ -194,7 +199,12 @@ def _fitting(
                 hint=f"{nearest(name, declared)} {_DECLARE.get(what, '')}".strip(),
             )
         elif not has_expressions(value) and (reason := complaint(declared[name], value)):
-            yield ConfigIssue(pointer=place, code="blueprint.wrong_type", message=f"The {what} {name} {reason}.")
+            yield ConfigIssue(
+                pointer=place,
+                code="blueprint.wrong_type",
+                message=f"The {what} {name} {reason}.",
+                unquoted=_unquoted(declared[name], value),
+            )
     for name, schema in declared.items():
         if name not in values and "null" not in types_of(schema):
             yield ConfigIssue(
@@ -203,6 +213,11 @@ def _fitting(
                 message=f"The {what} {name} is missing.",
                 hint='Add it, or let the connector declare it as [..., "null"].',
             )
+
+
+def _unquoted(schema: Schema, value: Json) -> bool:
+    """Whether a text was wanted and something is there that quotes would make one: `1.50`, `007`, `true`, `null`."""
+    return "string" in types_of(schema) and (value is None or isinstance(value, int | float))
 
 
 FETCH, LOOKUP, PUSH = Fetch(), LookupVerb(), Push()

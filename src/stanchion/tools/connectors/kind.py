@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterator, Mapping
 from typing import cast
 
 from stanchion.base import Json
-from stanchion.blueprints import ConfigIssue, Document, Issue, Lookup, Parsed, Positions, check_document, read_document
+from stanchion.blueprints import (
+    Document,
+    Fault,
+    Lookup,
+    Parsed,
+    check_document,
+    faults_of,
+    in_order,
+    read_document,
+    to_issue,
+)
+from stanchion.tools.adapter import Adapter
 from stanchion.tools.adapters import Adapters
 from stanchion.tools.connectors.rules import check_connector
 from stanchion.tools.connectors.schema import document_schema
+from stanchion.tools.connectors.sound import sound_part, worth_saying
 
 # Issues about a key that should not be there point at the key, all others at the value.
 _AT_KEY = {"connector.unknown_field", "connector.not_offered", "connector.reserved_field", "connector.unused_probe"}
@@ -26,33 +39,42 @@ class ConnectorKind:
     def parse(self, document: Document, lookup: Lookup) -> Parsed:  # noqa: ARG002 - a connector names no artifact
         """The document's name, body, owner and all its issues. Never raises for what the author wrote."""
         read = read_document(document)
-        named = read.body.get("adapter") if isinstance(read.body, dict) else None
-        adapter = self._adapters.by_name.get(named) if isinstance(named, str) else None
-        schema = document_schema(adapter, tuple(self._adapters.by_name))
-        value, issues, positions = check_document(document, schema)
+        adapter = self._meant(read.body.get("adapter") if isinstance(read.body, dict) else None)
+        names = tuple(self._adapters.by_name)
+        value, issues, positions = check_document(document, document_schema(adapter, names))
         body = value if isinstance(value, dict) else dict[str, Json]()
-        if adapter is not None and not issues:
-            issues = tuple(_issue(found, positions) for found in check_connector(body, adapter))
+        issues = in_order([*issues, *(to_issue(fault, positions) for fault in _further(body, adapter, names))])
         name, owner = body.get("connector"), body.get("owner")
         return Parsed(
             name=name if isinstance(name, str) else "",
             body=cast("Mapping[str, Json]", body),
             owner=owner if isinstance(owner, str) else "",
             references=(),
-            issues=tuple(sorted(issues, key=lambda i: (i.line, i.column, i.code))),
+            issues=issues,
         )
 
+    def _meant(self, named: Json) -> Adapter | None:
+        """The adapter of that name, or the one that it is a misspelling of: the rest is checked as its document."""
+        close = difflib.get_close_matches(named, self._adapters.by_name, n=1) if isinstance(named, str) else []
+        return self._adapters.by_name[close[0]] if close else None
 
-def _issue(found: ConfigIssue, positions: Positions) -> Issue:
-    at_key = found.code in _AT_KEY
-    line, column = positions.of_key(found.pointer) if at_key else positions.of_value(found.pointer)
-    return Issue(
-        code=found.code,
-        message=found.message,
-        hint=found.hint,
-        file=positions.path,
-        line=line,
-        column=column,
-        step=None,
-        pointer=found.pointer,
-    )
+
+def _further(body: Mapping[str, Json], adapter: Adapter | None, names: tuple[str, ...]) -> Iterator[Fault]:
+    """What is wrong beyond the schema, in as much of the document as fits it."""
+    schema = document_schema(adapter, names)
+    faults = [fault.pointer for fault in faults_of(dict(body), schema)]
+    found = list(check_connector(sound_part(body, document_schema(None, names)), adapter))
+    if adapter is not None:
+        part = sound_part(body, schema)
+        if {"resources", *adapter.settings_required} <= part.keys():
+            found += adapter.check(part)
+    for issue in found:
+        if worth_saying(issue, faults):
+            yield Fault(
+                pointer=issue.pointer,
+                code=issue.code,
+                message=issue.message,
+                hint=issue.hint,
+                at_key=issue.code in _AT_KEY,
+                unquoted=issue.unquoted,
+            )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import cast
 
 from stanchion.base import Json
-from stanchion.blueprints import ConfigIssue, dangling, duration_s
+from stanchion.blueprints import ConfigIssue, dangling, duration_s, type_name
 from stanchion.expressions import nearest
 from stanchion.tools.adapter import Adapter
 from stanchion.tools.connectors.schema import TIMEOUT_S_MAX, VERBS
@@ -23,13 +23,13 @@ _CREDENTIAL = re.compile(
 )
 
 
-def check_connector(body: Mapping[str, Json], adapter: Adapter) -> Iterable[ConfigIssue]:
-    """All complaints about a document that fits its schema."""
+def check_connector(body: Mapping[str, Json], adapter: Adapter | None) -> Iterable[ConfigIssue]:
+    """All complaints about a document beyond its schema that do not take its adapter's knowledge. What is there fits
+    the schema; anything may be missing."""
     yield from _check_credentials("", body)
     yield from _check_timeout(body)
-    for name, value in _mapping(body["resources"]).items():
-        yield from _check_resource(f"/resources/{name}", name, _mapping(value), adapter)
-    yield from adapter.check(body)
+    for name, value in _mapping(body.get("resources") or {}).items():
+        yield from _check_resource(f"/resources/{name}", name, _mapping(value), adapter.refused if adapter else {})
 
 
 def _mapping(value: Json) -> Mapping[str, Json]:
@@ -52,8 +52,10 @@ def _check_credentials(pointer: str, value: Json | Mapping[str, Json]) -> Iterat
             yield from _check_credentials(f"{pointer}/{number}", item)
 
 
-def _check_resource(pointer: str, name: str, resource: Mapping[str, Json], adapter: Adapter) -> Iterator[ConfigIssue]:
-    fields = _mapping(resource["fields"])
+def _check_resource(
+    pointer: str, name: str, resource: Mapping[str, Json], refused: Mapping[str, str]
+) -> Iterator[ConfigIssue]:
+    fields = _mapping(resource.get("fields") or {})
     for field, schema in fields.items():
         yield from _check_field(f"{pointer}/fields/{field}", _mapping(schema))
     yield from _check_key(pointer, name, resource, fields)
@@ -62,9 +64,9 @@ def _check_resource(pointer: str, name: str, resource: Mapping[str, Json], adapt
             pointer=pointer,
             code="connector.no_operation",
             message=f"The resource {name!r} has no operation.",
-            hint=f"Give it one of: {', '.join(v for v in VERBS if v not in adapter.refused)}.",
+            hint=f"Give it one of: {', '.join(v for v in VERBS if v not in refused)}.",
         )
-    for verb, reason in adapter.refused.items():
+    for verb, reason in refused.items():
         if verb in resource:
             yield ConfigIssue(pointer=f"{pointer}/{verb}", code="connector.not_offered", message=reason)
     for verb in VERBS:
@@ -86,6 +88,8 @@ def _check_key(
                 hint="`key` names the field that identifies a record.",
             )
         return
+    if not fields:
+        return
     if str(key) not in fields:
         yield ConfigIssue(
             pointer=f"{pointer}/key",
@@ -93,7 +97,7 @@ def _check_key(
             message=f"The key {key!r} is not a field of {name!r}.",
             hint=nearest(str(key), fields),
         )
-    elif not {"string", "integer"} & set(types_of(_mapping(fields[str(key)]))):
+    elif (types := types_of(_mapping(fields[str(key)]))) and not {"string", "integer"} & set(types):
         yield ConfigIssue(
             pointer=f"{pointer}/key",
             code="connector.bad_key",
@@ -116,8 +120,26 @@ def _check_field(pointer: str, schema: Mapping[str, Json]) -> Iterator[ConfigIss
             code="connector.bad_field",
             message="Fields of connectors cannot be marked sensitive yet.",
         )
+    for place in _unfitting(schema):
+        yield ConfigIssue(
+            pointer=f"{pointer}{place}",
+            code="connector.bad_field",
+            message=f"The field is {' or '.join(types)}, and this is of another type.",
+            unquoted="string" in types,
+        )
     for place, message, hint in dangling(dict(schema), pointer):
         yield ConfigIssue(pointer=place, code="connector.bad_field", message=message, hint=hint)
+
+
+def _unfitting(schema: Mapping[str, Json]) -> Iterator[str]:
+    """Where a constant of the schema is of none of its types: it would never be met."""
+    types = {*types_of(schema), *(("integer",) if "number" in types_of(schema) else ())}
+    choices = schema.get("enum")
+    found = {f"/enum/{n}": choice for n, choice in enumerate(choices if isinstance(choices, list) else [])}
+    found |= {f"/{keyword}": schema[keyword] for keyword in ("const",) if keyword in schema}
+    for place, value in found.items():
+        if types and type_name(value) not in types:
+            yield place
 
 
 def _check_timeout(body: Mapping[str, Json]) -> Iterator[ConfigIssue]:

@@ -30,8 +30,7 @@ def fields_schema(count_max: int = 200) -> dict[str, Json]:
 
 
 def document_schema(adapter: Adapter | None, adapters: tuple[str, ...]) -> Schema:
-    """Schema of a whole document. Without a known adapter, what belongs to adapters is left open, so that the one
-    complaint is about the adapter's name."""
+    """Schema of a whole document. Without a known adapter, what belongs to adapters is left open."""
     properties: dict[str, Json] = {
         "connector": {"type": "string", "pattern": NAME_PATTERN},
         "description": _json(_TEXT),
@@ -44,7 +43,7 @@ def document_schema(adapter: Adapter | None, adapters: tuple[str, ...]) -> Schem
             "minProperties": 1,
             "maxProperties": 200,
             "propertyNames": {"pattern": RESOURCE_PATTERN},
-            "additionalProperties": _json(_resource(adapter)) if adapter else {"type": "object"},
+            "additionalProperties": _json(_resource(adapter) if adapter else COMMON_RESOURCE),
         },
     }
     settings: Mapping[str, Schema] = adapter.settings_schema if adapter else {}
@@ -55,6 +54,21 @@ def document_schema(adapter: Adapter | None, adapters: tuple[str, ...]) -> Schem
         "additionalProperties": adapter is None,
         "properties": {**properties, **{name: _json(schema) for name, schema in settings.items()}},
     }
+
+
+# What a resource is whatever its adapter.
+_COMMON: dict[str, Json] = {
+    "description": {**_TEXT},
+    "key": {"type": "string", "pattern": FIELD_PATTERN},
+    "fields": {**fields_schema(), "minProperties": 1},
+}
+COMMON_RESOURCE: Schema = {
+    "type": "object",
+    "properties": {
+        **_COMMON,
+        **{verb: {"type": "object", "properties": {"parameters": fields_schema(50)}} for verb in VERBS},
+    },
+}
 
 
 def _resource(adapter: Adapter) -> Schema:
@@ -68,9 +82,7 @@ def _resource(adapter: Adapter) -> Schema:
         "required": ["fields", *adapter.resource_required],
         "additionalProperties": False,
         "properties": {
-            "description": _json(_TEXT),
-            "key": {"type": "string", "pattern": FIELD_PATTERN},
-            "fields": {**fields_schema(), "minProperties": 1},
+            **_COMMON,
             **{name: _json(schema) for name, schema in adapter.resource_schema.items()},
             **operations,
             **refused,
