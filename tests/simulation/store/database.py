@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
+import psycopg
+
+from stanchion.base import Unavailable
 from stanchion.db import Database, DatabaseUrls
+from tests.simulation.store.connection import SimConnection
 from tests.simulation.store.link import Link
 from tests.simulation.store.server import SimServer
+from tests.simulation.store.session import GONE
+
+# The pool tries to connect again after pauses that begin with this and double (psycopg_pool's own, without its jitter).
+_AGAIN_S = 1.0
+# idle_in_transaction_session_timeout of the pools' connections, as stanchion.db.pool sets it.
+_ENGINE_IDLE_S = 5.0
+_APP_IDLE_S = 15.0
+
+
+class _Pool:
+    """The connections of one role."""
+
+    def __init__(self, role: str, most: int, idle_s: float) -> None:
+        self.role = role
+        self.most = most
+        self.idle_s = idle_s
+        self.made = 0
+        self.free: list[SimConnection] = []
+        self.waiting: deque[asyncio.Future[SimConnection | None]] = deque()
 
 
 class SimDatabase(Database):
@@ -21,13 +46,25 @@ class SimDatabase(Database):
         self, server: SimServer, link: Link, *, app_max: int = 10, engine_max: int = 6, acquire_timeout_s: float = 5.0
     ) -> None:
         self.urls = DatabaseUrls(app="sim://app", engine="sim://engine")
-        raise NotImplementedError
+        self.server = server
+        self.link = link
+        self._timeout_s = acquire_timeout_s
+        self._pools = {
+            "app": _Pool("app", app_max, _APP_IDLE_S),
+            "engine": _Pool("engine", engine_max, _ENGINE_IDLE_S),
+        }
+        self._mine: dict[SimConnection, None] = {}
 
     async def open(self) -> None:
         """Nothing to do: connections are made when asked for."""
 
     async def close(self) -> None:
         """Close the pooled connections."""
+        for pool in self._pools.values():
+            for connection in pool.free:
+                await connection.close()
+            pool.made -= len(pool.free)
+            pool.free.clear()
 
     async def __aenter__(self) -> Self:
         return self
@@ -38,25 +75,143 @@ class SimDatabase(Database):
     @asynccontextmanager
     async def connection(self, role: str) -> AsyncGenerator[Any]:
         """A pooled connection in autocommit mode. Raises Unavailable as the real one does."""
-        raise NotImplementedError
-        yield
+        pool = self._pools[role]
+        connection = pool.free.pop() if pool.free else await self._acquire(pool)
+        try:
+            yield connection
+        except psycopg.Error as error:
+            if connection.closed or connection.broken:
+                raise Unavailable(
+                    "db.unavailable",
+                    "The database closed the connection.",
+                    hint="Try again; the change was not made unless you can read it.",
+                    retry_after_s=1,
+                ) from error
+            raise
+        finally:
+            self._put(pool, connection)
 
     @asynccontextmanager
     async def tenant_tx(self, tenant: str) -> AsyncGenerator[Any]:
         """A transaction as role `app`, walled to `tenant`."""
-        raise NotImplementedError
-        yield
+        async with self.connection("app") as connection, connection.transaction():
+            connection.session.tx.tenant = tenant
+            yield connection
 
     @asynccontextmanager
     async def engine_tx(self) -> AsyncGenerator[Any]:
         """A transaction as role `engine`."""
-        raise NotImplementedError
+        async with self.connection("engine") as connection, connection.transaction():
+            yield connection
+
+    @asynccontextmanager
+    async def presented_tx(self, credential_id: str) -> AsyncGenerator[Any]:
+        """Sign-in is not simulated."""
+        raise NotImplementedError("the simulated store has no credentials")
         yield
 
     async def dedicated(self, role: str) -> Any:
-        """A connection of its own outside the pool."""
-        raise NotImplementedError
+        """A connection of its own outside the pool. Raises psycopg.OperationalError."""
+        return await self._connect(role)
 
     def kill(self) -> None:
         """The process died: every session of it ends at once on the server's side."""
-        raise NotImplementedError
+        for connection in list(self._mine):
+            connection.session.end(psycopg.OperationalError(GONE))
+        self._mine.clear()
+
+    # --- the pool
+
+    async def _connect(self, role: str, idle_s: float | None = None) -> SimConnection:
+        await self.link.connect()
+        connection = SimConnection(self.server.connect(role, self.link, idle_s=idle_s))
+        self._mine[connection] = None
+        return connection
+
+    async def _acquire(self, pool: _Pool) -> SimConnection:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._timeout_s
+        pause = _AGAIN_S
+        while True:
+            if pool.free:
+                return pool.free.pop()
+            if pool.made >= pool.most:
+                given = await self._wait(pool, until)
+                if given is not None:
+                    return given
+                continue
+            pool.made += 1
+            try:
+                return await self._connect(pool.role, pool.idle_s)
+            except psycopg.OperationalError as error:
+                self._unmade(pool)
+                left = until - loop.time()
+                if left <= 0:
+                    raise self._exhausted() from error
+                await asyncio.sleep(min(pause, left))
+                pause *= 2
+                if loop.time() >= until:
+                    raise self._exhausted() from error
+            except BaseException:
+                self._unmade(pool)
+                raise
+
+    async def _wait(self, pool: _Pool, until: float) -> SimConnection | None:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[SimConnection | None] = loop.create_future()
+        pool.waiting.append(future)
+        timer = loop.call_at(until, _give_up, future, self._exhausted())
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled() and future.exception() is None:
+                given = future.result()
+                if given is not None:
+                    self._put(pool, given)
+                else:
+                    self._invite(pool)
+            raise
+        finally:
+            timer.cancel()
+            if future in pool.waiting:
+                pool.waiting.remove(future)
+
+    def _put(self, pool: _Pool, connection: SimConnection) -> None:
+        if connection.closed:
+            self._mine.pop(connection, None)
+            self._unmade(pool)
+            return
+        if connection.session.tx is not None:
+            connection.session.finish(commit=False)
+        while pool.waiting:
+            future = pool.waiting.popleft()
+            if not future.done():
+                future.set_result(connection)
+                return
+        pool.free.append(connection)
+
+    def _unmade(self, pool: _Pool) -> None:
+        pool.made -= 1
+        self._invite(pool)
+
+    @staticmethod
+    def _invite(pool: _Pool) -> None:
+        """There is room for one more connection: whoever waits longest may make it."""
+        while pool.waiting:
+            future = pool.waiting.popleft()
+            if not future.done():
+                future.set_result(None)
+                return
+
+    def _exhausted(self) -> Unavailable:
+        return Unavailable(
+            "db.pool_exhausted",
+            f"No database connection became free within {self._timeout_s:g} s.",
+            hint="The database is unreachable or every connection is busy; see /health/dependencies.",
+            retry_after_s=1,
+        )
+
+
+def _give_up(future: asyncio.Future[Any], error: Unavailable) -> None:
+    if not future.done():
+        future.set_exception(error)

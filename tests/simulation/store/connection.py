@@ -1,0 +1,218 @@
+"""What SimDatabase yields: as much of psycopg.AsyncConnection as stanchion.db.tx and the engine use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+from psycopg.rows import dict_row, tuple_row
+
+from tests.simulation.store.registry import Rows, key_of
+from tests.simulation.store.session import Job, Session
+
+_CLOSED = "the connection is closed"
+
+
+class SimConnection:
+    """One connection, in autocommit mode unless in a `transaction()` block."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._closed_by_us = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more can be said over it."""
+        return self._closed_by_us or not self.session.alive
+
+    @property
+    def broken(self) -> bool:
+        """Whether it was closed by anyone but its owner."""
+        return not self.session.alive and not self._closed_by_us
+
+    def cursor(self, *, row_factory: Callable[..., Any] = tuple_row) -> SimCursor:
+        """A cursor; the row factories known are tuple_row, dict_row, class_row, and args_row of a dataclass."""
+        return SimCursor(self, row_factory)
+
+    async def execute(self, query: str, params: Any = (), *, prepare: bool | None = None) -> SimCursor:
+        """Run `query` on a new cursor."""
+        cursor = SimCursor(self, tuple_row)
+        return await cursor.execute(query, params, prepare=prepare)
+
+    def transaction(self) -> SimTransaction:
+        """A transaction block: commits at its end, rolls back on an exception."""
+        return SimTransaction(self)
+
+    async def run(self, query: str, params: Any) -> Rows | int:
+        """Run one statement over the link."""
+        key = key_of(query)
+        return await self._ask(lambda session: session.statement(key, query, params))
+
+    async def finish(self, *, commit: bool) -> None:
+        """COMMIT or ROLLBACK."""
+        await self._ask(lambda session: session.finish(commit=commit))
+
+    async def _ask(self, what: Callable[[Session], Job]) -> Any:
+        session = self.session
+        self._check()
+        try:
+            await session.link.request()
+        except psycopg.OperationalError as error:
+            session.end(error)
+            raise
+        self._check()
+        failure: Exception | None = None
+        result: Any = None
+        try:
+            job = what(session)
+            result = job.result if job.finished else await _outcome(session, job)
+        except psycopg.Error as error:
+            failure = error
+        self._check()
+        try:
+            await session.link.reply()
+        except psycopg.OperationalError as error:
+            session.end(error)
+            raise
+        self._check()
+        if failure is not None:
+            raise failure
+        return result
+
+    def _check(self) -> None:
+        if self._closed_by_us:
+            raise psycopg.OperationalError(_CLOSED)
+        if not self.session.alive:
+            error = self.session.error
+            raise type(error)(*error.args) if error is not None else psycopg.OperationalError(_CLOSED)
+
+    async def notifies(self, *, timeout: float | None = None) -> AsyncGenerator[psycopg.Notify]:
+        """Notifications as they come, until `timeout` seconds have passed. Raises OperationalError when the session dies."""
+        session, loop = self.session, asyncio.get_running_loop()
+        until = None if timeout is None else loop.time() + timeout
+        while True:
+            while session.inbox:
+                channel, payload = session.inbox.popleft()
+                yield psycopg.Notify(channel, payload, 0)
+            self._check()
+            if until is not None and loop.time() >= until:
+                return
+            session.reader = loop.create_future()
+            timer = None if until is None else loop.call_at(until, session.wake)
+            try:
+                await session.reader
+            finally:
+                session.reader = None
+                if timer is not None:
+                    timer.cancel()
+
+    async def close(self) -> None:
+        """End the session; its locks are free."""
+        self._closed_by_us = True
+        self.session.end(psycopg.OperationalError(_CLOSED))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+async def _outcome(session: Session, job: Job) -> Any:
+    """Wait for a job; a cancelled client takes its statement back and waits for the server's word, as psycopg does."""
+    assert job.done is not None
+    try:
+        return await job.done
+    except asyncio.CancelledError:
+        session.cancel()
+        if not job.finished:
+            job.done = asyncio.get_running_loop().create_future()
+            await asyncio.wait([job.done])
+        raise
+
+
+class SimTransaction:
+    """psycopg's transaction block."""
+
+    def __init__(self, connection: SimConnection) -> None:
+        self._connection = connection
+
+    async def __aenter__(self) -> Self:
+        self._connection._check()
+        self._connection.session.begin()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        connection = self._connection
+        if connection.session.tx is None:
+            if error is None:
+                connection._check()
+            return
+        if error is None:
+            await connection.finish(commit=True)
+            return
+        # psycopg sends ROLLBACK and swallows its failure: the server rolls back in any case.
+        connection.session.finish(commit=False)
+
+
+class SimCursor:
+    """A cursor with the result of its last statement."""
+
+    def __init__(self, connection: SimConnection, row_factory: Callable[..., Any]) -> None:
+        self._connection = connection
+        self._make = _maker(row_factory)
+        self._rows: list[dict[str, Any]] = []
+        self._at = 0
+        self.rowcount = -1
+
+    async def execute(self, query: str, params: Any = (), *, prepare: bool | None = None) -> Self:
+        """Run `query`."""
+        result = await self._connection.run(query, params)
+        if isinstance(result, int):
+            self._rows, self.rowcount = [], result
+        else:
+            self._rows, self.rowcount = result, len(result)
+        self._at = 0
+        return self
+
+    async def fetchall(self) -> list[Any]:
+        """The rows not yet fetched."""
+        rows, self._at = self._rows[self._at :], len(self._rows)
+        make = self._make
+        return [make(row) for row in rows]
+
+    async def fetchone(self) -> Any:
+        """The next row or None."""
+        if self._at >= len(self._rows):
+            return None
+        self._at += 1
+        return self._make(self._rows[self._at - 1])
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return None
+
+
+def _maker(row_factory: Callable[..., Any]) -> Callable[[dict[str, Any]], Any]:
+    if row_factory is tuple_row:
+        return _tuple
+    if row_factory is dict_row:
+        return dict
+    code = getattr(row_factory, "__code__", None)
+    if code is not None and code.co_name in ("class_row_", "args_row_") and row_factory.__closure__:
+        # A row that is made by position is made by name here: its fields stand in the order of the columns, which the
+        # contract suite sees to on the real side.
+        cls = row_factory.__closure__[0].cell_contents
+        return lambda row: cls(**row)
+    raise TypeError(f"the simulated cursor does not know the row factory {row_factory!r}")
+
+
+def _tuple(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row.values())

@@ -1,0 +1,101 @@
+"""Models of stanchion.tools.effects.store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.simulation.store.registry import Rows, models
+from tests.simulation.store.statements.values import stored
+from tests.simulation.store.tables import Row
+from tests.simulation.store.transaction import SimTx
+
+_STORE = "stanchion.tools.effects.store"
+
+
+def _shown(row: Row) -> Row:
+    shown = dict(row)
+    shown["effect_class"] = shown.pop("class")
+    return shown
+
+
+def _of(tx: SimTx, tenant: str, effect_id: Any) -> Row | None:
+    row = tx.get("effects", effect_id)
+    return row if row is not None and row["tenant"] == tenant else None
+
+
+@models(_STORE, "lock_of_step")
+async def lock_of_step(tx: SimTx, params: dict[str, Any]) -> Rows:
+    """The effect of a step, locked."""
+    row = tx.unique("effects", "effects_run_id_path_key", (params["run_id"], params["path"]))
+    if row is None or row["tenant"] != params["tenant"]:
+        return []
+    row = await tx.lock("effects", row["id"])
+    return [] if row is None else [_shown(row)]
+
+
+@models(_STORE, "lock")
+async def lock(tx: SimTx, params: dict[str, Any]) -> Rows:
+    """One effect, locked."""
+    if _of(tx, params["tenant"], params["id"]) is None:
+        return []
+    row = await tx.lock("effects", params["id"])
+    return [] if row is None else [_shown(row)]
+
+
+@models(_STORE, "by_id")
+def by_id(tx: SimTx, params: dict[str, Any]) -> Rows:
+    """One effect."""
+    row = _of(tx, params["tenant"], params["id"])
+    return [] if row is None else [_shown(row)]
+
+
+@models(_STORE, "insert_intent")
+async def insert_intent(tx: SimTx, params: dict[str, Any]) -> int:
+    """A new effect."""
+    await tx.insert("effects", {**params, "state": "INTENT"})
+    return 1
+
+
+@models(_STORE, "renew_intent")
+async def renew_intent(tx: SimTx, params: dict[str, Any]) -> int:
+    """The same effect under a new claim."""
+    changes = dict.fromkeys(("error", "receipt", "outcome_at", "resolved_by", "evidence"))
+    changes |= {column: params[column] for column in ("args_digest", "connector_digest", "epoch")}
+    return await _update(tx, params, changes | {"state": "INTENT", "intent_at": params["at"]})
+
+
+@models(_STORE, "set_outcome")
+async def set_outcome(tx: SimTx, params: dict[str, Any]) -> int:
+    """What became of it."""
+    changes = {column: stored(params[column]) for column in ("state", "receipt", "error", "resolved_by", "evidence")}
+    return await _update(tx, params, changes | {"outcome_at": params["at"]})
+
+
+async def _update(tx: SimTx, params: dict[str, Any], changes: Row) -> int:
+    if _of(tx, params["tenant"], params["id"]) is None:
+        return 0
+    row = await tx.lock("effects", params["id"])
+    if row is None:
+        return 0
+    tx.update("effects", row, changes)
+    return 1
+
+
+@models(_STORE, "select")
+def select(tx: SimTx, params: dict[str, Any]) -> Rows:
+    """Effects that match every filter, newest first."""
+    found = [
+        row
+        for row in tx.all("effects")
+        if row["tenant"] == params["tenant"]
+        and all(params[c] is None or row[c] == params[c] for c in ("state", "run_id", "connector"))
+        and (params["before"] is None or row["id"] < params["before"])
+    ]
+    found.sort(key=lambda row: row["id"], reverse=True)
+    return [_shown(row) for row in found[: params["limit"]]]
+
+
+@models(_STORE, "count_unknown")
+def count_unknown(tx: SimTx, params: Any) -> Rows:
+    """Effects of all tenants whose outcome nobody knows."""
+    return [{"count": sum(row["state"] == "UNKNOWN" for row in tx.all("effects"))}]
