@@ -44,7 +44,7 @@ async def test_start_wait_and_read(world, client):
             f"/api/blueprints/{name}/runs", json={"input": {"n": 1}}, headers={"Idempotency-Key": "routed-1"}
         )
         assert (again.status_code, again.json()["run_id"]) == (202, run["id"])
-        assert (again.json()["repeated"], again.json()["status"]) == (True, None)
+        assert (again.json()["repeated"], again.json()["status"]) == (True, "SUCCEEDED")
         clash = await client.post(
             f"/api/blueprints/{name}/runs", json={"input": {"n": 2}}, headers={"Idempotency-Key": "routed-1"}
         )
@@ -58,6 +58,62 @@ async def test_start_wait_and_read(world, client):
     assert [s["path"] for s in steps] == ["first", "last"]
     listed = (await client.get("/api/runs", params={"blueprint": name, "limit": 1})).json()
     assert [r["id"] for r in listed["items"]] == [run["id"]]
+
+
+async def test_a_repeated_start_tells_of_the_run_as_it_is_now(world, client):
+    name = world.resolver.add(one_probe("told-again"))
+
+    async def start():
+        answer = await client.post(
+            f"/api/blueprints/{name}/runs", json={"input": {}}, headers={"Idempotency-Key": "told-1"}
+        )
+        assert answer.status_code == 202, answer.text
+        return answer.json()
+
+    first = await start()
+    assert (first["status"], first["version"], first["repeated"]) == ("PENDING", 1, False)
+    world.resolver.add(one_probe("told-again") + "    # changed\n", version=2)
+    assert await start() == {**first, "repeated": True}
+    world.probe.script["first"] = lambda _: (_ for _ in ()).throw(Suspend(WaitingKind.APPROVAL, ref="told"))
+    async with world.worker():
+        await world.until(first["run_id"], "SUSPENDED")
+        assert await start() == {**first, "status": "SUSPENDED", "repeated": True}
+        assert (await client.post(f"/api/runs/{first['run_id']}/cancel", json={"reason": "x"})).status_code == 200
+        await world.ended(first["run_id"])
+    assert await start() == {**first, "status": "CANCELLED", "repeated": True}
+
+
+DEFAULTS = """
+    blueprint: defaulted
+    owner: tests
+    input:
+      type: object
+      required: [limit, zone]
+      properties:
+        limit: {type: integer, default: 7}
+        zone: {type: string, default: Europe/Paris}
+        pages: {type: object, default: {}, properties: {size: {type: integer, default: 50}}}
+        note: {type: string}
+    steps:
+      - id: seen
+        transform: {value: "${input.zone} ${input.limit} ${input.pages.size}"}
+    output: "${steps.seen.value}"
+"""
+
+
+async def test_defaults_of_the_input_are_applied_by_the_service_and_over_http(world, client):
+    """`required` with a default is met by the default; what is given wins over it; it stands in the stored input."""
+    name = world.resolver.add(DEFAULTS)
+    by_service = await world.start(name, {"limit": 8})
+    by_http = (await client.post(f"/api/blueprints/{name}/runs", json={})).json()["run_id"]
+    as_task = (await client.post(f"/api/tasks/{name}", json={"input": {"zone": "UTC"}})).json()["task_id"]
+    async with world.worker():
+        found = [await world.ended(run_id) for run_id in (by_service, by_http, as_task)]
+    assert [run["output"] for run in found] == ["Europe/Paris 8 50", "Europe/Paris 7 50", "UTC 7 50"]
+    shown = (await client.get(f"/api/runs/{by_http}")).json()
+    assert shown["input"] == {"limit": 7, "zone": "Europe/Paris", "pages": {"size": 50}}
+    wrong = await client.post(f"/api/blueprints/{name}/runs", json={"input": {"limit": None}})
+    assert wrong.json()["code"] == "run.input_invalid"
 
 
 async def test_what_is_refused(world, client):

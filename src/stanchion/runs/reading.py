@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -34,6 +35,24 @@ async def show(ctx: Ctx, run_id: UUID) -> RunDetail:
         waiting = await _waiting_on(tx, run)
     digest = digest_among(pins, run.blueprint)
     return RunDetail(run=run, digest=digest, pins=pins, waiting_on=waiting, items=items[0] if items else None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """The run that an earlier request with the same idempotency key started, as it is now."""
+
+    status: RunStatus
+    version: int
+    digest: str
+
+
+async def started_earlier(ctx: Ctx, run_id: UUID) -> Earlier:
+    """How the run of a repeated start stands: part of the answer to a start, so it takes `runs.start` alone, which the
+    start was asked for with the Blueprint's name. Raises NotFound `run.unknown`."""
+    async with ctx.tx() as tx:
+        run = await store.select_run(tx, ctx.tenant, run_id)
+        pins = await store.select_pins(tx, ctx.tenant, run.pins)
+    return Earlier(status=RunStatus(run.status), version=run.version, digest=digest_among(pins, run.blueprint))
 
 
 def digest_among(pins: Sequence[Mapping[str, Json]], blueprint: str) -> str:

@@ -95,7 +95,8 @@ def _add_starts(router: APIRouter, starter: Starter, watcher: Watcher) -> None:
             if await ended_within(ctx, watcher, started.run_id, seconds):
                 response.status_code = 200
                 return wire.ended_reply(await reading.show(ctx, started.run_id))
-        return wire.accepted_reply(started)
+        earlier = await reading.started_earlier(ctx, started.run_id) if started.repeated else None
+        return wire.accepted_reply(started, earlier)
 
     @router.post(
         "/tasks/{blueprint}", tags=["tasks"], status_code=202, summary="Submit a task", operation_id="submit_task"

@@ -11,6 +11,7 @@ from pydantic import Field
 from stanchion.http import Model, Reply, example
 from stanchion.runs import samples
 from stanchion.runs.deadletters import DeadDetail
+from stanchion.runs.reading import Earlier
 from stanchion.runs.starting import Started
 from stanchion.runs.types import DeadLetter, ItemSummary, Listed, RunDetail, RunStatus, StepRun
 
@@ -134,8 +135,8 @@ class RunReply(SummaryReply):
 
 
 class AcceptedReply(Reply):
-    """A run just accepted; `Location` is where it stands. `status` is null where an earlier request with the same
-    Idempotency-Key started it (`repeated`): ask for the run."""
+    """A run just accepted; `Location` is where it stands. If an earlier request with the same Idempotency-Key started it
+    (`repeated`), status, version and digest are that run's as it is now."""
 
     model_config = Reply.model_config | example(
         {
@@ -150,7 +151,7 @@ class AcceptedReply(Reply):
     )
 
     run_id: UUID
-    status: str | None
+    status: RunStatus
     blueprint: str
     version: int
     digest: str
@@ -300,14 +301,15 @@ def run_reply(detail: RunDetail) -> RunReply:
     return RunReply.model_validate(_run_fields(detail))
 
 
-def accepted_reply(started: Started) -> AcceptedReply:
-    """A run just accepted: said from what its start wrote, without reading it back."""
+def accepted_reply(started: Started, earlier: Earlier | None = None) -> AcceptedReply:
+    """A run just accepted: said from what its start wrote, without reading it back. A repeated start is answered with
+    `earlier`, the run as it is now."""
     return AcceptedReply(
         run_id=started.run_id,
-        status=None if started.repeated else RunStatus.PENDING.value,
+        status=RunStatus.PENDING if earlier is None else earlier.status,
         blueprint=started.blueprint,
-        version=started.version,
-        digest=started.digest,
+        version=started.version if earlier is None else earlier.version,
+        digest=started.digest if earlier is None else earlier.digest,
         queue=started.queue,
         repeated=started.repeated,
     )

@@ -66,6 +66,8 @@ def start(
     run_id = str(started["run_id"])
     if not wait and not watched:
         session.one({"id": run_id, **started}, SHOWN, key="run_id")
+        if started.get("repeated"):
+            output.note("This key has started it before; nothing new was started.")
         output.note(f"Watch it: stanchion run watch {run_id}")
         return problems.OK
     return _to_the_end(session, run_id, watched=watched, timeout=timeout)
