@@ -39,3 +39,18 @@ async def gone(url: str, pid: int) -> None:
             cursor = await other.execute("select from pg_stat_activity where pid = %s", (pid,))
             if await cursor.fetchone() is None:
                 return
+
+
+async def test_sessions_that_the_server_ended_while_they_were_idle_are_never_handed_out(
+    db: Database, database_urls: DatabaseUrls
+):
+    async with db.connection("engine") as one, db.connection("engine") as two:
+        pids = [one.info.backend_pid, two.info.backend_pid]
+    async with await psycopg.AsyncConnection.connect(database_urls.engine, autocommit=True) as other:
+        for pid in pids:
+            await other.execute("select pg_terminate_backend(%s)", (pid,))
+    for pid in pids:
+        await gone(database_urls.engine, pid)
+    async with db.connection("engine") as tx:
+        await tx.execute("select 1")
+        assert tx.info.backend_pid not in pids

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -103,6 +104,10 @@ class Database:
         cancels = _cancels()
         try:
             connection = await pool.getconn()
+            while _hung_up(connection):
+                await connection.close()
+                await pool.putconn(connection)
+                connection = await pool.getconn()
         except PoolTimeout as error:
             raise Unavailable(
                 "db.pool_exhausted",
@@ -157,6 +162,16 @@ class Database:
         """A connection of its own outside the pool, for LISTEN and session locks. The caller closes it."""
         url = self.urls.app if role == "app" else self.urls.engine
         return await psycopg.AsyncConnection.connect(url, autocommit=True, **_CONNECT)
+
+
+def _hung_up(connection: Tx) -> bool:
+    """Whether the server has ended this idle session: a restart, an administrator. Nothing else is sent unasked, and a
+    look at the socket costs 2 µs, where each dead connection of a pool cost a request or a worker's session (measured:
+    6 s until a worker was back, one failure per connection).
+    """
+    look = select.poll()
+    look.register(connection.fileno(), select.POLLIN)
+    return bool(look.poll(0))
 
 
 def _idle_limit(milliseconds: int) -> str:
