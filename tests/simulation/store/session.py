@@ -213,6 +213,7 @@ class Session:
         if outcome is Commit.REFUSED:
             raise psycopg.errors.SerializationFailure("could not serialize access (simulated)")
         if outcome is not Commit.OK:
+            self.job = None  # it is this very coroutine, which raises by itself
             self.end(psycopg.OperationalError(GONE))
             raise psycopg.OperationalError(GONE)
 
