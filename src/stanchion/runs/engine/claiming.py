@@ -51,8 +51,8 @@ class Claims:
         self._held: dict[UUID, tuple[Execution, asyncio.Task[None]]] = {}
         self._poke = asyncio.Event()
         self._backlog = False
-        # Runs in this worker's name that nobody executes, because the database refused even to end them.
-        self._orphans: set[UUID] = set()
+        # Runs in this worker's name that nobody executes, because the database refused even to end them: id -> epoch.
+        self._orphans: dict[UUID, int] = {}
 
     @property
     def running(self) -> int:
@@ -111,7 +111,7 @@ class Claims:
             ready = await self._planned(claimed)
             loaded = await load(self._host, tx, [run for run, _ in ready], [plan for _, plan in ready])
         except BaseException:
-            self._orphans.update(run.id for run in claimed)
+            self._orphans.update((run.id, run.epoch) for run in claimed)
             raise
         for execution in loaded:
             task = asyncio.create_task(self._drive(execution))
@@ -181,12 +181,12 @@ class Claims:
         except LostClaim:
             return
         except (Unavailable, psycopg.OperationalError):
-            self._orphans.add(execution.run.id)
+            self._orphans[execution.run.id] = execution.run.epoch
         except Exception as error:  # noqa: BLE001 - the step runner: what could not even fail its run ends it from outside
             await self._give_up(execution.run, error)
         except BaseException:
             # Cancelled, by us (then `abandon` forgets it) or by a handler's own doing: the run is not left behind.
-            self._orphans.add(execution.run.id)
+            self._orphans[execution.run.id] = execution.run.epoch
             raise
         finally:
             self._held.pop(execution.run.id, None)
@@ -199,7 +199,7 @@ class Claims:
         try:
             await self._end(run, problem)
         except Exception as again:  # noqa: BLE001 - the step runner: then it is handed back
-            self._orphans.add(run.id)
+            self._orphans[run.id] = run.epoch
             self._host.env.telemetry.emit("defect", run=str(run.id), error=repr(again))
 
     async def release_orphans(self) -> None:
@@ -208,13 +208,16 @@ class Claims:
             orphans = sorted(self._orphans)
             async with self._host.env.db.connection("engine") as tx:
                 await store.hand_back(tx, self._host.worker_id, orphans)
-            self._orphans.difference_update(orphans)
+            for run_id in orphans:
+                self._orphans.pop(run_id, None)
 
-    async def abandon(self) -> None:
-        """Drop every run at once and write nothing: another owns them, or soon will."""
+    async def abandon(self) -> dict[UUID, int]:
+        """Drop every run at once and write nothing: another owns them, or soon will. Returns their ids and epochs."""
+        dropped = self._orphans | {run_id: execution.run.epoch for run_id, (execution, _) in self._held.items()}
         await end_tasks([task for _, task in self._held.values()])
         self._held.clear()
         self._orphans.clear()
+        return dropped
 
     async def drained(self, grace_s: float) -> bool:
         """Let steps in hand finish, then break them off, writes last; True if all runs were handed back in time."""

@@ -335,7 +335,8 @@ async def tick(
             exists (select from runs where status = 'PENDING' and queue = any(%(queues)s::text[])
                     and engine_v <= %(engine_v)s and strikes < 2 and cancel_reason is null) as claimable,
             exists (select from runs where status = 'PENDING' and waiting_kind = 'worker_lost'
-                    and queue = any(%(queues)s::text[]) and strikes >= 2 and cancel_reason is null) as probation,
+                    and queue = any(%(queues)s::text[]) and engine_v <= %(engine_v)s and strikes >= 2
+                    and cancel_reason is null) as probation,
             (exists (select from runs where status = 'SUSPENDED' and wake_at <= clock_timestamp())
              or exists (select from runs where cancel_reason is not null and status in ('PENDING', 'SUSPENDED'))
              or exists (select from workers where state in ('stopped', 'lost') and reclaimed_at is null)
@@ -393,6 +394,25 @@ async def hand_back_all(tx: Tx, worker: UUID) -> int:
         where worker_id = %s and status = 'RUNNING'
         """,
         (worker,),
+    )
+
+
+async def take_strikes_back(tx: Tx, run_ids: Sequence[UUID], epochs: Sequence[int]) -> int:
+    """Take back the strikes that the sweep left to runs claimed at these epochs by a worker that it took for dead, and
+    that only had lost the database. A checkpoint since then has cleared them; then there is nothing to take back."""
+    return await execute(
+        tx,
+        """
+        with mine as materialized (
+            select r.id from runs r
+            join unnest(%s::uuid[], %s::bigint[]) as claimed (id, epoch) on claimed.id = r.id
+            where r.status = 'PENDING' and r.waiting_kind = 'worker_lost' and r.epoch = claimed.epoch + 1 and r.strikes > 0
+               or r.status = 'RUNNING' and r.epoch = claimed.epoch + 2 and r.strikes > 1
+            order by r.id for update of r
+        )
+        update runs r set strikes = r.strikes - 1 from mine where r.id = mine.id
+        """,
+        (list(run_ids), list(epochs)),
     )
 
 

@@ -111,6 +111,8 @@ class Worker:
         self._parents_poke = asyncio.Event()
         self._timers: list[float] = []
         self._timers_poke = asyncio.Event()
+        # Runs dropped since the last registration because the database went away, not they: id -> epoch of our claim.
+        self._innocent: dict[UUID, int] = {}
         self._failures = 0
         self._defects = 0
         self._stopping = asyncio.Event()
@@ -141,7 +143,7 @@ class Worker:
                 except (SessionLost, psycopg.OperationalError, Unavailable) as error:
                     self._failures = 0 if self.registered.is_set() else self._failures + 1
                     self._env.telemetry.emit("duty.failed", duty="worker session", error=repr(error))
-                    await self._pause(self._failures)
+                    await self._pause(self._failures, innocent=not isinstance(error, SessionLost))
                 except Exception as error:  # a defect of one duty must not end the others for good
                     at_once = self._env.clock.monotonic() - began < LEASE_S
                     self._defects = self._defects + 1 if at_once else 1
@@ -154,10 +156,17 @@ class Worker:
             await self._claims.abandon()
             self._stopped.set()
 
-    async def _pause(self, failures: int) -> None:
-        """Drop everything in hand, and wait a little before the next session."""
+    async def _pause(self, failures: int, *, innocent: bool = False) -> None:
+        """Drop everything in hand, and wait a little before the next session.
+
+        `innocent`: the database or the way to it was lost, and no run in hand is to blame. Another worker may take us
+        for dead meanwhile; the strikes that it then leaves are taken back with the next registration. (A run that
+        holds up the whole process past its lease is not innocent: nothing was wrong with the database.)
+        """
         self.registered.clear()
-        await self._claims.abandon()
+        dropped = await self._claims.abandon()
+        if innocent:
+            self._innocent |= dropped
         await self._env.clock.sleep(_RECONNECT_S[min(failures, len(_RECONNECT_S) - 1)])
 
     async def _give_up(self) -> None:
@@ -236,8 +245,10 @@ class Worker:
                 lease_s=LEASE_S,
             )
             if before.int:
+                await store.take_strikes_back(tx, list(self._innocent), list(self._innocent.values()))
                 await store.hand_back_all(tx, before)
                 await store.set_worker_state(tx, before, "stopped")
+        self._innocent.clear()
         self._host.worker_id = worker
         self._env.telemetry.emit("worker.capacity", float(self._capacity))
         await self._sweep()
