@@ -17,7 +17,7 @@ from stanchion.context import Env
 from stanchion.processes.boot import Boot, boot_said, write_boot
 from stanchion.processes.database import overrides_for, required_urls
 from stanchion.processes.health import HealthServer, Needs
-from stanchion.processes.lifecycle import keep_secrets, run_process
+from stanchion.processes.lifecycle import calm_collector, keep_secrets, run_process
 from stanchion.processes.logs import configure_logs
 from stanchion.processes.needs import database_and
 from stanchion.runs import Worker
@@ -46,6 +46,7 @@ async def _serve(boot: Boot, stop: asyncio.Event) -> int:
             HealthServer(boot.socket_path, env.telemetry, _needs(env, worker)),
         ):
             keep_secrets()
+            calm_collector()
             serving = asyncio.create_task(worker.run())
             env.telemetry.emit("process.started")
             asked = asyncio.create_task(stop.wait())

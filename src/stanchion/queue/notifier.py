@@ -19,6 +19,9 @@ BURST: Final = 4
 PROGRESS_S: Final = 0.25
 # A payload may have 8000 bytes; 200 ids of 36 characters and a comma fit. More changes are told as `*`.
 IDS_MAX: Final = 200
+# A process that told nothing for so long may tell within the transaction itself: commits that NOTIFY follow one another
+# through a lock of the whole server, which at 50 a second and process nobody notices, and a round trip is saved.
+QUIET_S: Final = 0.02
 
 
 class Notifier:
@@ -33,6 +36,7 @@ class Notifier:
         self._cancels: set[UUID] = set()
         self._told_progress = float("-inf")
         self._free_at = float("-inf")
+        self._told_at = float("-inf")
         self._poke = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -55,6 +59,15 @@ class Notifier:
         """Run `run_id` is to be broken off by whichever worker holds it."""
         self._cancels.add(run_id)
         self._start()
+
+    def within(self) -> bool:
+        """Whether the caller may tell within its own transaction now (`pg_notify`), and need not call `ready` or
+        `changed` then: only when nothing else was told for QUIET_S."""
+        now = self._env.clock.monotonic()
+        if self._task is not None or now - self._told_at < QUIET_S:
+            return False
+        self._told_at = now
+        return True
 
     async def flush(self) -> None:
         """Wait until everything said so far is sent or given up."""
@@ -84,6 +97,7 @@ class Notifier:
                 if self._free_at > now:
                     await clock.sleep(self._free_at - now)
                 self._free_at += THROTTLE_S
+                self._told_at = now
                 await self._send(self._take())
         finally:
             self._task = None

@@ -93,7 +93,6 @@ class Starter:
             raise started
         if not started.repeated:
             self._env.telemetry.emit("run.started", 1.0, queue)
-            self._notifier.ready(queue)
         return started
 
     def _start(self, ctx: Ctx, resolved: Resolved, data: bytes, queue: str, priority: int, key: str | None) -> _Start:
@@ -157,8 +156,13 @@ class Starter:
         for start in batch:
             by_tenant[start.tenant].append(start)
         taken: dict[tuple[str, str], store.KeyUse] = {}
+        # A start that is alone tells the workers with its own commit; several tell them once, after it.
+        told = len(batch) == 1 and self._notifier.within()
         for tenant, starts in by_tenant.items():
-            await self._insert(tenant, starts)
+            await self._insert(tenant, starts, tell=told)
+            if not told:
+                for queue in {start.queue: None for start in starts}:
+                    self._notifier.ready(queue)
             keys = [start.row["key"] for start in starts if "key" in start.row]
             if keys:
                 async with self._env.db.tenant_tx(tenant) as tx:
@@ -166,7 +170,7 @@ class Starter:
                         taken[tenant, use.key] = use
         return [_answer(start, taken) for start in batch]
 
-    async def _insert(self, tenant: str, starts: list[_Start]) -> None:
+    async def _insert(self, tenant: str, starts: list[_Start], *, tell: bool) -> None:
         pin_sets = {start.pin_set["digest"]: start.pin_set for start in starts}
         async with self._env.db.connection("app") as tx:
             await store.insert_starts(
@@ -175,6 +179,7 @@ class Starter:
                 starts=dumps([start.row for start in starts]),
                 pin_sets=dumps(list(pin_sets.values())),
                 audits=dumps(audit_rows([start.audit for start in starts])),
+                tell=tell,
             )
 
 
@@ -239,7 +244,7 @@ def _checked_input(resolved: Resolved, value: Json) -> bytes:
         raise Invalid(
             "run.input_invalid",
             f"The input does not fit Blueprint {resolved.program.name!r}: {faults[0][1]}",
-            hint=f"See `stanchion blueprint show {resolved.program.name}` for its input schema.",
+            hint=f"See `stanchion blueprint show {resolved.program.name}` for its input schema, or GET /api/blueprints/{resolved.program.name}.",
             errors=[{"pointer": pointer, "message": message} for pointer, message in faults],
         )
     return data

@@ -13,7 +13,9 @@ from stanchion.db import Tx, execute, many, maybe, one, scalar, scalars
 from stanchion.runs.types import BlueprintRun, ItemSummary, RunStatus, RunSummary, StepRun, WorkerRow
 
 
-async def insert_starts(tx: Tx, tenant: str, *, starts: bytes, pin_sets: bytes, audits: bytes) -> None:
+async def insert_starts(
+    tx: Tx, tenant: str, *, starts: bytes, pin_sets: bytes, audits: bytes, tell: bool = False
+) -> None:
     """Insert new runs, each with the StepRun of its first op (I1), its pin set, its idempotency key and its audit
     record (I6), by one statement. A start whose idempotency key is taken inserts nothing: ask `select_keys` then.
 
@@ -27,6 +29,7 @@ async def insert_starts(tx: Tx, tenant: str, *, starts: bytes, pin_sets: bytes, 
             input, requested_by, traceparent, key, request_digest}.
         pin_sets: JSON list of {tenant, digest, pins}, each once.
         audits: JSON list of audit rows, `run_id` naming the start.
+        tell: wake the workers of the queues with the commit itself (`Notifier.within`).
     """
     await execute(
         tx,
@@ -59,24 +62,47 @@ async def insert_starts(tx: Tx, tenant: str, *, starts: bytes, pin_sets: bytes, 
         ), t as (
             insert into step_runs (tenant, run_id, path, position, verb, status, rev)
             select s.tenant, s.id, s.path, 0, s.verb, 'PENDING', 1 from s join r on r.id = s.id where s.path <> ''
+        ), a as (
+            insert into audit_records
+                (tenant, id, recorded_at, event_type, actor, target_kind, target_id, run_id, record, leaf)
+            select a.tenant, a.id, a.recorded_at, a.event_type, a.actor, a.target_kind, a.target_id, a.run_id, a.record,
+                   decode(a.leaf, 'hex')
+            from json_to_recordset(%(audits)s::json) as a
+                (tenant text, id uuid, recorded_at timestamptz, event_type text, actor text, target_kind text,
+                 target_id text, run_id uuid, record text, leaf text)
+            join r on r.id = a.run_id
         )
-        insert into audit_records
-            (tenant, id, recorded_at, event_type, actor, target_kind, target_id, run_id, record, leaf)
-        select a.tenant, a.id, a.recorded_at, a.event_type, a.actor, a.target_kind, a.target_id, a.run_id, a.record,
-               decode(a.leaf, 'hex')
-        from json_to_recordset(%(audits)s::json) as a
-            (tenant text, id uuid, recorded_at timestamptz, event_type text, actor text, target_kind text,
-             target_id text, run_id uuid, record text, leaf text)
-        join r on r.id = a.run_id
+        select pg_notify('stanchion_ready', q.queue)
+        from (select distinct s.queue from s join r on r.id = s.id where %(tell)s) q
         """,
-        {"tenant": tenant, "starts": starts.decode(), "pin_sets": pin_sets.decode(), "audits": audits.decode()},
+        {
+            "tenant": tenant,
+            "starts": starts.decode(),
+            "pin_sets": pin_sets.decode(),
+            "audits": audits.decode(),
+            "tell": tell,
+        },
         prepare=True,
     )
 
 
 async def select_status(tx: Tx, tenant: str, run_id: UUID) -> str | None:
-    """A run's state."""
-    return await scalar(tx, "select status from runs where tenant = %s and id = %s", (tenant, run_id))
+    """A run's state, by one statement that raises the tenant's wall itself; `tx` is in autocommit mode.
+
+    `offset 0` keeps the planner from looking at `runs` before `me` has set the tenant, which would find nothing.
+    """
+    return await scalar(
+        tx,
+        """
+        with me as materialized (
+            select set_config('stanchion.tenant', %(tenant)s, true) as tenant
+        )
+        select r.status from me cross join lateral (
+            select status from runs where tenant = me.tenant and id = %(run_id)s offset 0
+        ) r
+        """,
+        {"tenant": tenant, "run_id": run_id},
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,31 +269,6 @@ async def lock_run(tx: Tx, tenant: str, run_id: UUID) -> BlueprintRun:
     if not await scalars(tx, "select id from runs where tenant = %s and id = %s for update", (tenant, run_id)):
         raise unknown_run(run_id)
     return await select_run(tx, tenant, run_id)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryCause:
-    """The step that a run waits to try again: the attempt to come, and what the last one failed of."""
-
-    run_id: UUID
-    path: str
-    attempt: int
-    error: Mapping[str, Json]
-
-
-async def select_retry_causes(tx: Tx, tenant: str, run_ids: Sequence[UUID]) -> list[RetryCause]:
-    """Why those of `run_ids` that wait for a retry do so."""
-    return await many(
-        tx,
-        RetryCause,
-        """
-        select s.run_id, s.path, s.attempt, s.error
-        from runs r join step_runs s on s.run_id = r.id and s.path = r.waiting_ref
-        where r.tenant = %s and r.id = any(%s) and r.status = 'SUSPENDED' and r.waiting_kind = 'retry'
-          and s.error is not null
-        """,
-        (tenant, list(run_ids)),
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

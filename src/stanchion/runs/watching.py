@@ -170,7 +170,7 @@ async def ended_within(ctx: Ctx, watcher: Watcher, run_id: UUID, seconds: float)
     async with watcher.watch(ctx.tenant, run_id) as event:
         while True:
             event.clear()
-            async with ctx.tx() as tx:
+            async with ctx.env.db.connection("app") as tx:
                 if await store.select_status(tx, ctx.tenant, run_id) in rules.ENDED:
                     return True
             left = deadline - ctx.env.clock.monotonic()

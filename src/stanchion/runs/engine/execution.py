@@ -450,7 +450,8 @@ class Execution:
             raise LostClaim
         if written.cancel_reason is not None:
             self.cancel_reason = written.cancel_reason
-        self.host.changed(run.id, status.value != RunStatus.RUNNING.value)
+        if not written.told:
+            self.host.changed(run.id, status.value != RunStatus.RUNNING.value)
         return written
 
 

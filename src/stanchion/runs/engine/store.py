@@ -171,9 +171,10 @@ class Written:
     status: RunStatus
     cancel_reason: str | None
     duration_s: float
+    told: bool = False
 
 
-async def checkpoint(tx: Tx, *, runs: bytes, steps: bytes, audits: bytes) -> list[Written]:
+async def checkpoint(tx: Tx, *, runs: bytes, steps: bytes, audits: bytes, tell: bool = False) -> list[Written]:
     """Write many runs' checkpoints by one statement; each row counts only if its run is RUNNING at its epoch (I3).
 
     Args:
@@ -183,6 +184,7 @@ async def checkpoint(tx: Tx, *, runs: bytes, steps: bytes, audits: bytes) -> lis
         steps: JSON list of StepRuns of these runs: run_id, path, position, item_no, verb, status, attempt,
             first_attempt, output, error, errors, fan_out, wake_at, delay_s, started, ended.
         audits: JSON list of audit rows of runs that end here.
+        tell: tell watchers of these runs with the commit itself (`Notifier.within`).
 
     A suspension whose wake-up has already come (`wakes`) becomes PENDING at once: no wake-up is lost.
     """
@@ -238,9 +240,10 @@ async def checkpoint(tx: Tx, *, runs: bytes, steps: bytes, audits: bytes) -> lis
                  target_id text, run_id uuid, record text, leaf text)
             join u on u.id = a.run_id
         )
-        select id, rev, status, cancel_reason, duration_s from u
+        select id, rev, status, cancel_reason, duration_s, told.told
+        from u, lateral (select %(tell)s and pg_notify('stanchion_runs', u.id::text) is not null as told) as told
         """,
-        {"runs": runs.decode(), "steps": steps.decode(), "audits": audits.decode()},
+        {"runs": runs.decode(), "steps": steps.decode(), "audits": audits.decode(), "tell": tell},
     )
 
 

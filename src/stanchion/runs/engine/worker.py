@@ -92,7 +92,7 @@ class Worker:
         self.notifier = Notifier(env, role="engine")
         self._host = Host(
             env=env,
-            writer=CheckpointWriter(env),
+            writer=CheckpointWriter(env, self.notifier.within),
             plans=Plans(handlers, specs),
             resolver=resolver,
             item_ended=self._item_ended,

@@ -33,10 +33,11 @@ class Checkpoint:
 
 
 class CheckpointWriter:
-    """The group writer of a worker's checkpoints."""
+    """The group writer of a worker's checkpoints. `within` says whether a commit may tell of itself (`Notifier`)."""
 
-    def __init__(self, env: Env) -> None:
+    def __init__(self, env: Env, within: Callable[[], bool]) -> None:
         self._env = env
+        self._within = within
         self._group = GroupWriter[Checkpoint, Written | None](
             self._commit, clock=env.clock, lanes=2, batch_max=512, on_commit=self._observe
         )
@@ -87,12 +88,15 @@ class CheckpointWriter:
             steps += checkpoint.steps
             if checkpoint.audit is not None:
                 audits.append(checkpoint.audit)
+        # A run that ends alone tells its watchers with its own commit.
+        tell = len(batch) == 1 and bool(audits) and self._within()
         async with self._env.db.connection("engine") as tx:
             written = await store.checkpoint(
                 tx,
                 runs=dumps(list(runs.values())),
                 steps=dumps(steps),
                 audits=dumps(audit_rows(audits)) if audits else b"[]",
+                tell=tell,
             )
         by_id = {row.id: row for row in written}
         if len(by_id) < len(runs):

@@ -178,8 +178,11 @@ async def checkpoint(tx: SimTx, params: dict[str, Any]) -> Rows:
                 "status": new["status"],
                 "cancel_reason": new["cancel_reason"],
                 "duration_s": seconds_since(new["created_at"], now),
+                "told": bool(params["tell"]),
             }
         )
+        if params["tell"]:
+            tx.notify("stanchion_runs", str(new["id"]))
     written: set[Any] = set()
     for j in steps:
         run = updated.get(uid(j["run_id"]))

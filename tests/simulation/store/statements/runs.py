@@ -42,8 +42,8 @@ def shown(row: Row, columns: tuple[str, ...]) -> Row:
 
 
 @models(_STORE, "insert_starts")
-async def insert_starts(tx: SimTx, params: dict[str, Any]) -> int:
-    """Keys first; runs whose key was free; their first steps and start records; pin sets."""
+async def insert_starts(tx: SimTx, params: dict[str, Any]) -> Rows:
+    """Keys first; runs whose key was free; their first steps and start records; pin sets; a word to their queues."""
     tx.tenant = params["tenant"]
     starts = recordset(params["starts"])
     keyed: set[Any] = set()
@@ -68,12 +68,13 @@ async def insert_starts(tx: SimTx, params: dict[str, Any]) -> int:
     for start in starts:
         if start["id"] in made and start["path"] != "":
             await tx.insert("step_runs", first_step(start["tenant"], uid(start["id"]), start["path"], start["verb"]))
-    count = 0
     for audit in recordset(params["audits"]):
         if audit.get("run_id") in made:
             await tx.insert("audit_records", audit_row(audit))
-            count += 1
-    return count
+    queues = {start["queue"]: None for start in starts if params["tell"] and start["id"] in made}
+    for queue in queues:
+        tx.notify("stanchion_ready", queue)
+    return [{"pg_notify": ""} for _ in queues]
 
 
 def _started(start: Row) -> Row:
@@ -104,9 +105,10 @@ def first_step(tenant: str, run_id: Any, path: str, verb: str) -> Row:
 
 
 @models(_STORE, "select_status")
-def select_status(tx: SimTx, params: tuple[Any, ...]) -> Rows:
-    """A run's state."""
-    row = run_of(tx, params[0], params[1])
+def select_status(tx: SimTx, params: dict[str, Any]) -> Rows:
+    """A run's state, behind the wall it raises itself."""
+    tx.tenant = params["tenant"]
+    row = run_of(tx, params["tenant"], params["run_id"])
     return [] if row is None else [{"status": row["status"]}]
 
 
@@ -257,15 +259,6 @@ def _hears(row: Row, params: dict[str, Any]) -> bool:
         and row["waiting_kind"] == params["kind"]
         and (params["kind"] == "effect" or row["waiting_ref"] == params["ref"])
     )
-
-
-@models(_STORE, "select_retry_causes")
-def select_retry_causes(tx: SimTx, params: tuple[Any, ...]) -> Rows:
-    """The steps that these runs wait to try again."""
-    rows = [row for id_ in dict.fromkeys(params[1]) if (row := run_of(tx, params[0], id_)) is not None]
-    waiting = [row for row in rows if row["status"] == "SUSPENDED" and row["waiting_kind"] == "retry"]
-    steps = [tx.get("step_runs", (row["id"], row["waiting_ref"])) for row in waiting]
-    return [shown(step, ("run_id", "path", "attempt", "error")) for step in steps if step is not None and step["error"]]
 
 
 @models(_STORE, "select_run")
