@@ -350,6 +350,35 @@ def test_validate_fails_on_errors_alone(cli, at, tmp_path):
     assert cli("blueprint", "validate", "-f", "a.yaml").code == 1
 
 
+def test_a_graph_shows_every_block_and_way_out(cli, at):
+    value = {"transform": {"value": 1}}
+    approval = {
+        "policy": "p",
+        "on_reject": [{"id": "tell", **value}, {"id": "close", **value}],
+        "on_expire": "skip",
+    }
+    steps = [
+        {"id": "risk", "logic_gate": {"if": "input.n > 1", "then": [{"id": "ask", "govern": approval}], "else": [{"id": "no", **value}]}},
+        {"id": "all", "for_each": {"in": "input.list", "steps": [{"id": "one", **value}]}},
+    ]  # fmt: skip
+    at.routes["GET /api/blueprints/b"] = (200, {"name": "b", "version": 2, "document": {"steps": steps}}, {})
+    assert cli("blueprint", "graph", "b").out.splitlines() == [
+        "b v2",
+        "├─ risk  LOGIC_GATE",
+        "│  then input.n > 1",
+        "│  └─ ask  GOVERN",
+        "│     on_reject",
+        "│     ├─ tell  TRANSFORM",
+        "│     └─ close  TRANSFORM",
+        "│     on_expire: skip",
+        "│  else",
+        "│  └─ no  TRANSFORM",
+        "└─ all  FOR_EACH  for each in input.list",
+        "   each",
+        "   └─ one  TRANSFORM",
+    ]
+
+
 def test_profiles_keep_a_key_private_and_a_named_one_wins(cli, server, tmp_path, monkeypatch):
     server.routes["GET /api/whoami"] = (200, {"tenant": "default", "principal": {"name": "ada"}}, {})
     assert cli("auth", "login", server.url).code == 2

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC
 from uuid import uuid4
 
 import pytest
 
-from stanchion.base import Invalid
+from stanchion.base import Invalid, Unavailable
 from stanchion.queue import Notifier
 from stanchion.runs import Suspend, WaitingKind, build_router
-from stanchion.runs.streams import run_events
-from stanchion.runs.watching import Watcher
+from stanchion.runs.streams import encode, run_events
+from stanchion.runs.watching import Watcher, changes
 from tests.runs.test_fan_out import over_block
 from tests.runs.test_flow import one_probe
 from tests.support.http import app_of, client_of
@@ -199,6 +200,26 @@ async def test_a_stream_tells_everything_and_resumes_anywhere_without_a_gap(worl
     assert {e["data"]["path"] for e in whole if e["event"] == "step"} == {"first", "last"}
     rest = parse((await client.get(f"/api/runs/{run_id}/events", headers={"Last-Event-ID": str(ids[-1])})).content)
     assert [e["event"] for e in rest] == ["end"]
+
+
+async def test_a_wait_for_a_retry_says_which_attempt_comes_when_and_after_what(world, client):
+    def fail(call):
+        raise Unavailable("http.status", "registry.cases answered 503 Service Unavailable.", retry_after_s=600)
+
+    world.probe.script["first"] = fail
+    async with world.worker():
+        run_id = await world.start(one_probe("tried", "        retry: {attempts: 5, initial: 600s, max: 600s}"))
+        row = await world.until(run_id, "SUSPENDED")
+    at = f"{row['wake_at'].astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    told = f"Step first is tried again at {at}, attempt 2, after http.status (registry.cases answered 503 Service Unavailable)."
+    shown = (await client.get(f"/api/runs/{run_id}")).json()["waiting_on"]
+    assert (shown["kind"], shown["ref"], shown["text"]) == ("retry", "first", told)
+    listed = (await client.get("/api/runs", params={"blueprint": "tried"})).json()["items"]
+    assert [run["waiting_on"]["text"] for run in listed] == [told]
+    assert (await client.get(f"/api/tasks/{run_id}")).json()["waits_on"] == told
+    change = await changes(world.ctx, run_id, 0)
+    (event,) = [e for e in parse(encode(change)) if e["event"] == "run"]
+    assert event["data"]["waiting_on"]["text"] == told
 
 
 async def test_items_are_listed_and_counted(world, client):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from datetime import UTC, datetime
 
 import pytest
 
@@ -23,6 +24,7 @@ from stanchion.runs.rules import (
     may_retry,
     next_of_fan_out,
     retry_delay_s,
+    retry_text,
     run_digest,
     step_entry,
     verdict_on_lost,
@@ -143,3 +145,16 @@ def test_the_digest_tells_every_difference():
     assert len(digests) == 6
     two = [step_entry(*base), step_entry(*others[0])]
     assert run_digest(two) != run_digest(reversed(two))
+
+
+def test_the_text_of_a_retry_is_one_short_sentence():
+    until = datetime(2026, 11, 22, 12, 0, 5, tzinfo=UTC)
+    error = {"code": "http.status", "message": "It answered 503."}
+    said = retry_text(path="a/b[2]", attempt=3, error=error, until=until)
+    assert (
+        said == "Step a/b[2] is tried again at 2026-11-22 12:00:05 UTC, attempt 3, after http.status (It answered 503)."
+    )
+    said = retry_text(path="a", attempt=2, error={"code": "x.y", "message": "long " * 200}, until=None)
+    assert said.startswith("Step a is tried again, attempt 2, after x.y (long ")
+    assert said.endswith("…).")
+    assert len(said) < 260

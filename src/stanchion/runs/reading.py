@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -90,7 +90,7 @@ async def list_runs(
             after=after_id(page.after),
             limit=page.limit + 1,
         )
-        listed = await _with_reasons(tx, found)
+        listed = await _with_reasons(tx, ctx.tenant, found)
     return slice_of(listed, page.limit, lambda row: (str(row.run.id),))
 
 
@@ -102,7 +102,7 @@ async def list_items(ctx: Ctx, run_id: UUID, page: PageParams, *, status: RunSta
         found = await store.select_items(
             tx, ctx.tenant, run_id, status=status, after=_after_number(page.after), limit=page.limit + 1
         )
-        listed = await _with_reasons(tx, found)
+        listed = await _with_reasons(tx, ctx.tenant, found)
     return slice_of(listed, page.limit, lambda row: (str(row.run.item_no),))
 
 
@@ -121,20 +121,29 @@ async def list_workers(ctx: Ctx) -> list[WorkerRow]:
         return await store.select_workers(tx)
 
 
-async def _with_reasons(tx: Tx, runs: list[RunSummary]) -> list[Listed]:
+async def _with_reasons(tx: Tx, tenant: str, runs: list[RunSummary]) -> list[Listed]:
     queues = {run.queue for run in runs if run.status == RunStatus.PENDING}
     workers = {queue: await store.count_workers(tx, queue) for queue in sorted(queues)}
-    return [Listed(run=run, waiting_on=reason_of(run, workers.get(run.queue, 0))) for run in runs]
+    causes = {cause.run_id: cause for cause in await _causes(tx, tenant, runs)}
+    return [Listed(run=run, waiting_on=reason_of(run, workers.get(run.queue, 0), causes.get(run.id))) for run in runs]
 
 
 async def _waiting_on(tx: Tx, run: BlueprintRun) -> WaitingOn | None:
     workers = await store.count_workers(tx, run.queue) if run.status == RunStatus.PENDING else 0
-    return reason_of(run, workers)
+    return reason_of(run, workers, next(iter(await _causes(tx, run.tenant, [run])), None))
 
 
-def reason_of(run: BlueprintRun | RunSummary, workers: int) -> WaitingOn | None:
-    """Why this run waits; `workers` is how many live ones serve its queue."""
-    return rules.waiting_on(
+async def _causes(tx: Tx, tenant: str, runs: Sequence[BlueprintRun | RunSummary]) -> list[store.RetryCause]:
+    """Of the runs that wait for a retry, what their step failed of; no query where none does."""
+    waiting = [run for run in runs if run.waiting_kind == WaitingKind.RETRY]
+    return await store.select_retry_causes(tx, tenant, [run.id for run in waiting]) if waiting else []
+
+
+def reason_of(
+    run: BlueprintRun | RunSummary, workers: int, cause: store.RetryCause | StepRun | None = None
+) -> WaitingOn | None:
+    """Why this run waits; `workers` is how many live ones serve its queue, `cause` the step that it tries again."""
+    found = rules.waiting_on(
         status=RunStatus(run.status),
         kind=WaitingKind(run.waiting_kind) if run.waiting_kind is not None else None,
         ref=run.waiting_ref,
@@ -145,6 +154,10 @@ def reason_of(run: BlueprintRun | RunSummary, workers: int) -> WaitingOn | None:
         ready_at=run.ready_at,
         workers=workers,
     )
+    if found is None or found.kind is not WaitingKind.RETRY or cause is None or not cause.error:
+        return found
+    text = rules.retry_text(path=cause.path, attempt=cause.attempt, error=cause.error, until=found.until)
+    return replace(found, text=text)
 
 
 def after_id(after: str | None) -> UUID | None:

@@ -202,6 +202,18 @@ _TEXTS: Final[Mapping[WaitingKind, str]] = {
 }
 
 
+# Of an error's message so many characters are told in the text of a wait; the StepRun has it whole.
+_CAUSE_MAX: Final = 200
+
+
+def retry_text(*, path: str, attempt: int, error: Mapping[str, Json], until: datetime | None) -> str:
+    """Why a run waits for a retry, in one sentence: which attempt comes when, and what the last one failed of."""
+    message = str(error.get("message") or "").rstrip(".")
+    cause = message if len(message) <= _CAUSE_MAX else message[:_CAUSE_MAX] + "…"
+    when = f" at {until:%Y-%m-%d %H:%M:%S} UTC" if until is not None else ""
+    return f"Step {path} is tried again{when}, attempt {attempt}, after {error.get('code')} ({cause})."
+
+
 def waiting_on(
     *,
     status: RunStatus,

@@ -82,7 +82,9 @@ def encode(change: Change) -> bytes:
     steps = [(step.rev, "step", step_reply(step).model_dump(mode="json")) for step in change.steps]
     events: list[tuple[int, str, object]] = list(steps)
     if change.changed:
-        detail = RunDetail(run=change.run, digest="", pins=[], waiting_on=reason_of(change.run, 1), items=change.items)
+        cause = next((step for step in change.steps if step.path == change.run.waiting_ref), None)
+        waiting = reason_of(change.run, 1, cause)
+        detail = RunDetail(run=change.run, digest="", pins=[], waiting_on=waiting, items=change.items)
         events.append((change.run.rev, "run", run_reply(detail).model_dump(mode="json", exclude={"pins", "digest"})))
     parts: list[bytes] = []
     for n, (rev, name, data) in enumerate(events):

@@ -88,6 +88,8 @@ def graph(session: Session, name: str, version: int | None) -> None:
         click.echo(line)
 
 
+# Where a verb's config leads on: to steps of its own, or (an approval's ways out) by a word.
+_BLOCKS = ("then", "else", "on_reject", "on_expire")
 _COMMON = {"id", "if", "retry", "timeout", "for_each", "compensate", "description"}
 
 
@@ -102,10 +104,11 @@ def _tree(steps: list[dict[str, Any]], indent: str) -> Iterator[str]:
         yield f"{indent}{'└─' if last else '├─'} {step.get('id', '?')}  {click.style(word, fg='blue')}{over}{guard}"
         below = indent + ("   " if last else "│  ")
         config = cast("dict[str, Any]", step.get(verb) or {}) if verb else {}
-        blocks = [(name, config[name]) for name in ("then", "else") if name in config]
+        blocks = [(name, config[name]) for name in _BLOCKS if name in config]
         if "steps" in loop:
             blocks.append(("each", loop["steps"]))
         for name, block in blocks:
             condition = f" {config['if']}" if name == "then" and "if" in config else ""
-            yield f"{below}{click.style(f'{name}{condition}', dim=True)}"
-            yield from _tree(cast("list[dict[str, Any]]", block), below)
+            word = f": {block}" if isinstance(block, str) else ""  # a way out that is no block: skip, fail
+            yield f"{below}{click.style(f'{name}{condition}{word}', dim=True)}"
+            yield from _tree(cast("list[dict[str, Any]]", block), below) if not word else ()
