@@ -235,6 +235,7 @@ resources:
     bogus: 1
   staff:
     file: staff.csv
+    key: nam
     fields: {name: text}
     fetch:
 """
@@ -257,8 +258,9 @@ def test_every_error_is_said_at_once() -> None:
         (14, "connector.bad_field"),
         (16, "document.choice"),
         (17, "document.unknown_field"),
-        (20, "document.type"),
+        (20, "connector.unknown_key"),
         (21, "document.type"),
+        (22, "document.type"),
     ]
 
 
@@ -275,6 +277,7 @@ def test_what_follows_from_an_error_is_not_said_beside_it() -> None:
         ("key: case_id", "key: 5", "document.type"),
         ("      case_id: {type: string}", "      case-id: {type: string}", "document.pattern"),
         ("least: {type: integer}", "least: 5", "document.type"),
+        ("case_id: {type: string}", "case_id:", "document.type"),
         ("    fetch:\n", "    fetchh:\n", "document.unknown_field"),
         ("statement: select * from cases where case_id = :key", "statement: 5", "document.type"),
         ("case_id: {type: string}", "case_id: {type: strin}", "document.choice"),

@@ -21,7 +21,10 @@ def not_dead(states: Sequence[RunState], asked: int) -> tuple[str, str, list[Jso
     if asked == 1:
         message = f"{told[0]}: it is no dead letter."
     else:
-        message = f"{len(states)} of {asked} runs are no dead letters, so nothing was decided: {'; '.join(told)}."
+        some = (
+            "1 of {} runs is no dead letter" if len(states) == 1 else f"{len(states)} of {{}} runs are no dead letters"
+        )
+        message = f"{some.format(asked)}, so nothing was decided: {'; '.join(told)}."
     hint = _way_out(states[0])
     runs: list[Json] = [{"run_id": str(state.id), "status": str(state.status)} for state in states]
     return message, hint, runs

@@ -62,7 +62,7 @@ class ConnectorKind:
 def _further(body: Mapping[str, Json], adapter: Adapter | None, names: tuple[str, ...]) -> Iterator[Fault]:
     """What is wrong beyond the schema, in as much of the document as fits it."""
     schema = document_schema(adapter, names)
-    faults = [fault.pointer for fault in faults_of(dict(body), schema)]
+    faults = list(faults_of(dict(body), schema))
     found = list(check_connector(sound_part(body, document_schema(None, names)), adapter))
     if adapter is not None:
         part = sound_part(body, schema)
