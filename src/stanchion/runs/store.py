@@ -272,6 +272,31 @@ async def lock_run(tx: Tx, tenant: str, run_id: UUID) -> BlueprintRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RetryCause:
+    """The step that a run waits to try again: the attempt to come, and what the last one failed of."""
+
+    run_id: UUID
+    path: str
+    attempt: int
+    error: Mapping[str, Json]
+
+
+async def select_retry_causes(tx: Tx, tenant: str, run_ids: Sequence[UUID]) -> list[RetryCause]:
+    """Why those of `run_ids` that wait for a retry do so."""
+    return await many(
+        tx,
+        RetryCause,
+        """
+        select s.run_id, s.path, s.attempt, s.error
+        from runs r join step_runs s on s.run_id = r.id and s.path = r.waiting_ref
+        where r.tenant = %s and r.id = any(%s) and r.status = 'SUSPENDED' and r.waiting_kind = 'retry'
+          and s.error is not null
+        """,
+        (tenant, list(run_ids)),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PinsRow:
     """A stored pin set."""
 
