@@ -9,6 +9,8 @@ import pytest
 
 from stanchion.base import Invalid, Unavailable, canonical, digest_bytes, loads
 from stanchion.runs import Suspend, WaitingKind, cancel, fanout, retry, show, wake
+from stanchion.runs.rules import digest_of_steps
+from stanchion.runs.store import load_steps
 from stanchion.runs.sweeping import sweep
 from tests.runs.test_flow import HEAD
 
@@ -199,6 +201,36 @@ async def test_an_item_is_recorded_in_the_commit_that_creates_it(world):
     assert all(row["run"] == row["record"] == row["step"] for row in rows)
     assert len(windows) == 3
     assert max(windows.values()) <= 100
+
+
+async def test_a_cancelled_step_leaves_no_item_open(world):
+    """The end record's digest covers every StepRun, and none of an ended run stays open."""
+    begun = asyncio.Event()
+
+    async def each(call):
+        if call.config["value"] == 0:
+            raise Unavailable("tests.later", "later", retry_after_s=30)
+        if call.config["value"] == 3:
+            begun.set()
+            await asyncio.Event().wait()
+        return {"value": 1}
+
+    world.call.script["each"] = each
+    async with world.worker():
+        run_id = await world.start(on_step("cut-short", extra="        retry: {attempts: 3, initial: 60s}"))
+        await begun.wait()
+        await cancel(world.ctx, world.notifier, run_id, reason="enough")
+        run = await world.ended(run_id)
+    assert run["status"] == "CANCELLED"
+    steps = await world.steps(run_id)
+    assert {s["status"] for s in steps.values()} == {"SUCCEEDED", "FAILED"}
+    assert steps["each[0]"]["error"]["code"] == steps["each[3]"]["error"]["code"] == "run.cancelled"
+    async with world.env.db.engine_tx() as tx:
+        stored = digest_of_steps(await load_steps(tx, [run_id]))
+    [ended] = await world.rows(
+        "select record from audit_records where run_id = %s and event_type = 'run.ended'", run_id
+    )
+    assert loads(ended["record"])["after"] == stored
 
 
 async def test_more_items_than_a_window(world):

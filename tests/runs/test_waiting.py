@@ -75,6 +75,27 @@ async def test_what_suspends_with_the_run_commits_with_it_or_not_at_all(world):
     assert not await world.rows("select 1 as x from tenants where name = 'made-by-also'")
 
 
+async def test_a_suspension_that_meets_a_deadlock_is_tried_again(world):
+    """Nobody is to blame for it: the run is handed back, and no attempt is used up."""
+
+    async def also(tx):
+        raise psycopg.errors.DeadlockDetected("planted")
+
+    def behave(call):
+        if len(world.probe.called("first")) == 1:
+            raise Suspend(WaitingKind.APPROVAL, ref="a3", also=also)
+        return "decided"
+
+    world.probe.script["first"] = behave
+    async with world.worker():
+        run_id = await world.start(one_probe("deadlock"))
+        run = await world.ended(run_id)
+    assert run["status"] == "SUCCEEDED", run["error"]
+    step = (await world.steps(run_id))["first"]
+    assert (step["attempt"], step["output"]) == (1, "decided")
+    assert len(world.probe.called("first")) == 2
+
+
 async def test_a_due_time_wakes(world):
     from datetime import timedelta
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from stanchion.base import Invalid, Json, raw
+from stanchion.base import Invalid, Json, Problem, raw
 from stanchion.blueprints import ForEach
 from stanchion.runs import rules
 from stanchion.runs.engine import suspension
@@ -112,6 +112,8 @@ class _Items:
         self.op = op
         self.for_each = for_each
         self.todo: deque[_Item] = deque()
+        # Items that have a row and have not ended.
+        self.open: dict[int, _Item] = {}
         self.waiting: list[_Wait] = []
         self.succeeded: list[tuple[int, Json]] = []
         self.failed: list[tuple[int, Json]] = []
@@ -137,6 +139,7 @@ class _Items:
         else:
             # Still open: its line in the run's digest is written when it ends.
             self.execution.entries.pop(item.path, None)
+            self.open[item.no] = item
             item.attempt, item.first, item.errors = stored.attempt, stored.first_attempt, stored.errors
             again = stored.status == StepStatus.SUSPENDED and stored.wake_at is not None
             item.resumed = not again and stored.started_at is not None
@@ -155,6 +158,7 @@ class _Items:
             await _together([self._lane(item) for item in first])
         execution, op = self.execution, self.op
         if execution.interruption == "cancel" or execution.cancel_reason is not None:
+            self._close(suspension.run_cancelled(execution.run.id))
             await execution.cancelled(op)
         if self._handing_back() and (self.todo or execution.interruption == "drain"):
             row = execution.row(op, StepStatus.PENDING)
@@ -163,8 +167,17 @@ class _Items:
         if self.waiting:
             await self._suspend()
         if rules.fan_out_failed(self.rule, len(self.failed)):
-            raise item_failed(op.path, len(self.failed), self.rule.total, min(self.failed, key=_number)[1])
+            problem = item_failed(op.path, len(self.failed), self.rule.total, min(self.failed, key=_number)[1])
+            self._close(problem)
+            raise problem
         return fan_out_output(self.succeeded, self.failed)
+
+    def _close(self, problem: Problem) -> None:
+        """Items that were begun and will not go on fail with the run: no StepRun of an ended run stays open."""
+        for item in list(self.open.values()):
+            error = rules.error_json(problem, step=item.path)
+            row = self._ended(item, StepStatus.FAILED, None, problem.code)
+            self.execution.rows.append(row | {"error": error})
 
     def _handing_back(self) -> bool:
         return self.execution.host.draining or self.execution.interruption is not None
@@ -175,7 +188,9 @@ class _Items:
             return None
         if rules.fan_out_failed(self.rule, len(self.failed)):
             return None
-        return self.todo.popleft()
+        item = self.todo.popleft()
+        self.open[item.no] = item
+        return item
 
     async def _lane(self, item: _Item) -> None:
         current: _Item | None = item
@@ -230,6 +245,7 @@ class _Items:
             self.execution.host.env.telemetry.emit("step.retried", 1.0, self.op.verb)
             row = self._row(item, StepStatus.SUSPENDED, attempt=item.attempt + 1)
             errors = rules.kept_errors(item.errors, error, item.attempt)
+            item.attempt += 1
             return row | {"error": error, "errors": errors, "delay_s": delay_s}, 0
         self.failed.append((item.no, error))
         row = self._ended(item, StepStatus.FAILED, None, outcome.problem.code) | {"error": error}
@@ -261,6 +277,7 @@ class _Items:
         )
 
     def _ended(self, item: _Item, status: StepStatus, output: bytes | None, code: str | None) -> dict[str, Any]:
+        self.open.pop(item.no, None)
         self.execution.enter(self.op, item.path, item.no, status, item.attempt, output, code)
         self.execution.host.env.telemetry.emit("step.ended", 1.0, self.op.verb, status.value)
         return self._row(item, status) | {"ended": True}

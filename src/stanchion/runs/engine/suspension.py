@@ -45,10 +45,17 @@ async def suspend(execution: Execution, op: OpPlan, wish: Suspend, *, attempt: i
             raise  # the database is away: nothing was written, the run is resumed elsewhere
         await execution.fail(op, Failed(problem, retryable=False), attempt=attempt, first=first)
     except psycopg.Error as error:
+        if _blames_nobody(error):
+            raise  # a deadlock, a timeout: nothing was written either
         execution.host.env.telemetry.emit("defect", run=str(execution.run.id), step=op.path, error=repr(error))
         await execution.fail(op, Failed(defect(op.path, error), retryable=False), attempt=attempt, first=first)
     else:
         suspended(execution, wish.kind, written)
+
+
+def _blames_nobody(error: psycopg.Error) -> bool:
+    """Whether the same transaction may succeed later; what is too large for PostgreSQL stays so."""
+    return isinstance(error, psycopg.OperationalError) and not isinstance(error, psycopg.errors.ProgramLimitExceeded)
 
 
 def waiting_status(wish: Suspend) -> StepStatus:
