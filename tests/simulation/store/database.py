@@ -76,7 +76,11 @@ class SimDatabase(Database):
     async def connection(self, role: str) -> AsyncGenerator[Any]:
         """A pooled connection in autocommit mode. Raises Unavailable as the real one does."""
         pool = self._pools[role]
-        connection = pool.free.pop() if pool.free else await self._acquire(pool)
+        connection = pool.free.pop() if pool.free else None
+        while connection is None or connection.closed:  # the server hung up on an idle session, which the pool sees
+            if connection is not None:
+                self._put(pool, connection)
+            connection = await self._acquire(pool)
         try:
             yield connection
         except psycopg.Error as error:

@@ -101,6 +101,13 @@ class LockTable:
                 del self._locks[name]
         tx.held.clear()
 
+    def drop(self, tx: SimTx, name: Name) -> None:
+        """Free one lock before the transaction's end: it was only waited for, not wanted."""
+        lock = self._locks[name]
+        lock.holders.pop(tx, None)
+        tx.held.remove(name)
+        self._hand_on(name, lock)
+
     def holders(self, name: Name) -> list[SimTx]:
         """Who holds the lock now."""
         lock = self._locks.get(name)

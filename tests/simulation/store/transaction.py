@@ -213,20 +213,36 @@ class SimTx:
 
     async def _is_taken(self, table: Table, constraint: str, value: Hashable) -> bool:
         """Whether a row has this key; if not it is this transaction's from now on. Looks behind the wall, as indexes do."""
-        over = self.writes.get(table.name)
+        over = self.writes.get(table.name) or {}
         if constraint == table.pkey:
-            if value in table.rows or (over is not None and over.get(value) is not None):
+            if value in over:
+                return over[value] is not None
+            key = value if value in table.rows else None
+        else:
+            if any(row is not None and table.unique_key(constraint, row) == value for row in over.values()):
                 return True
-        elif value in table.taken[constraint]:
-            return True
+            key = table.taken[constraint].get(value)
+        if key is not None:
+            if key in over:
+                return over[key] is not None
+            return not await self._await_writer(table, key)
         locks = self.server.locks
         name = (constraint, value)
         if not locks.try_lock(self, name, UPDATE):
             await locks.wait(self, name, UPDATE)
             return await self._is_taken(table, constraint, value)
-        if over and constraint != table.pkey:
-            return any(r is not None and table.unique_key(constraint, r) == value for r in over.values())
         return False
+
+    async def _await_writer(self, table: Table, key: Hashable) -> bool:
+        """Whether a committed row is gone once whoever is updating or deleting it has ended: an insert of the same key
+        waits for that, and only then finds a conflict or none."""
+        lock = (table.name, key)
+        locks = self.server.locks
+        for holder in locks.holders(lock):
+            if holder is not self and key in (holder.writes.get(table.name) or {}):
+                await locks.wait(self, lock, UPDATE)
+                locks.drop(self, lock)
+        return key not in table.rows
 
     def delete(self, name: str, row: Row) -> None:
         """Delete a row that this transaction has locked."""
