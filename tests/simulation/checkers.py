@@ -59,10 +59,9 @@ class Transitions:
         self.steps: dict[tuple[UUID, str], Row] = {}
         # Audit records in the order in which they were committed, with the common sequence number.
         self.audit: list[tuple[int, Row]] = []
-        sim.server.on_change.append(self._changed)
         sim.log.on_begin.append(self._begins)
 
-    def _changed(self, table: str, old: Row | None, new: Row | None) -> None:
+    def changed(self, table: str, old: Row | None, new: Row | None) -> None:
         if table == "audit_records":
             if new is not None and old is None:
                 self.audit.append((self._sim.log.next(), new))

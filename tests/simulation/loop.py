@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 ResultT = TypeVar("ResultT")
 
 # Callbacks without any progress of time, after which something must be spinning.
-_SPIN_MAX = 200_000
+_SPIN_MAX = 100_000
 
 
 class Stuck(Exception):
@@ -78,6 +78,32 @@ class _Handle:
         return self.gone
 
 
+class _Task(asyncio.Task[Any]):
+    """A task whose place in a set depends on its number and not on its address, so that a seed repeats."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, number: int, coro: Coroutine[Any, Any, Any], **more: Any) -> None:
+        self.number = number
+        super().__init__(coro, **more)
+
+    def __hash__(self) -> int:
+        return self.number
+
+
+class _Future(asyncio.Future[Any]):
+    """The same for futures."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, number: int, **more: Any) -> None:
+        self.number = number
+        super().__init__(**more)
+
+    def __hash__(self) -> int:
+        return self.number
+
+
 class Loop(asyncio.AbstractEventLoop):
     """The loop. `rng` decides which ready callback is next; `order` "fifo" takes them as they came."""
 
@@ -121,7 +147,7 @@ class Loop(asyncio.AbstractEventLoop):
         return self.call_at(self._now + delay, callback, *args, context=context)
 
     def create_future(self) -> asyncio.Future[Any]:
-        return asyncio.Future(loop=self)
+        return _Future(next(self._numbers), loop=self)
 
     def create_task(
         self,
@@ -130,7 +156,7 @@ class Loop(asyncio.AbstractEventLoop):
         name: str | None = None,
         context: contextvars.Context | None = None,
     ) -> asyncio.Task[ResultT]:  # type: ignore[override]
-        task = asyncio.Task(coro, loop=self, name=name or "", context=context)
+        task = _Task(next(self._numbers), coro, loop=self, name=name or "", context=context)
         process = _PROCESS.get() if context is None else context.get(_PROCESS)
         # Held until the end, so that no task of the dead is finished by the garbage collector at some other time.
         (self.tasks if process is None else process.tasks).append(task)
@@ -177,9 +203,9 @@ class Loop(asyncio.AbstractEventLoop):
     # --- running
 
     async def sleep(self, seconds: float) -> None:
-        """Suspend the current task for `seconds` of virtual time."""
+        """Suspend the current task for `seconds` of virtual time, at least a microsecond: no clock stands still."""
         future: asyncio.Future[None] = asyncio.Future(loop=self)
-        handle = self.call_at(self._now + seconds, _finish, future)
+        handle = self.call_at(self._now + max(seconds, 1e-6), _finish, future)
         try:
             await future
         finally:
@@ -198,14 +224,16 @@ class Loop(asyncio.AbstractEventLoop):
             asyncio._set_running_loop(None)
 
     def _turn(self, task: asyncio.Task[Any]) -> None:
-        ready, timers, draw, count, moved = self._ready, self._timers, self._random, 0, 0
+        ready, draw, spins = self._ready, self._random, 0
         while not task.done():
             if not ready:
-                self.steps += count - moved
-                moved = count
+                before = self._now
                 self._jump()
-            count += 1
-            if count - moved > _SPIN_MAX:
+                if self._now > before:
+                    self.steps += spins
+                    spins = 0
+            spins += 1
+            if spins > _SPIN_MAX:
                 raise Stuck(f"{_SPIN_MAX} callbacks without progress of time at {self._now:.3f} s")
             n = len(ready)
             if n > 1:
@@ -233,8 +261,7 @@ class Loop(asyncio.AbstractEventLoop):
                 handle.context.run(callback, *handle.args)
             except Exception as error:
                 self.errors.append(f"callback {callback!r}: {error!r}")
-        self.steps += count - moved
-        del timers
+        self.steps += spins
 
     def _jump(self) -> None:
         """Time goes on to the next timer; all that are due then become ready."""

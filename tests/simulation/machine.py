@@ -135,9 +135,8 @@ class Machine:
         failed = task.cancelled() or task.exception() is not None
         if failed and not task.cancelled():
             self.sim.defects.append(f"{self.name} ended by {task.exception()!r}")
+        self.exit.set_result(1 if failed else 0)
         self.sim.loop.kill(self.process)
-        if not self.exit.done():
-            self.exit.set_result(1 if failed else 0)
 
     def _died(self) -> None:
         self.db.kill()

@@ -23,7 +23,7 @@ from tests.simulation.loop import Loop, Stuck, current_process
 from tests.simulation.machine import Machine, SchedulerMachine, SimClock, WebMachine, WorkerMachine
 from tests.simulation.store import SimServer
 from tests.simulation.work import WORK, Log
-from tests.simulation.workload import Order, Workload
+from tests.simulation.workload import TENANTS, Order, Workload
 from tests.simulation.world import Bank
 
 # Seconds after the faults end within which everything must have come to its end.
@@ -65,7 +65,15 @@ class Simulation:
         self.client_rng = random.Random(draw(64))
         self.log = Log(self.loop.time)
         self.bank = Bank(self.loop, self.log, self.faults, random.Random(draw(64)))
-        self.server = SimServer(SimClock(self.loop), random.Random(draw(64)), context=self.faults.context)
+        self.transitions = Transitions(self)
+        self.server = SimServer(
+            SimClock(self.loop),
+            random.Random(draw(64)),
+            context=self.faults.context,
+            watch=self.transitions.changed,
+        )
+        for tenant in TENANTS:
+            self.server.insert("tenants", name=tenant, display_name=tenant)
         self.events: Counter[str] = Counter()
         self.defects: list[str] = []
         self.trace: list[str] | None = [] if trace else None
@@ -87,7 +95,6 @@ class Simulation:
                 "amount": order.amounts.get(order.name, 0),
                 "tenant": order.tenant,
             }
-        self.transitions = Transitions(self)
         self.clients = Clients(self)
 
     # --- what processes and people use

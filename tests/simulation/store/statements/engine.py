@@ -439,3 +439,23 @@ async def confirm_crash(tx: SimTx, params: tuple[Any, ...]) -> int:
                 tx.update("workers", now, {"crashed": True})
                 count += 1
     return count
+
+
+@models(_STORE, "take_strikes_back")
+async def take_strikes_back(tx: SimTx, params: tuple[Any, ...]) -> int:
+    """Take back what the sweep left to runs whose worker only had lost the database."""
+    claimed = dict(zip(*params, strict=True))
+
+    def left(row: Row) -> bool:
+        epoch = claimed[row["id"]]
+        if row["status"] == "PENDING":
+            return row["waiting_kind"] == "worker_lost" and row["epoch"] == epoch + 1 and row["strikes"] > 0
+        return row["status"] == "RUNNING" and row["epoch"] == epoch + 2 and row["strikes"] > 1
+
+    count = 0
+    for run_id in sorted(claimed):
+        row = tx.get("runs", run_id)
+        if row is not None and left(row) and (run := await tx.lock("runs", run_id)) is not None and left(run):
+            tx.update("runs", run, {"strikes": run["strikes"] - 1})
+            count += 1
+    return count

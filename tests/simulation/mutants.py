@@ -1,0 +1,3 @@
+"""Planted defects."""
+from __future__ import annotations
+MUTANTS: dict = {}
