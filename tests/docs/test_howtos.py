@@ -1,4 +1,4 @@
-"""The how-tos, run as they are written: two on one running instance, one against PostgreSQL 15 over TLS."""
+"""The how-tos, run as they are written: three on one running instance, one against PostgreSQL 15 over TLS."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def running(reader, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]
         shell.close()
 
 
-@pytest.mark.parametrize("page", ["ask-for-approval.md", "recover-failed-runs.md"])
+@pytest.mark.parametrize("page", ["ask-for-approval.md", "recover-failed-runs.md", "use-the-http-api.md"])
 def test_howto(repo, running, page) -> None:
     assert run_page(repo / "docs/howto" / page, running) >= 4
 

@@ -86,9 +86,8 @@ def status_of(problem: Problem) -> int:
 
 
 def problem_body(problem: Problem, request_id: str) -> dict[str, object]:
-    """The members of the problem document. The problem's own fields never override the standard ones."""
-    return {
-        **problem.fields,
+    """The members of the problem document, the standard ones first; the problem's own fields never override them."""
+    standard: dict[str, object] = {
         "type": f"urn:stanchion:problem:{problem.code}",
         "title": _TITLES[problem.kind],
         "status": status_of(problem),
@@ -97,6 +96,7 @@ def problem_body(problem: Problem, request_id: str) -> dict[str, object]:
         "hint": problem.hint,
         "request_id": request_id,
     }
+    return standard | {name: value for name, value in problem.fields.items() if name not in standard}
 
 
 def problem_response(problem: Problem, request_id: str = "") -> Response:
