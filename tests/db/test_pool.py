@@ -54,3 +54,14 @@ async def test_sessions_that_the_server_ended_while_they_were_idle_are_never_han
     async with db.connection("engine") as tx:
         await tx.execute("select 1")
         assert tx.info.backend_pid not in pids
+
+
+async def test_a_full_disk_is_said_to_be_one(db: Database):
+    async def fill() -> None:
+        async with db.engine_tx() as tx:
+            await tx.execute("do $$ begin raise exception 'could not extend file' using errcode = 'disk_full'; end $$")
+
+    with pytest.raises(Unavailable) as told:
+        await fill()
+    assert told.value.code == "db.disk_full"
+    assert told.value.retryable

@@ -98,7 +98,7 @@ class Database:
     async def connection(self, role: str) -> AsyncGenerator[Tx]:
         """A pooled connection in autocommit mode, of role `app` or `engine`.
 
-        Raises Unavailable `db.unavailable` or `db.pool_exhausted`, both retryable.
+        Raises Unavailable `db.unavailable`, `db.pool_exhausted` or `db.disk_full`, all retryable.
         """
         pool = self._app if role == "app" else self._engine
         cancels = _cancels()
@@ -122,6 +122,13 @@ class Database:
             raise asyncio.CancelledError
         try:
             yield connection
+        except psycopg.errors.DiskFull as error:
+            raise Unavailable(
+                "db.disk_full",
+                "The database server's disk is full; the change was not made.",
+                hint="Free space there, or give it more; what was accepted is kept and goes on by itself then.",
+                retry_after_s=5,
+            ) from error
         except psycopg.Error as error:
             # By the connection, not by the error's class: the end of a session that stood still is an InternalError.
             if connection.closed or connection.broken:

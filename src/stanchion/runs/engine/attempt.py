@@ -78,9 +78,7 @@ class Hand:
         if self._limit is not None and not self._limit.expired() and (force or not self._writes):
             self._limit.reschedule(asyncio.get_running_loop().time())
 
-    async def call(
-        self, env: Env, handler: StepHandler, call: StepCall, *, writes: bool, instant: bool
-    ) -> Outcome:
+    async def call(self, env: Env, handler: StepHandler, call: StepCall, *, writes: bool, instant: bool) -> Outcome:
         """Await the handler within its time limit."""
         if self.reason is not None:
             return Interrupted(self.reason)
@@ -162,7 +160,7 @@ def _is_our_cancel(error: BaseException) -> bool:
 
 
 _NO_SPAN = nullcontext()
-_OURS: Final = frozenset({"db.unavailable", "db.pool_exhausted"})
+_OURS: Final = frozenset({"db.unavailable", "db.pool_exhausted", "db.disk_full"})
 
 
 def _call(
