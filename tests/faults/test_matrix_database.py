@@ -1,0 +1,145 @@
+"""Faults of the database and of the way to it, under load (docs/explanation/faults.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.conftest import Cluster
+from tests.faults.scene import Scene
+from tests.faults.servers import OwnServer, can, in_own_namespaces, need
+
+
+@contextlib.asynccontextmanager
+async def as_superuser(cluster: Cluster) -> AsyncIterator[psycopg.AsyncConnection]:
+    """A connection to another database, so that it does not end itself."""
+    async with await psycopg.AsyncConnection.connect(cluster.guest("other"), autocommit=True) as connection:
+        yield connection
+
+
+async def test_ended_sessions_are_opened_anew(scene: Scene, cluster: Cluster) -> None:
+    """pg_terminate_backend of every session of web and workers, five times, the workers' session locks among them."""
+    ended = 0
+    async with scene.playing(workers=2), as_superuser(cluster) as other:
+        await scene.flowing()
+        for _ in range(5):
+            cursor = await other.execute(
+                "select count(pg_terminate_backend(pid)) from pg_stat_activity"
+                " where datname = (select %s::text) and usename in ('stanchion_app', 'stanchion_engine')",
+                (psycopg.conninfo.conninfo_to_dict(scene.watch_url)["dbname"],),
+            )
+            ended += (await cursor.fetchone())[0]
+            await scene.flowing(runs=3)
+        last = time.monotonic()
+        for worker in scene.workers:
+            await scene.registered(worker)
+        resumed = await scene.flowing(since=last)
+        registrations = (await scene.query("select count(*) from workers"))[0][0]
+        await scene.settle()
+    refused = scene.notes.failures()
+    print(f"terminated: {ended} sessions, {registrations - 2} registrations anew, {len(refused)} of {len(scene.notes.answers)} requests to be repeated, in full flow again after {resumed:.2f} s")  # fmt: skip
+    assert ended >= 10
+    assert registrations > 2
+    assert {answer.code for answer in refused} <= {"db.unavailable", "db.pool_exhausted"}, scene.notes.failure_counts()
+
+
+async def test_a_full_pool_refuses_at_once_and_loses_nothing(scene: Scene, cluster: Cluster) -> None:
+    """Two connections, both held up by a lock; fifty requests at once."""
+    scene.settings = {"STANCHION_DATABASE_APP_CONNECTIONS_MAX": "2", "STANCHION_DATABASE_ACQUIRE_TIMEOUT_S": "0.5"}
+    async with scene.playing(workers=1):
+        await scene.flowing()
+        async with await psycopg.AsyncConnection.connect(scene.watch_url) as holder:
+            await holder.execute("lock table idempotency_keys, approvals in access exclusive mode")
+            await scene.until(
+                "select count(*) >= 2 from pg_stat_activity where wait_event_type = 'Lock' and usename = 'stanchion_app'"
+            )
+            at = time.time()
+            # They need a connection each: starts share one, lists and single runs do not.
+            some = next(iter(scene.notes.accepted.values()))
+            asked = [scene.clients.call("GET", f"/api/runs/{some}", "supervisor") for _ in range(50)]
+            answers = [answer for answer, _ in await asyncio.gather(*asked)]
+        refused = [answer for answer in answers if answer.status == 503]
+        resumed = await scene.flowing()
+        await scene.settle()
+    slowest = max(answer.seconds for answer in refused)
+    print(f"pool: {len(refused)} of {len(answers)} requests refused, slowest {slowest:.2f} s, flow after {resumed:.2f} s; {scene.notes.failure_counts(at)}")  # fmt: skip
+    assert len(refused) >= 40
+    assert all(answer.code == "db.pool_exhausted" and answer.problem for answer in refused)
+    assert all(answer.retry_after is not None and int(answer.retry_after) >= 1 for answer in refused)
+    assert slowest <= 1.0
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder with a short name, for sockets, that another user may enter."""
+    with tempfile.TemporaryDirectory(prefix="fault") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.mark.slow
+async def test_a_full_disk_refuses_writes_and_serves_reads(
+    cluster: Cluster, short_folder: Path, tmp_path: Path
+) -> None:
+    """The data on a disk of 160 MB that something else fills to the last byte; the log of changes on another."""
+    need(can("--mount"), "a disk of its own takes root or a user namespace")
+    disk = short_folder / "disk"
+    disk.mkdir()
+    server = OwnServer(
+        folder=short_folder / "server", data=disk / "data",
+        under=in_own_namespaces("--mount"), prepare=f"mount -t tmpfs -o size=160m,mode=0755 tmpfs {disk}",
+        settings={"autovacuum": "off"},
+    )  # fmt: skip
+    try:
+        server.start()
+        urls = server.make_database()
+        scene = Scene(
+            urls=urls, watch_url=server.url("admin"), register_url=cluster.guest("register"), folder=tmp_path / "data"
+        )
+        async with scene.playing(workers=2):
+            await scene.flowing()
+            ballast = server.inside(disk / "ballast")
+            began, accepted = time.time(), len(scene.notes.accepted)
+            with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(1 << 16))
+            assert os.statvfs(server.inside(disk)).f_bavail == 0
+            await refused(scene, began, 10)
+            while_full = len(scene.notes.accepted)
+            # What needs no room is served: health, a run, the list of approvals, the page of metrics.
+            some = next(iter(scene.notes.accepted.values()))
+            for path in (f"/api/runs/{some}", f"/api/runs/{some}/steps", "/api/approvals", "/health/ready"):
+                answer, _ = await scene.clients.call("GET", path, "supervisor")
+                assert answer.status == 200, (path, answer)
+            answers = scene.notes.failures(began)
+            ballast.unlink()
+            freed = time.monotonic()
+            resumed = await scene.flowing(since=freed)
+            outcome = await scene.settle()
+        print(
+            f"disk full: {len(answers)} writes refused {scene.notes.failure_counts(began)}, {while_full - accepted} accepted"
+            f" in the rest of the room, in full flow {resumed:.2f} s after room was made; {outcome}"
+        )
+        assert {(answer.status, answer.code) for answer in answers} <= {(503, "db.disk_full")}
+        assert all(answer.problem and answer.retry_after for answer in answers)
+        assert "No space left on device" in server.log()
+        assert resumed <= 10
+    finally:
+        server.stop()
+
+
+async def refused(scene: Scene, since: float, count: int) -> None:
+    """Wait until so many requests have been refused."""
+    give_up = time.monotonic() + 60
+    while len(scene.notes.failures(since)) < count:
+        scene.clients_alive()
+        assert time.monotonic() < give_up, scene.notes.failure_counts(since)
+        await asyncio.sleep(0.02)
