@@ -17,11 +17,14 @@ from bench.rows import Row, Tally, row
 from bench.sitting import Sitting
 
 COUNTS = (1, 2, 4)
-RUNS = 6000
+RUNS = 8000
+USERS = ("workers", "postgres", "others", "idle")
 # A doubling of the workers that gives less than this is where the curve bends.
 STRAIGHT = 1.5
 # Cores idle below this share of the machine: they are full.
 FULL = 0.15
+# Cores that others used: above this share of the machine, it was not quiet.
+QUIET = 0.2
 # Backends that wait for the log, as a share of those at work, above which the log holds the others up.
 LOG_BOUND = 0.5
 
@@ -45,9 +48,10 @@ async def _once(sitting: Sitting, count: int, tally: Tally) -> Load:
 
         async with stanchion.workers(count) as children:
             meter = Meter([child.pid for child in children], sitting.server.pid)
+            await stanchion.release()
             meter.start()
             with Sampler(waiting, 0.05) as log:
-                await stanchion.release()
+                await stanchion.wake()
                 await stanchion.drained(children)
             load = meter.stop()
     done = await stanchion.counted("five", runs, load.workers * load.seconds)
@@ -66,7 +70,7 @@ def _rows(sitting: Sitting, tally: Tally) -> list[Row]:
     for count in COUNTS:
         add("steps_per_s", count, tally.median(f"steps_{count}"), "1 worker process", tally.median("steps_1"), "1/s")
     for count in COUNTS:
-        for what in ("workers", "postgres", "idle"):
+        for what in USERS:
             add(f"{what}_cores", count, tally.median(f"{what}_{count}"), "cores of the machine", CORES, "cores")
         active = tally.median(f"active_{count}")
         add("waiting_for_log", count, tally.median(f"log_{count}"), "backends at work", active, "")
@@ -98,6 +102,8 @@ def sentence(rows: Sequence[Row]) -> str:
             why = f"the log is what they wait for: {waits}, while {figures(after)}"
         else:
             why = f"neither the cores are full nor is it the log ({figures(after)}; {waits}): PostgreSQL's locks or the claim"
+        others = ours[f"others_cores_{after}"]
+        why += f"; the machine was not quiet, others used {others:.2f} cores" if others > QUIET * cores else ""
         return f"The curve bends after {before} ({after} processes give {gain:.2f} times as much), because {why}."
     return f"The curve does not bend up to {COUNTS[-1]} worker processes: {figures(COUNTS[-1])}."
 
@@ -108,7 +114,7 @@ async def measure(sitting: Sitting) -> list[Row]:
         tally.add("commit_ms", sitting.server.commit_cost_ms())
         for count in COUNTS:
             load = await _once(sitting, count, tally)
-            for what in ("workers", "postgres", "idle"):
+            for what in USERS:
                 tally.add(f"{what}_{count}", getattr(load, what))
         tally.tell(f"curve, round {number + 1} of {sitting.sizes.rounds}")
     rows = _rows(sitting, tally)

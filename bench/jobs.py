@@ -14,7 +14,7 @@ from bench.running import named, peer
 from bench.server import NO_REDIS
 from bench.sitting import Sitting
 
-JOBS = 8000
+JOBS = 6000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +36,14 @@ class Queue:
 QUEUES = (
     Queue(module="arq", share=0.6, setting="max_jobs 100, poll 0", arguments=(100,), redis=True),
     Queue(module="saq", share=0.6, setting="concurrency 20", arguments=(20,), redis=True),
-    Queue(module="celery", share=0.5, setting="prefork 2", arguments=("prefork", 2, 4, "none"), redis=True),
+    Queue(module="celery", share=0.5, setting="prefork 2 (default)", arguments=("prefork", 2, 4, "none"), redis=True),
     Queue(module="celery", share=0.6, setting="solo, prefetch 64", arguments=("solo", 1, 64, "none"), redis=True),
+    Queue(
+        module="celery", share=0.6, setting="threads 8, prefetch 64", arguments=("threads", 8, 64, "none"), redis=True
+    ),
     Queue(module="procrastinate", share=0.15, setting="concurrency 30, 10 connections", arguments=(30, 10)),
-    Queue(module="pgqueuer", share=2.0, setting="asyncpg, batch 1000", arguments=(1000,)),
+    Queue(module="pgqueuer", share=1.0, setting="asyncpg, 10 completions buffered (default)", arguments=(10,)),
+    Queue(module="pgqueuer", share=2.0, setting="asyncpg, 1000 completions buffered", arguments=(1000,)),
 )
 
 

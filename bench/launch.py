@@ -35,7 +35,8 @@ def one_commit(lanes: int) -> None:
 
     class Single(GroupWriter[ItemT, ResultT]):
         def __init__(self, commit: Any, **said: Any) -> None:
-            super().__init__(commit, **{**said, "lanes": lanes, "batch_max": 1})
+            apart: dict[str, Any] = {"lanes": lanes, "batch_max": 1}
+            super().__init__(commit, **(said | apart))
 
     writer.GroupWriter = Single
 

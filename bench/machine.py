@@ -56,12 +56,16 @@ def _idle_s() -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """Cores in use on average: by the workers, by PostgreSQL, by nobody; the rest is others' (the bench's own look)."""
+    """Cores in use on average: by the workers, by PostgreSQL, by nobody, by others (the bench's own look is small)."""
 
     seconds: float
     workers: float
     postgres: float
     idle: float
+
+    @property
+    def others(self) -> float:
+        return max(0.0, CORES - self.workers - self.postgres - self.idle)
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,7 @@ class Ours:
     env: Env
     starter: runs.Starter
     key: str
+    watch: psycopg.AsyncConnection[tuple[Any, ...]]
 
     @property
     def ctx(self) -> Ctx:
@@ -106,7 +107,7 @@ class Ours:
         }
 
     @contextlib.contextmanager
-    def process(self, kind: str, *, launch: Sequence[str] = (), **settings: str) -> Iterator[subprocess.Popen[bytes]]:
+    def process(self, kind: str, *, launch: Sequence[str] = (), **settings: str) -> Generator[subprocess.Popen[bytes]]:
         """One process of this kind. `launch`: arguments of bench.launch, where it is not the product's own command."""
         module = ["bench.launch", *launch] if launch else ["stanchion"]
         command = [sys.executable, "-m", *module, "serve", kind]
@@ -127,7 +128,7 @@ class Ours:
     @contextlib.asynccontextmanager
     async def workers(
         self, count: int = 1, *, launch: Sequence[str] = (), **settings: str
-    ) -> AsyncIterator[list[subprocess.Popen[bytes]]]:
+    ) -> AsyncGenerator[list[subprocess.Popen[bytes]]]:
         """Worker processes, all registered."""
         live = "select count(*) = %s from workers where state = 'live' and pid = any(%s)"
         with contextlib.ExitStack() as stack:
@@ -140,10 +141,15 @@ class Ours:
             await cursor.execute(sql.encode(), params)
             return await cursor.fetchone() or ()
 
+    async def look(self, sql: str, *params: object) -> tuple[Any, ...]:
+        """A question that is asked again and again while others work: by the partial indexes of live states alone."""
+        cursor = await self.watch.execute(sql.encode(), params)
+        return await cursor.fetchone() or ()
+
     async def until(self, sql: str, *params: object, alive: Sequence[subprocess.Popen[bytes]] = ()) -> None:
         """Ask every 50 ms until the answer is true. Raises if a process of `alive` ends meanwhile."""
         deadline = time.monotonic() + DRAIN_S_MAX
-        while (await self.query(sql, *params))[0] is not True:
+        while (await self.look(sql, *params))[0] is not True:
             ended = [child.returncode for child in alive if child.poll() is not None]
             if ended:
                 log = (self.folder / "worker.log").read_text(errors="replace")[-2000:]
@@ -153,7 +159,11 @@ class Ours:
             await asyncio.sleep(0.05)
 
     async def drained(self, alive: Sequence[subprocess.Popen[bytes]]) -> None:
-        await self.until("select not exists (select from runs where status in ('PENDING', 'RUNNING'))", alive=alive)
+        await self.until(
+            "select not exists (select from runs where status = 'PENDING')"
+            " and not exists (select from runs where status = 'RUNNING')",
+            alive=alive,
+        )
 
     async def start(self, name: str, count: int, *, queue: str = "default") -> None:
         """Start `count` runs through the service."""
@@ -166,12 +176,15 @@ class Ours:
         await asyncio.gather(*(one(n) for n in range(count)))
 
     async def release(self) -> None:
-        """Give the held runs to the workers, which wait for them, all at once."""
+        """Put the held runs into the queue of the workers, which wait for them."""
         await self.query(
             "with moved as (update runs set queue = 'default' where queue = %s returning 1) select count(*) from moved",
             HELD,
         )
-        await self.query("select pg_notify('stanchion_ready', 'default')")
+
+    async def wake(self) -> None:
+        """Tell every worker that there are runs; they would look by themselves within a second."""
+        await self.query("select true from pg_notify('stanchion_ready', 'default')")
 
     async def counted(self, name: str, count: int, cpu: float) -> Done:
         """What the database holds of the runs of this Blueprint; exactly `count` must have succeeded, with every step."""
@@ -188,17 +201,17 @@ class Ours:
         return Done(runs=count, steps=steps, seconds=seconds, cpu_ms=cpu * 1000 / steps)
 
     async def throughput(
-        self, count: int, *, name: str = "five", launch: Sequence[str] = (), **settings: str
+        self, runs: int, *, name: str = "five", launch: Sequence[str] = (), **settings: str
     ) -> tuple[Done, dict[str, float]]:
         """Start all, then one worker process, count rows; and the worker's own metrics at the end."""
         await self.clear()
-        await self.start(name, count)
-        async with self.workers(launch=launch, **settings) as [worker]:
+        await self.start(name, runs)
+        async with self.workers(1, launch=launch, **settings) as [worker]:
             before = cpu_s(worker.pid)
             await self.drained([worker])
             cpu = cpu_s(worker.pid) - before
             metrics = await self.metrics(worker.pid)
-        return await self.counted(name, count, cpu), metrics
+        return await self.counted(name, runs, cpu), metrics
 
     async def metrics(self, pid: int) -> dict[str, float]:
         """Series without labels of one worker, by name."""
@@ -259,7 +272,7 @@ class Ours:
 
 
 @contextlib.asynccontextmanager
-async def ours(urls: DatabaseUrls, folder: Path) -> AsyncIterator[Ours]:
+async def ours(urls: DatabaseUrls, folder: Path) -> AsyncGenerator[Ours]:
     """Stanchion on this database, its Blueprints published, warmed up."""
     folder.mkdir()
     migrate(urls.owner or "")
@@ -267,8 +280,9 @@ async def ours(urls: DatabaseUrls, folder: Path) -> AsyncIterator[Ours]:
     admin = await first_admin(settings, urls, known_key=None)
     env = build_env(settings, urls, process="bench")
     parts = build_parts(env, settings)
-    async with env.db:
-        it = Ours(urls, folder, env, runs.Starter(env, parts.resolver, Notifier(env, role="app")), admin.key)
+    watching = await psycopg.AsyncConnection.connect(urls.engine, autocommit=True, options="-c enable_seqscan=off")
+    async with env.db, watching as watch:
+        it = Ours(urls, folder, env, runs.Starter(env, parts.resolver, Notifier(env, role="app")), admin.key, watch)
         documents = [blueprint(name, steps) for name, steps in STEPS.items()]
         await releases.apply(it.ctx, documents, kinds=parts.kinds)
         await it.throughput(500)  # not counted

@@ -58,7 +58,9 @@ class Tally:
     def against(self, bench: str, metric: str, ours: float, peer: str, name: str, unit: str) -> Row:
         """A row beside the median of `name`, or one that says why there is none."""
         if not self.seen.get(name):
-            return row(bench, metric, ours, f"{peer}; not measured: {self.reasons.get(name, 'no round')}", None, unit)
+            return row(
+                bench, metric, ours, f"{peer}; not measured: {self.reasons.get(name, 'see its other row')}", None, unit
+            )
         return row(bench, metric, ours, peer, self.median(name), unit)
 
     def tell(self, label: str) -> None:

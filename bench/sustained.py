@@ -71,7 +71,7 @@ class Feed:
 
     async def _look(self) -> float:
         started = self._started
-        waiting, held = await self._stanchion.query(
+        waiting, held = await self._stanchion.look(
             "select (select count(*) from runs where status = 'PENDING'),"
             " (select count(*) from runs where status = 'RUNNING')"
         )
@@ -95,7 +95,8 @@ def sentence(rows: Sequence[Row]) -> str:
     return (
         f"The worker's memory {flat}: {end['theirs']:.0f} MiB at 10 %, {by['worker_rss_50']['ours']:.0f} at 50 %,"
         f" {end['ours']:.0f} at 100 % of {by['steps']['ours']:,.0f} steps. The last fifth went at {rate['ours']:,.0f} steps/s,"
-        f" the first at {rate['theirs']:,.0f} ({rate['ratio']:.2f}). PostgreSQL holds {size['ours']:,.0f} MiB at the end."
+        f" the first at {rate['theirs']:,.0f} ({rate['ratio']:.2f}). PostgreSQL holds {size['ours']:,.0f} MiB at the end,"
+        f" {(size['ours'] - (size['theirs'] or 0)) * 2**20 / by['steps']['ours']:,.0f} bytes a step."
     )
 
 
@@ -108,11 +109,13 @@ async def measure(sitting: Sitting) -> list[Row]:
         feed, used = Feed(stanchion, runs, worker), cpu_s(worker.pid)
         await feed.run()
         used = cpu_s(worker.pid) - used
+        metrics = await stanchion.metrics(worker.pid)
     done = await stanchion.counted("five", runs, used)
     first_s, last_s, all_s, steps = await stanchion.query(_FIFTHS)
     probe = json.loads(seen.read_text())
     if probe["count"] < steps:
         raise RuntimeError(f"the probe saw {probe['count']} checkpoints of {steps} steps")
+    commits = metrics["stanchion_commit_seconds_count"]
     size, fifth = sitting.server.size_bytes(), steps / 5
     rss = feed.rss
     await stanchion.clear()
@@ -127,11 +130,12 @@ async def measure(sitting: Sitting) -> list[Row]:
         beside("step_commit_p50", probe["p50_ms"], "one commit", commit_ms, "ms"),
         beside("step_commit_p99", probe["p99_ms"], "one commit", commit_ms, "ms"),
         beside("step_commit_max", probe["max_ms"], "one commit", commit_ms, "ms"),
+        beside("commit_mean", metrics["stanchion_commit_seconds_sum"] * 1000 / commits, "one commit", commit_ms, "ms"),
+        beside("checkpoints_per_commit", steps / commits, "one commit per step", 1, ""),
         beside("worker_rss_50", rss[0.5], "at 10 %", rss[0.1], "MiB"),
         beside("worker_rss_100", rss[1.0], "at 10 %", rss[0.1], "MiB"),
         beside("worker_cpu_per_step", done.cpu_ms, "budget (reference)", 0.2, "ms"),
         beside("postgres_size", size / 2**20, "before", before / 2**20, "MiB"),
-        beside("bytes_per_run", (size - before) / runs, "per step", (size - before) / steps, "B"),
         beside("commit_cost", commit_ms, f"pgbench INSERT+UPDATE c=1; {sitting.place}", commit_ms, "ms"),
     ]
     print(sentence(rows), flush=True)

@@ -6,6 +6,8 @@ The time is from the first call of the function to the last job whose result is 
 bounds the rate, so the worker polls without a pause.
 """
 
+# ruff: noqa: ARG001 - ARQ passes its context by this name
+
 from __future__ import annotations
 
 import json
@@ -21,12 +23,12 @@ from arq.worker import Worker
 seen: dict[str, float] = {}
 
 
-async def one(_: Any, n: int) -> int:
+async def one(ctx: dict[Any, Any], n: int) -> int:
     seen.setdefault("first", time.perf_counter())
     return n + 1
 
 
-async def ended(_: Any) -> None:
+async def ended(ctx: dict[Any, Any]) -> None:
     seen["last"] = time.perf_counter()
 
 

@@ -72,6 +72,8 @@ def main() -> None:
             " from dbos.operation_outputs where workflow_uuid = any(%s)",
             (ids,),
         ).fetchone()
+    if row is None or row[0] != 5 * runs:
+        raise RuntimeError(f"{row} instead of {5 * runs} steps")
     said = {"steps": row[0], "seconds": float(row[1]), "lone_p50_ms": statistics.median(latencies)}
     print(json.dumps(said), flush=True)
 

@@ -34,7 +34,7 @@ async def run(url: str, jobs: int, batch: int) -> None:
 
     @pgq.entrypoint("one")
     async def one(job: Job) -> None:
-        int(job.payload or b"0") + 1
+        _ = int(job.payload or b"0") + 1
 
     await pgq.qm.run(
         dequeue_timeout=timedelta(seconds=1),
