@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
 import pytest
 
-from stanchion.base import Json, NotFound, SystemClock
+from stanchion.base import Json, NotFound, SystemClock, dumps, loads
 from stanchion.blueprints import BlueprintKind, Document, Parsed
 from stanchion.tools import FETCH, LOOKUP, PUSH, Adapters, ConnectorKind, connector_of
 from stanchion.tools.connectors import resource_of
@@ -401,3 +402,34 @@ def test_an_unknown_resource_and_operation_at_run_time() -> None:
 def test_a_broken_document_is_answered_and_not_raised() -> None:
     for source in ["", "[]", "connector: 5", "connector: x\nadapter: sql", "connector: x\nadapter: [1]", "{"]:
         assert parse(dedent(source)).issues
+
+
+JUNK: list[Json] = [None, 5, 1.5, True, "", "x", [], {}, ["a", {}], {"a": 1}, "${x}"]
+
+
+def places(value: Any) -> list[tuple[Any, Any]]:
+    """(holder, key) of every value below `value`."""
+    keys: Any = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    return [place for key in keys for place in [(value, key), *places(value[key])]]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_whatever_is_written_is_answered_with_issues(seed: int) -> None:
+    """Checks of a sound part of a document must not stumble over what is missing from it."""
+    rng = random.Random(seed)
+    for source in ALL.values():
+        body: Any = loads(dumps(dict(parse(source).body)))
+        for _ in range(rng.randint(1, 4)):
+            found = places(body)
+            if not found:
+                break
+            holder, key = rng.choice(found)
+            if rng.random() < 0.3:
+                del holder[key]
+            elif isinstance(holder, dict) and rng.random() < 0.3:
+                holder[rng.choice(["a/b", "x~y", "fetch", "push", "key", "fields", "page"])] = rng.choice(JUNK)
+            else:
+                holder[key] = loads(dumps(rng.choice(JUNK)))
+        issues = parse(dumps(body).decode()).issues
+        assert all(issue.message and issue.line >= 1 for issue in issues)
+        assert len(set(issues)) == len(issues)
