@@ -47,6 +47,7 @@ class Odd:
         (Conflict("a.b", "m"), 409),
         (LimitExceeded("a.b", "m"), 429),
         (LimitExceeded("request.too_large", "m"), 413),
+        (LimitExceeded("run.input_too_large", "m"), 413),
         (Unavailable("a.b", "m"), 503),
         (Internal("a.b", "m"), 500),
         (Problem("a.b", "m"), 500),

@@ -34,7 +34,9 @@ async def test_an_unknown_path_is_told_to_those_who_are_known(stage):
     async with client(stage.app(), stage.admin_key) as http:
         assert (await http.get("/nope")).status_code == 404
         assert (await http.put("/api/keys", json={})).status_code == 405
-        assert (await http.get("/api/keys/")).status_code == 404
+        slashed = await http.get("/api/keys/")
+        assert slashed.status_code == 404
+        assert slashed.json()["hint"].startswith("No path ends with a slash. ")
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,10 @@ async def _on_http(request: Request, error: Exception) -> Response:
     found = cast("HTTPException", error)
     path = request.url.path
     if found.status_code == 404:
-        problem: Problem = NotFound("request.no_such_path", f"There is nothing at {path}.", hint="See /openapi.json.")
+        slash = "No path ends with a slash. " if path.endswith("/") else ""
+        problem: Problem = NotFound(
+            "request.no_such_path", f"There is nothing at {path}.", hint=f"{slash}See /openapi.json."
+        )
     elif found.status_code == 405:
         allow = (found.headers or {}).get("Allow", "")
         problem = Invalid(
@@ -91,7 +94,8 @@ def _body_fields(request: Request) -> tuple[str, ...]:
 def validation_problem(found: Sequence[Mapping[str, Any]], known: Iterable[str] = ()) -> Invalid:
     """The problem for pydantic's errors, each with its place as a JSON pointer (RFC 6901). Inputs are not repeated.
 
-    `known` are the fields of the body; one that is unknown and nearly one of them is asked about.
+    `known` are the fields of the body; one that is unknown and nearly one of them is asked about, for another they
+    are listed.
     """
     malformed = next((e for e in found if e["type"] == "json_invalid"), None)
     if malformed is not None:
@@ -101,7 +105,7 @@ def validation_problem(found: Sequence[Mapping[str, Any]], known: Iterable[str] 
             hint="Send one JSON document with `Content-Type: application/json`.",
         )
     errors = [
-        {"in": str(e["loc"][0]), "pointer": _pointer(e["loc"][1:]), "message": str(e["msg"]), "code": str(e["type"])}
+        {"in": str(e["loc"][0]), "pointer": _pointer(e["loc"][1:]), "message": _words(e), "code": str(e["type"])}
         for e in found[:_ERRORS_MAX]
     ]
     first = errors[0]
@@ -116,10 +120,18 @@ def validation_problem(found: Sequence[Mapping[str, Any]], known: Iterable[str] 
 
 
 def _meant(found: Sequence[Mapping[str, Any]], known: list[str]) -> str:
-    """The field that the first unknown field at the top of the body stands for, as a question; or nothing."""
+    """The field that the first unknown field at the top of the body stands for, as a question, or all that there are;
+    nothing where no field is unknown."""
     unknown = next((e["loc"][1] for e in found if e["type"] == "extra_forbidden" and len(e["loc"]) == 2), None)
-    near = get_close_matches(str(unknown), known, n=1, cutoff=0.6) if unknown is not None else []
-    return f"Did you mean {near[0]}? " if near else ""
+    if unknown is None or not known:
+        return ""
+    near = get_close_matches(str(unknown), known, n=1, cutoff=0.6)
+    return f"Did you mean {near[0]}? " if near else f"The body takes {', '.join(known)}. "
+
+
+def _words(error: Mapping[str, Any]) -> str:
+    """What is wrong at one place; pydantic's words where they are plain enough."""
+    return "There is no such field" if error["type"] == "extra_forbidden" else str(error["msg"])
 
 
 def _pointer(loc: Sequence[object]) -> str:
