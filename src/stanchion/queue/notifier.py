@@ -33,8 +33,8 @@ class Notifier:
         self._queues: set[str] = set()
         self._runs: set[UUID] = set()
         self._progress: set[UUID] = set()
+        self._progress_due = 0.0
         self._cancels: set[UUID] = set()
-        self._told_progress = float("-inf")
         self._free_at = float("-inf")
         self._told_at = float("-inf")
         self._poke = asyncio.Event()
@@ -48,9 +48,12 @@ class Notifier:
     def changed(self, run_id: UUID, ended: bool) -> None:
         """Run `run_id` changed; `ended` (or began to wait) is told at once, progress a little later."""
         if ended:
+            self._progress.discard(run_id)
             self._runs.add(run_id)
             self._start()
-        else:
+        elif run_id not in self._progress:
+            if not self._progress:
+                self._progress_due = self._env.clock.monotonic() + PROGRESS_S
             self._progress.add(run_id)
             if self._task is None:
                 self._start()
@@ -60,19 +63,27 @@ class Notifier:
         self._cancels.add(run_id)
         self._start()
 
-    def within(self) -> bool:
+    def within(self, run_id: UUID | None = None) -> bool:
         """Whether the caller may tell within its own transaction now (`pg_notify`), and need not call `ready` or
-        `changed` then: only when nothing else was told for QUIET_S."""
+        `changed` then: only when nothing else is to be told and nothing was for QUIET_S. `run_id` is the run whose
+        end is told so."""
         now = self._env.clock.monotonic()
-        if self._task is not None or now - self._told_at < QUIET_S:
+        if self._urgent() or now - self._told_at < QUIET_S:
             return False
         self._told_at = now
+        if run_id is not None:
+            self._progress.discard(run_id)
         return True
 
     async def flush(self) -> None:
         """Wait until everything said so far is sent or given up."""
         while self._task is not None:
+            self._progress_due = 0.0
+            self._poke.set()
             await asyncio.wait([self._task])
+
+    def _urgent(self) -> bool:
+        return bool(self._queues or self._runs or self._cancels)
 
     def _start(self) -> None:
         self._poke.set()
@@ -82,22 +93,21 @@ class Notifier:
     async def _drain(self) -> None:
         clock = self._env.clock
         try:
-            while self._queues or self._runs or self._progress or self._cancels:
+            while self._urgent() or self._progress:
                 self._poke.clear()
                 now = clock.monotonic()
-                if now - self._told_progress >= PROGRESS_S:
+                if self._progress and now >= self._progress_due:
                     self._runs |= self._progress
                     self._progress.clear()
-                    self._told_progress = now
-                if not (self._queues or self._runs or self._cancels):
-                    await self._rest(self._told_progress + PROGRESS_S - now)
+                if not self._urgent():
+                    await self._rest(self._progress_due - now)
                     continue
                 # A bucket of BURST: `_free_at` is when the next wake-up would be due if they came evenly.
                 self._free_at = max(self._free_at, now - BURST * THROTTLE_S)
                 if self._free_at > now:
                     await clock.sleep(self._free_at - now)
                 self._free_at += THROTTLE_S
-                self._told_at = now
+                self._told_at = clock.monotonic()
                 await self._send(self._take())
         finally:
             self._task = None

@@ -35,7 +35,7 @@ class Checkpoint:
 class CheckpointWriter:
     """The group writer of a worker's checkpoints. `within` says whether a commit may tell of itself (`Notifier`)."""
 
-    def __init__(self, env: Env, within: Callable[[], bool]) -> None:
+    def __init__(self, env: Env, within: Callable[[UUID], bool]) -> None:
         self._env = env
         self._within = within
         self._group = GroupWriter[Checkpoint, Written | None](
@@ -89,7 +89,7 @@ class CheckpointWriter:
             if checkpoint.audit is not None:
                 audits.append(checkpoint.audit)
         # A run that ends alone tells its watchers with its own commit.
-        tell = len(batch) == 1 and bool(audits) and self._within()
+        tell = len(batch) == 1 and bool(audits) and self._within(batch[0].run_id)
         async with self._env.db.connection("engine") as tx:
             written = await store.checkpoint(
                 tx,
