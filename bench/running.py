@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 
 from bench.rows import NotMeasured
 
@@ -33,7 +32,3 @@ def named(package: str) -> str:
         return f"{package} {version(package)}"
     except PackageNotFoundError:
         return package
-
-
-def installed(module: str) -> bool:
-    return find_spec(module) is not None
