@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,3 +22,11 @@ def scene(cluster: Cluster, fresh_database_urls: DatabaseUrls, tmp_path: Path) -
         register_url=cluster.guest("register"),
         folder=tmp_path,
     )
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder with a short name, for sockets, that another user may enter."""
+    with tempfile.TemporaryDirectory(prefix="fault") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)

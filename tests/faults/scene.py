@@ -350,6 +350,16 @@ class Scene:
             [row[0] for row in held], [row[1] for row in held], since=since, within_s=within_s,
         )  # fmt: skip
 
+    async def noticed(self, pid: int, within_s: float = 40) -> None:
+        """Wait until this worker says of itself that it is not registered."""
+        give_up = time.monotonic() + within_s
+        path = self.folder / "run" / f"worker-{pid}.sock"
+        while b"not registered" not in (await asyncio.to_thread(ask_unix, path, "/health/ready", 5.0))[1]:
+            self.clients_alive()
+            if time.monotonic() > give_up:
+                raise TimeoutError(await self._plight(f"worker {pid} has not noticed"))
+            await asyncio.sleep(0.05)
+
     # --- the end
 
     def received(self) -> list[Received]:

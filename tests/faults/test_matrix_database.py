@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psycopg
@@ -75,14 +74,6 @@ async def test_a_full_pool_refuses_at_once_and_loses_nothing(scene: Scene, clust
     assert all(answer.code == "db.pool_exhausted" and answer.problem for answer in refused)
     assert all(answer.retry_after is not None and int(answer.retry_after) >= 1 for answer in refused)
     assert slowest <= 1.0
-
-
-@pytest.fixture
-def short_folder() -> Iterator[Path]:
-    """A folder with a short name, for sockets, that another user may enter."""
-    with tempfile.TemporaryDirectory(prefix="fault") as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
 
 
 @pytest.mark.slow
