@@ -12,6 +12,49 @@ from stanchion.base import Json, NotFound
 from stanchion.db import Tx, execute, many, maybe, one, scalar, scalars
 from stanchion.runs.types import BlueprintRun, ItemSummary, RunStatus, RunSummary, StepRun, WorkerRow
 
+_INSERT_STARTS: Final = """
+with me as materialized (
+    select set_config('stanchion.tenant', %(tenant)s, true) as tenant
+), s as materialized (
+    select s.* from me, json_to_recordset(%(starts)s::json) as s
+        (tenant text, id uuid, blueprint text, version int, pins text, environment text, engine_v int,
+         queue text, priority smallint, path text, verb text, input jsonb, requested_by text, traceparent text,
+         key text, request_digest text)
+), k as (
+    insert into idempotency_keys (tenant, key, request_digest, run_id)
+    select tenant, key, request_digest, id from s where key is not null order by key
+    on conflict do nothing returning run_id
+), p as (
+    insert into pin_sets (tenant, digest, pins)
+    select p.tenant, p.digest, p.pins
+    from me, json_to_recordset(%(pin_sets)s::json) as p (tenant text, digest text, pins jsonb)
+    order by p.digest on conflict do nothing
+), r as (
+    insert into runs
+        (tenant, id, blueprint, version, pins, environment, engine_v, queue, priority, status, path, input,
+         requested_by, traceparent, root_id)
+    select tenant, id, blueprint, version, pins, environment, engine_v, queue, priority, 'PENDING', path,
+           coalesce(input, 'null'), requested_by, traceparent, id
+    from s where key is null or id in (select run_id from k)
+    -- A batch may be repeated whole after its outcome was lost: what is there already is left alone.
+    on conflict (id) do nothing returning id
+), t as (
+    insert into step_runs (tenant, run_id, path, position, verb, status, rev)
+    select s.tenant, s.id, s.path, 0, s.verb, 'PENDING', 1 from s join r on r.id = s.id where s.path <> ''
+), a as (
+    insert into audit_records
+        (tenant, id, recorded_at, event_type, actor, target_kind, target_id, run_id, record, leaf)
+    select a.tenant, a.id, a.recorded_at, a.event_type, a.actor, a.target_kind, a.target_id, a.run_id, a.record,
+           decode(a.leaf, 'hex')
+    from json_to_recordset(%(audits)s::json) as a
+        (tenant text, id uuid, recorded_at timestamptz, event_type text, actor text, target_kind text,
+         target_id text, run_id uuid, record text, leaf text)
+    join r on r.id = a.run_id
+)
+select pg_notify('stanchion_ready', q.queue)
+from (select distinct s.queue from s join r on r.id = s.id where %(tell)s) q
+"""
+
 
 async def insert_starts(
     tx: Tx, tenant: str, *, starts: bytes, pin_sets: bytes, audits: bytes, tell: bool = False
@@ -33,48 +76,7 @@ async def insert_starts(
     """
     await execute(
         tx,
-        """
-        with me as materialized (
-            select set_config('stanchion.tenant', %(tenant)s, true) as tenant
-        ), s as materialized (
-            select s.* from me, json_to_recordset(%(starts)s::json) as s
-                (tenant text, id uuid, blueprint text, version int, pins text, environment text, engine_v int,
-                 queue text, priority smallint, path text, verb text, input jsonb, requested_by text, traceparent text,
-                 key text, request_digest text)
-        ), k as (
-            insert into idempotency_keys (tenant, key, request_digest, run_id)
-            select tenant, key, request_digest, id from s where key is not null order by key
-            on conflict do nothing returning run_id
-        ), p as (
-            insert into pin_sets (tenant, digest, pins)
-            select p.tenant, p.digest, p.pins
-            from me, json_to_recordset(%(pin_sets)s::json) as p (tenant text, digest text, pins jsonb)
-            order by p.digest on conflict do nothing
-        ), r as (
-            insert into runs
-                (tenant, id, blueprint, version, pins, environment, engine_v, queue, priority, status, path, input,
-                 requested_by, traceparent, root_id)
-            select tenant, id, blueprint, version, pins, environment, engine_v, queue, priority, 'PENDING', path,
-                   coalesce(input, 'null'), requested_by, traceparent, id
-            from s where key is null or id in (select run_id from k)
-            -- A batch may be repeated whole after its outcome was lost: what is there already is left alone.
-            on conflict (id) do nothing returning id
-        ), t as (
-            insert into step_runs (tenant, run_id, path, position, verb, status, rev)
-            select s.tenant, s.id, s.path, 0, s.verb, 'PENDING', 1 from s join r on r.id = s.id where s.path <> ''
-        ), a as (
-            insert into audit_records
-                (tenant, id, recorded_at, event_type, actor, target_kind, target_id, run_id, record, leaf)
-            select a.tenant, a.id, a.recorded_at, a.event_type, a.actor, a.target_kind, a.target_id, a.run_id, a.record,
-                   decode(a.leaf, 'hex')
-            from json_to_recordset(%(audits)s::json) as a
-                (tenant text, id uuid, recorded_at timestamptz, event_type text, actor text, target_kind text,
-                 target_id text, run_id uuid, record text, leaf text)
-            join r on r.id = a.run_id
-        )
-        select pg_notify('stanchion_ready', q.queue)
-        from (select distinct s.queue from s join r on r.id = s.id where %(tell)s) q
-        """,
+        _INSERT_STARTS,
         {
             "tenant": tenant,
             "starts": starts.decode(),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from stanchion.base import Json
@@ -174,6 +175,60 @@ class Written:
     told: bool = False
 
 
+_CHECKPOINT: Final = """
+with c as materialized (
+    select * from json_to_recordset(%(runs)s::json) as c
+        (id uuid, epoch bigint, status text, cursor int, path text, output jsonb, error jsonb,
+         dead_reason text, waiting_kind text, waiting_ref text, wake_at timestamptz, delay_s float8)
+), u as (
+    update runs r
+    set status = case when c.waiting_kind is not null and r.wakes <> '{}' then 'PENDING' else c.status end,
+        waiting_kind = case when c.waiting_kind is not null and r.wakes <> '{}' then null else c.waiting_kind end,
+        waiting_ref = case when c.waiting_kind is not null and r.wakes <> '{}' then null else c.waiting_ref end,
+        waiting_since = case when c.waiting_kind is null then null else clock_timestamp() end,
+        wake_at = coalesce(c.wake_at, clock_timestamp() + c.delay_s * interval '1 second'),
+        ready_at = case when c.waiting_kind is not null and r.wakes <> '{}' then clock_timestamp() else r.ready_at end,
+        wakes = case when c.status = 'RUNNING' then r.wakes else '{}' end,
+        worker_id = case when c.status = 'RUNNING' then r.worker_id end,
+        cursor = c.cursor, path = c.path, strikes = 0, rev = r.rev + 1,
+        output = c.output, error = c.error, dead_reason = c.dead_reason,
+        ended_at = case when c.status in ('SUCCEEDED', 'FAILED', 'CANCELLED') then clock_timestamp() end
+    from c where r.id = c.id and r.epoch = c.epoch and r.status = 'RUNNING'
+    returning r.id, r.tenant, r.rev, r.status, r.cancel_reason,
+              extract(epoch from clock_timestamp() - r.created_at)::float8 as duration_s
+), s as (
+    insert into step_runs as s
+        (tenant, run_id, path, position, item_no, verb, status, attempt, first_attempt, output, error, errors,
+         fan_out, wake_at, rev, started_at, ended_at)
+    select u.tenant, j.run_id, j.path, j.position, j.item_no, j.verb, j.status, j.attempt,
+           coalesce(j.first_attempt, 1), j.output, j.error, j.errors, j.fan_out,
+           coalesce(j.wake_at, clock_timestamp() + j.delay_s * interval '1 second'), u.rev,
+           case when j.started then clock_timestamp() end, case when j.ended then clock_timestamp() end
+    from json_to_recordset(%(steps)s::json) as j
+        (run_id uuid, path text, position int, item_no int, verb text, status text, attempt int,
+         first_attempt int, output jsonb, error jsonb, errors jsonb, fan_out jsonb, wake_at timestamptz,
+         delay_s float8, started boolean, ended boolean)
+    join u on u.id = j.run_id
+    on conflict (run_id, path) do update
+    set status = excluded.status, attempt = excluded.attempt, first_attempt = excluded.first_attempt,
+        output = excluded.output, error = excluded.error, errors = coalesce(excluded.errors, s.errors),
+        fan_out = excluded.fan_out, wake_at = excluded.wake_at, rev = excluded.rev,
+        started_at = coalesce(s.started_at, excluded.started_at), ended_at = excluded.ended_at
+), a as (
+    insert into audit_records
+        (tenant, id, recorded_at, event_type, actor, target_kind, target_id, run_id, record, leaf)
+    select a.tenant, a.id, a.recorded_at, a.event_type, a.actor, a.target_kind, a.target_id, a.run_id, a.record,
+           decode(a.leaf, 'hex')
+    from json_to_recordset(%(audits)s::json) as a
+        (tenant text, id uuid, recorded_at timestamptz, event_type text, actor text, target_kind text,
+         target_id text, run_id uuid, record text, leaf text)
+    join u on u.id = a.run_id
+)
+select id, rev, status, cancel_reason, duration_s, told.told
+from u, lateral (select %(tell)s and pg_notify('stanchion_runs', u.id::text) is not null as told) as told
+"""
+
+
 async def checkpoint(tx: Tx, *, runs: bytes, steps: bytes, audits: bytes, tell: bool = False) -> list[Written]:
     """Write many runs' checkpoints by one statement; each row counts only if its run is RUNNING at its epoch (I3).
 
@@ -191,58 +246,7 @@ async def checkpoint(tx: Tx, *, runs: bytes, steps: bytes, audits: bytes, tell: 
     return await many_by_position(
         tx,
         Written,
-        """
-        with c as materialized (
-            select * from json_to_recordset(%(runs)s::json) as c
-                (id uuid, epoch bigint, status text, cursor int, path text, output jsonb, error jsonb,
-                 dead_reason text, waiting_kind text, waiting_ref text, wake_at timestamptz, delay_s float8)
-        ), u as (
-            update runs r
-            set status = case when c.waiting_kind is not null and r.wakes <> '{}' then 'PENDING' else c.status end,
-                waiting_kind = case when c.waiting_kind is not null and r.wakes <> '{}' then null else c.waiting_kind end,
-                waiting_ref = case when c.waiting_kind is not null and r.wakes <> '{}' then null else c.waiting_ref end,
-                waiting_since = case when c.waiting_kind is null then null else clock_timestamp() end,
-                wake_at = coalesce(c.wake_at, clock_timestamp() + c.delay_s * interval '1 second'),
-                ready_at = case when c.waiting_kind is not null and r.wakes <> '{}' then clock_timestamp() else r.ready_at end,
-                wakes = case when c.status = 'RUNNING' then r.wakes else '{}' end,
-                worker_id = case when c.status = 'RUNNING' then r.worker_id end,
-                cursor = c.cursor, path = c.path, strikes = 0, rev = r.rev + 1,
-                output = c.output, error = c.error, dead_reason = c.dead_reason,
-                ended_at = case when c.status in ('SUCCEEDED', 'FAILED', 'CANCELLED') then clock_timestamp() end
-            from c where r.id = c.id and r.epoch = c.epoch and r.status = 'RUNNING'
-            returning r.id, r.tenant, r.rev, r.status, r.cancel_reason,
-                      extract(epoch from clock_timestamp() - r.created_at)::float8 as duration_s
-        ), s as (
-            insert into step_runs as s
-                (tenant, run_id, path, position, item_no, verb, status, attempt, first_attempt, output, error, errors,
-                 fan_out, wake_at, rev, started_at, ended_at)
-            select u.tenant, j.run_id, j.path, j.position, j.item_no, j.verb, j.status, j.attempt,
-                   coalesce(j.first_attempt, 1), j.output, j.error, j.errors, j.fan_out,
-                   coalesce(j.wake_at, clock_timestamp() + j.delay_s * interval '1 second'), u.rev,
-                   case when j.started then clock_timestamp() end, case when j.ended then clock_timestamp() end
-            from json_to_recordset(%(steps)s::json) as j
-                (run_id uuid, path text, position int, item_no int, verb text, status text, attempt int,
-                 first_attempt int, output jsonb, error jsonb, errors jsonb, fan_out jsonb, wake_at timestamptz,
-                 delay_s float8, started boolean, ended boolean)
-            join u on u.id = j.run_id
-            on conflict (run_id, path) do update
-            set status = excluded.status, attempt = excluded.attempt, first_attempt = excluded.first_attempt,
-                output = excluded.output, error = excluded.error, errors = coalesce(excluded.errors, s.errors),
-                fan_out = excluded.fan_out, wake_at = excluded.wake_at, rev = excluded.rev,
-                started_at = coalesce(s.started_at, excluded.started_at), ended_at = excluded.ended_at
-        ), a as (
-            insert into audit_records
-                (tenant, id, recorded_at, event_type, actor, target_kind, target_id, run_id, record, leaf)
-            select a.tenant, a.id, a.recorded_at, a.event_type, a.actor, a.target_kind, a.target_id, a.run_id, a.record,
-                   decode(a.leaf, 'hex')
-            from json_to_recordset(%(audits)s::json) as a
-                (tenant text, id uuid, recorded_at timestamptz, event_type text, actor text, target_kind text,
-                 target_id text, run_id uuid, record text, leaf text)
-            join u on u.id = a.run_id
-        )
-        select id, rev, status, cancel_reason, duration_s, told.told
-        from u, lateral (select %(tell)s and pg_notify('stanchion_runs', u.id::text) is not null as told) as told
-        """,
+        _CHECKPOINT,
         {"runs": runs.decode(), "steps": steps.decode(), "audits": audits.decode(), "tell": tell},
     )
 
