@@ -35,6 +35,7 @@ def find_files(connector: Connector, folder: Path) -> str:
             "adapter.missing_file",
             f"{connector.name} has no folder {root!r} to look into.",
             hint="The connector's `root` is relative to the connectors' folder: make it there, or correct `root`.",
+            retryable=False,
         )
     for name, resource in connector.resources.items():
         complaints = list(_complaints(resource, folder))
@@ -43,7 +44,7 @@ def find_files(connector: Connector, folder: Path) -> str:
             found.append(f"{name} ({resource.settings['file']}, {_can(resource, folder)})")
     if wrong:
         hint = " ".join(dict.fromkeys(hint for _, _, hint in wrong if hint))
-        raise AdapterProblem(wrong[0][0], f"{'; '.join(words for _, words, _ in wrong)}.", hint=hint)
+        raise AdapterProblem(wrong[0][0], f"{'; '.join(words for _, words, _ in wrong)}.", hint=hint, retryable=False)
     return f"All files are as needed: {', '.join(found)}."
 
 
