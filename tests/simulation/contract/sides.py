@@ -101,6 +101,7 @@ class Real(Side):
 
     async def wipe(self) -> None:
         await self.heard()
+        await self.listener.execute("select pg_advisory_unlock_all()")
         tables = [name for name in TABLES if name not in ("tenants", "principals")]
         deletes = "; ".join(f"delete from {name}" for name in [*tables, "principals", "tenants"])
         inserts = "; ".join(

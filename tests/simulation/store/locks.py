@@ -108,6 +108,10 @@ class LockTable:
         tx.held.remove(name)
         self._hand_on(name, lock)
 
+    def names(self) -> list[Name]:
+        """What is locked now."""
+        return list(self._locks)
+
     def holders(self, name: Name) -> list[SimTx]:
         """Who holds the lock now."""
         lock = self._locks.get(name)

@@ -301,7 +301,10 @@ async def tick(tx: SimTx, params: dict[str, Any]) -> Rows:
             for run in pending
         ),
         "probation": any(
-            run["waiting_kind"] == "worker_lost" and run["strikes"] >= 2 and run["cancel_reason"] is None
+            run["waiting_kind"] == "worker_lost"
+            and run["engine_v"] <= params["engine_v"]
+            and run["strikes"] >= 2
+            and run["cancel_reason"] is None
             for run in pending
         ),
         "due": _due(tx, params, now),

@@ -261,15 +261,6 @@ def _hears(row: Row, params: dict[str, Any]) -> bool:
     )
 
 
-@models(_STORE, "select_retry_causes")
-def select_retry_causes(tx: SimTx, params: tuple[Any, ...]) -> Rows:
-    """The steps that these runs wait to try again."""
-    rows = [row for id_ in dict.fromkeys(params[1]) if (row := run_of(tx, params[0], id_)) is not None]
-    waiting = [row for row in rows if row["status"] == "SUSPENDED" and row["waiting_kind"] == "retry"]
-    steps = [tx.get("step_runs", (row["id"], row["waiting_ref"])) for row in waiting]
-    return [shown(step, ("run_id", "path", "attempt", "error")) for step in steps if step is not None and step["error"]]
-
-
 @models(_STORE, "select_run")
 def select_run(tx: SimTx, params: tuple[Any, ...]) -> Rows:
     """One run."""
@@ -333,6 +324,20 @@ def select_runs(tx: SimTx, params: dict[str, Any]) -> Rows:
     ]
     found.sort(key=lambda row: row["id"], reverse=True)
     return [shown(row, _SUMMARY) for row in found[: params["limit"]]]
+
+
+@models(_STORE, "select_retry_causes")
+def select_retry_causes(tx: SimTx, params: tuple[Any, ...]) -> Rows:
+    """Why runs wait for a retry."""
+    rows: Rows = []
+    for run_id in dict.fromkeys(params[1]):
+        run = run_of(tx, params[0], run_id)
+        if run is None or run["status"] != "SUSPENDED" or run["waiting_kind"] != "retry":
+            continue
+        step = tx.get("step_runs", (run_id, run["waiting_ref"]))
+        if step is not None and step["error"] is not None:
+            rows.append(shown(step, ("run_id", "path", "attempt", "error")))
+    return rows
 
 
 @models(_STORE, "select_items")
