@@ -160,7 +160,7 @@ class Scene:
 
     async def set_up(self) -> None:
         root = self.folder / "connectors"
-        root.mkdir(parents=True)
+        root.mkdir(parents=True, exist_ok=True)
         (root / "register.url").touch(mode=0o600)
         (root / "register.url").write_text(self.register_url)
         with psycopg.connect(self.register_url, autocommit=True) as connection:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,9 +14,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from stanchion.db import DatabaseUrls
 from tests.conftest import Cluster
 from tests.faults.scene import Scene
 from tests.faults.servers import OwnServer, can, in_own_namespaces, need
+from tests.processes.instance import Up, gone
 
 
 @contextlib.asynccontextmanager
@@ -134,3 +138,52 @@ async def refused(scene: Scene, since: float, count: int) -> None:
         scene.clients_alive()
         assert time.monotonic() < give_up, scene.notes.failure_counts(since)
         await asyncio.sleep(0.02)
+
+
+@pytest.mark.slow
+async def test_the_server_is_killed_and_started_again(cluster: Cluster, short_folder: Path) -> None:
+    """SIGQUIT to the postmaster (what `pg_ctl -m immediate` sends) under `stanchion up`, twice: crash recovery each time."""
+    (short_folder / "stanchion.toml").write_text("[worker]\ncount = 2\n")
+    up = Up(short_folder / "data", cwd=short_folder)
+    resumed: list[float] = []
+    down: list[float] = []
+    try:
+        await asyncio.to_thread(up.ready)
+        scene = under_up(up, cluster.guest("register"))
+        try:
+            await scene.set_up()
+            async with scene.with_clients():
+                await scene.flowing()
+                for _ in range(2):
+                    postmaster = up.data / "postgres" / "cluster" / "postmaster.pid"
+                    pid = int(postmaster.read_text().splitlines()[0])
+                    began = time.monotonic()
+                    os.kill(pid, signal.SIGQUIT)
+                    assert await asyncio.to_thread(gone, pid)
+                    up_again = time.monotonic() + await scene.until("select true", within_s=30)
+                    down.append(up_again - began)
+                    resumed.append(await scene.flowing(since=up_again))
+                outcome = await scene.settle()
+        finally:
+            await scene.tear_down()
+    finally:
+        code, said = await asyncio.to_thread(up.interrupt)
+    assert code == 0, said
+    assert said.count("the server had ended; started it again") == 2, said
+    print(f"PostgreSQL killed: away {', '.join(f'{s:.2f}' for s in down)} s, in full flow {', '.join(f'{s:.2f}' for s in resumed)} s after it was back; {outcome}; {scene.notes.failure_counts()}")  # fmt: skip
+    assert max(resumed) <= 10.0
+    assert {answer.status for answer in scene.notes.failures()} <= {503}
+
+
+def under_up(up: Up, register_url: str) -> Scene:
+    """The scene on the database and behind the web process of an `up`."""
+    passwords = json.loads(next((up.data / "postgres").glob("*credentials*.json")).read_text())["passwords"]
+    host = str(up.data / "postgres" / "run")
+
+    def url(role: str) -> str:
+        return f"postgresql://{role}:{passwords[role]}@/stanchion?host={host}"
+
+    return Scene(
+        urls=DatabaseUrls(app=url("stanchion_app"), engine=url("stanchion_engine")),
+        watch_url=url("stanchion_super"), register_url=register_url, folder=up.data, web_url=up.url,
+    )  # fmt: skip
