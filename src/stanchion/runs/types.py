@@ -15,7 +15,8 @@ from stanchion.context import Ctx, Env
 from stanchion.db import Tx
 
 # The engine's own version: on every run, so that a worker claims only what it knows (I7). Raise it when a stored
-# position, path or output would be read differently.
+# position, path or output would be read differently, and when a verb is added: a worker that claims a run with a verb
+# it does not know can only end it.
 ENGINE_V = 1
 
 
