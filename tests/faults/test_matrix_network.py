@@ -18,7 +18,7 @@ async def test_a_worker_behind_a_cut_loses_its_runs_and_comes_back(
     cluster: Cluster, short_folder: Path, tmp_path: Path
 ) -> None:
     """Every packet vanishes, nothing is reset. Web and the other worker reach the database another way."""
-    need(can_route(), "a network of its own takes iproute2, and root or a user namespace")
+    need(can_route(), "a network of its own takes root and iproute2")
     with network() as net:
         server = OwnServer(
             folder=short_folder / "server", data=short_folder / "data", under=entering(net.far), host=FAR

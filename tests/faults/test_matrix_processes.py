@@ -90,8 +90,19 @@ async def test_without_any_wake_up_runs_go_on_by_the_tick(scene: Scene, tmp_path
     async with scene.playing(workers=2):
         await scene.flowing(runs=40)
         await scene.settle()
+        # Every claim, also of a run that a decision woke; in buckets of 1 and 2.5 s.
+        name = "stanchion_run_queue_wait_seconds"
+        claims, *within = (
+            sum(scene.metric(pid, f"{name}_{series}", label) for pid in scene.workers)
+            for series, label in (("count", ""), ("bucket", 'le="1.0"'), ("bucket", 'le="2.5"'))
+        )
         waits = await scene.query("select extract(epoch from started_at - created_at)::float8 from runs order by 1")
     taken = [wait for (wait,) in waits]
-    print(f"deaf: {swallowed.stat().st_size} wake-ups swallowed; accepted to claimed: median {statistics.median(taken):.2f} s, max {taken[-1]:.2f} s")  # fmt: skip
+    print(
+        f"deaf: {swallowed.stat().st_size} wake-ups swallowed; accepted to claimed: median {statistics.median(taken):.2f} s,"
+        f" max {taken[-1]:.2f} s; {within[0]:.0f} of {claims:.0f} claims within 1 s of being ready, {within[1]:.0f} within 2.5 s"
+    )
+    assert claims >= len(taken)
+    assert within[1] == claims
     assert swallowed.stat().st_size > 20
     assert taken[-1] <= 2.0
