@@ -24,6 +24,7 @@ from stanchion.runs import (
     show_dead,
 )
 from stanchion.runs.engine import store as engine_store
+from stanchion.runs.engine.writer import Checkpoint, CheckpointWriter
 from stanchion.runs.rules import digest_of_steps
 from stanchion.runs.store import load_steps
 from stanchion.runs.sweeping import Gauges, expire_keys, sweep
@@ -108,6 +109,28 @@ async def test_a_zombie_writes_nothing(world):
         assert (await world.steps(run_id))["first"]["output"] == {"epoch": 3, "resumed": True}
         fenced = world.env.telemetry.registry.get_sample_value("stanchion_fenced_writes_total")
         assert fenced == 1.0
+
+
+async def test_a_stale_checkpoint_is_not_carried_along_by_a_newer_one_of_the_same_run(world):
+    """Found by the simulation: a worker that lost a run and claimed it again may have both in one batch."""
+    corpse = await Corpse.of(world, queues=("twice",))
+    run_id = await world.start(one_probe("twice"), queue="twice")
+    [claimed] = await corpse.claim(queues=("twice",))
+    writer = CheckpointWriter(world.env, lambda _: False)
+
+    def checkpoint(epoch: int, output: str) -> Checkpoint:
+        run = {"id": run_id, "epoch": epoch, "status": "RUNNING", "cursor": 0, "path": "first"}
+        step = {"run_id": run_id, "path": f"first[{epoch}]", "position": 0, "item_no": epoch, "verb": "probe"}
+        step |= {"status": "SUCCEEDED", "attempt": 1, "output": output, "ended": True}
+        return Checkpoint(run_id=run_id, run=run, steps=[step])
+
+    stale, fresh = checkpoint(claimed.epoch - 1, "stale"), checkpoint(claimed.epoch, "fresh")
+    for batch in ((stale, fresh), (fresh, stale)):
+        written = await asyncio.gather(*(writer.write(one) for one in batch))
+        assert [w is not None for w in written] == [one is fresh for one in batch]
+    steps = await world.steps(run_id)
+    assert [s["output"] for s in steps.values() if s["item_no"] is not None] == ["fresh"]
+    await corpse.die()
 
 
 async def test_hold_fences_other_domains(world):

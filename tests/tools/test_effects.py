@@ -180,6 +180,24 @@ async def test_what_was_certainly_not_sent_is_failed_and_attempted_anew(bench: B
     assert await bench.audited(run_id) == ["effect.attempted", "effect.completed"] * 2
 
 
+async def test_an_unsent_repetition_says_nothing_about_the_attempt_before_it(bench: Bench) -> None:
+    """Found by the simulation: the first write may have arrived, so the effect is no failed one."""
+    run_id = await new_run(bench.env, bench.superuser)
+    with pytest.raises(Unavailable):
+        await losing(bench, sent=True, written=False).execute(bench.env, call_of(bench.world, run_id))
+    await reclaim(bench.superuser, run_id, 2)
+    with pytest.raises(AdapterProblem):
+        await losing(bench, sent=False, written=False).execute(
+            bench.env, call_of(bench.world, run_id, epoch=2, attempt=2)
+        )
+    assert (await bench.effect(run_id))["state"] == "UNKNOWN"
+    await reclaim(bench.superuser, run_id, 3)
+    await bench.handler().execute(bench.env, call_of(bench.world, run_id, epoch=3, attempt=3))
+    assert await bench.received() == ["C1"]
+    assert (await bench.effect(run_id))["state"] == "DONE"
+    assert await bench.audited(run_id) == ["effect.attempted", *["effect.completed"] * 3]
+
+
 @pytest.fixture
 def blind(env, superuser: str, tmp_path: Path) -> Bench:
     """A target that cannot recognise a repetition."""

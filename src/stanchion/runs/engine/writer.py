@@ -80,14 +80,15 @@ class CheckpointWriter:
 
     async def _commit(self, batch: Sequence[Checkpoint]) -> list[Written | None]:
         runs: dict[UUID, dict[str, Any]] = {}
-        steps: list[dict[str, Any]] = []
-        audits: list[AuditRecord] = []
         for checkpoint in batch:
-            # Several items of one run may end in one batch; their run rows say the same, and only one may be joined.
-            runs[checkpoint.run_id] = checkpoint.run
-            steps += checkpoint.steps
-            if checkpoint.audit is not None:
-                audits.append(checkpoint.audit)
+            # Several items of one run may end in one batch; their run rows say the same, and only one may be joined:
+            # that of the newest claim. A batch may hold a run twice that this worker lost and claimed again.
+            before = runs.get(checkpoint.run_id)
+            if before is None or checkpoint.run["epoch"] >= before["epoch"]:
+                runs[checkpoint.run_id] = checkpoint.run
+        owned = [c for c in batch if c.run["epoch"] == runs[c.run_id]["epoch"]]
+        steps = [step for checkpoint in owned for step in checkpoint.steps]
+        audits = [checkpoint.audit for checkpoint in owned if checkpoint.audit is not None]
         # A run that ends alone tells its watchers with its own commit.
         tell = len(batch) == 1 and bool(audits) and self._within(batch[0].run_id)
         async with self._env.db.connection("engine") as tx:
@@ -99,6 +100,7 @@ class CheckpointWriter:
                 tell=tell,
             )
         by_id = {row.id: row for row in written}
-        if len(by_id) < len(runs):
-            self._env.telemetry.emit("write.fenced", float(len(runs) - len(by_id)))
-        return [by_id.get(checkpoint.run_id) for checkpoint in batch]
+        fenced = len(runs) - len(by_id) + len(batch) - len(owned)
+        if fenced:
+            self._env.telemetry.emit("write.fenced", float(fenced))
+        return [by_id.get(c.run_id) if c.run["epoch"] == runs[c.run_id]["epoch"] else None for c in batch]

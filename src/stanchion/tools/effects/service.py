@@ -57,7 +57,8 @@ class EffectPort:
             return cast("Receipt", effect.receipt)
         if begun.next is Next.ASK_PERSON:
             raise self._waits(call, target, effect, None)
-        return await self._called(call, adapter, target, record, effect)
+        asked = begun.next is Next.ASK_TARGET
+        return await self._called(call, adapter, target, record, effect, asked=asked)
 
     def _wanted(self, call: StepCall, target: Target, record: Record) -> Effect:
         operation = target.operation
@@ -84,13 +85,15 @@ class EffectPort:
         )
 
     async def _called(
-        self, call: StepCall, adapter: Adapter, target: Target, record: Record, effect: Effect
+        self, call: StepCall, adapter: Adapter, target: Target, record: Record, effect: Effect, *, asked: bool
     ) -> Receipt:
         try:
             envelope = await adapter.push(target, record, effect.key)
         except Problem as problem:
             if not (isinstance(problem, AdapterProblem) and problem.sent):
-                await self._ended(call, target, effect, EffectState.FAILED, error=problem)
+                # This call wrote nothing; what an earlier one did whose end nobody saw is as unknown as before.
+                state = EffectState.UNKNOWN if asked else EffectState.FAILED
+                await self._ended(call, target, effect, state, error=problem)
                 raise
             return await self._unseen(call, adapter, target, record, effect, problem)
         meta = envelope.metadata
