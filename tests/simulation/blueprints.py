@@ -113,7 +113,7 @@ PARCEL = """
         work: {name: pack, value: "${part.n}", fails: "${part.fails}", fatal: "${part.fatal}"}
         retry: {attempts: 3, backoff: exponential, initial: 200ms}
       - id: send
-        for_each: {in: steps.pack.succeeded, as: packed, concurrency: 3, on_item_error: stop}
+        for_each: {in: "steps.pack.succeeded.filter(p, p.output.value % 4 == 0)", as: packed, concurrency: 3, on_item_error: stop}
         push:
           connector: bank
           resource: natural

@@ -91,6 +91,9 @@ class Transitions:
 
     def _step_changed(self, old: Row | None, new: Row) -> None:
         self.steps[new["run_id"], new["path"]] = new
+        if self._sim.trace is not None:
+            was = None if old is None else old["status"]
+            self._sim.note("step", new["run_id"], new["path"], was, new["status"], new["attempt"])
         if old is None:
             return
         before, after = old["status"], new["status"]

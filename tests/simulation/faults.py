@@ -136,9 +136,9 @@ class FaultyLink:
         if draw < self._request and self._faults.on:
             self._faults.hit("request lost, session dead")
             raise _dead("the session ended before the statement ran")
-        if draw > 0.7:
-            await self._loop.sleep((draw - 0.7) * 0.01)
-        else:
+        if draw > 0.75:
+            await self._loop.sleep((draw - 0.75) * 0.012)
+        elif draw > 0.4:
             await _turn()
 
     async def commit(self) -> Commit:

@@ -113,7 +113,7 @@ class Loop(asyncio.AbstractEventLoop):
         self._ready: list[_Handle] = []
         self._timers: list[tuple[float, int, _Handle]] = []
         self._numbers = itertools.count()
-        self._now = 0.0
+        self.now = 0.0
         self._closed = False
         self._running = False
         self.steps = 0
@@ -124,7 +124,7 @@ class Loop(asyncio.AbstractEventLoop):
     # --- what asyncio asks of a loop
 
     def time(self) -> float:
-        return self._now
+        return self.now
 
     def call_soon(
         self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
@@ -144,7 +144,7 @@ class Loop(asyncio.AbstractEventLoop):
     def call_later(
         self, delay: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
     ) -> _Handle:  # type: ignore[override]
-        return self.call_at(self._now + delay, callback, *args, context=context)
+        return self.call_at(self.now + delay, callback, *args, context=context)
 
     def create_future(self) -> asyncio.Future[Any]:
         return _Future(next(self._numbers), loop=self)
@@ -205,7 +205,7 @@ class Loop(asyncio.AbstractEventLoop):
     async def sleep(self, seconds: float) -> None:
         """Suspend the current task for `seconds` of virtual time, at least a microsecond: no clock stands still."""
         future: asyncio.Future[None] = asyncio.Future(loop=self)
-        handle = self.call_at(self._now + max(seconds, 1e-6), _finish, future)
+        handle = self.call_at(self.now + max(seconds, 1e-6), _finish, future)
         try:
             await future
         finally:
@@ -227,14 +227,14 @@ class Loop(asyncio.AbstractEventLoop):
         ready, draw, spins = self._ready, self._random, 0
         while not task.done():
             if not ready:
-                before = self._now
+                before = self.now
                 self._jump()
-                if self._now > before:
+                if self.now > before:
                     self.steps += spins
                     spins = 0
             spins += 1
             if spins > _SPIN_MAX:
-                raise Stuck(f"{_SPIN_MAX} callbacks without progress of time at {self._now:.3f} s")
+                raise Stuck(f"{_SPIN_MAX} callbacks without progress of time at {self.now:.3f} s")
             n = len(ready)
             if n > 1:
                 chosen = int(draw() * n)
@@ -269,9 +269,9 @@ class Loop(asyncio.AbstractEventLoop):
         while timers and timers[0][2].gone:
             heapq.heappop(timers)
         if not timers:
-            raise Stuck(f"nothing is ready and no timer is set at {self._now:.3f} s")
-        now = max(self._now, timers[0][0])
-        self._now = now
+            raise Stuck(f"nothing is ready and no timer is set at {self.now:.3f} s")
+        now = max(self.now, timers[0][0])
+        self.now = now
         while timers and timers[0][0] <= now:
             handle = heapq.heappop(timers)[2]
             if not handle.gone:

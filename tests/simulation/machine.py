@@ -40,13 +40,18 @@ class SimClock:
         self._loop = loop
         self._start = EPOCH + timedelta(seconds=offset_s)
         self._rate = 1.0 + drift
-        self.offset_s = offset_s
+        self._seen = -1.0
+        self._shown = self._start
 
     def now(self) -> datetime:
-        return self._start + timedelta(seconds=self._loop.time() * self._rate)
+        now = self._loop.now
+        if now != self._seen:  # it is asked far more often than time moves
+            self._seen = now
+            self._shown = self._start + timedelta(seconds=now * self._rate)
+        return self._shown
 
     def monotonic(self) -> float:
-        return self._loop.time() * self._rate
+        return self._loop.now * self._rate
 
     async def sleep(self, seconds: float) -> None:
         await self._loop.sleep(max(0.0, seconds) / self._rate)

@@ -73,7 +73,7 @@ class Workload:
         kinds = ("errand", "payment", "parcel", "batch", "letter")
         makes = (self._errand, self._payment, self._parcel, self._batch, self._letter)
         self.orders: list[Order] = []
-        for (kind, make), many in zip(zip(kinds, makes, strict=True), (8, 5, 4, 2, 3), strict=True):
+        for (kind, make), many in zip(zip(kinds, makes, strict=True), (6, 3, 4, 2, 2), strict=True):
             for _ in range(max(1, many + rng.randint(-1, 1))):
                 self.orders.append(self._order(kind, *make()))
         for order in rng.sample([o for o in self.orders if o.blueprint == "errand"], deadly):
@@ -123,7 +123,7 @@ class Workload:
         rng = self._rng
         parts: list[Any] = [
             {"n": 10 * i + rng.randint(0, 9), "fails": self._fails(), "fatal": rng.random() < 0.06}
-            for i in range(rng.randint(4, 16))
+            for i in range(rng.randint(6, 22))
         ]
         return {"order": self._name(), "parts": parts}, {}
 
