@@ -207,3 +207,26 @@ def _timed(who) -> float:
     for _ in range(200):
         CEDAR.check(who, "runs.read", {"id": "r1"})
     return (time.perf_counter() - started) / 200
+
+
+def test_a_verdict_is_remembered_for_its_question_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    authorizer = CedarAuthorizer()
+    asked: list[str] = []
+    original = authorizer._asked
+
+    def counted(actor: Actor, action: str, tenant: str, resource_id: str) -> tuple[str, ...] | None:
+        asked.append(action)
+        return original(actor, action, tenant, resource_id)
+
+    monkeypatch.setattr(authorizer, "_asked", counted)
+    viewer = dataclasses.replace(system_actor("x", "default"), kind="user", roles=frozenset({"viewer"}))
+    operator = dataclasses.replace(viewer, roles=frozenset({"viewer", "operator"}))
+    for _ in range(3):
+        with pytest.raises(Denied):
+            authorizer.check(viewer, "runs.start", {})
+        authorizer.check(operator, "runs.start", {})
+        with pytest.raises(Denied):
+            authorizer.check(operator, "runs.start", {"tenant": "another"})
+        with pytest.raises(Denied):
+            authorizer.check(dataclasses.replace(operator, scopes=frozenset({"runs.read"})), "runs.start", {})
+    assert len(asked) == 4

@@ -25,9 +25,14 @@ _RESOURCE: Final = "Stanchion::Resource"
 # PolicySet, Schema and Entities are classes of cedarpy's extension that its stubs do not name.
 _cedar: Final = cast("Any", cedarpy)
 
+# Verdicts kept per process. A decision depends on nothing but its question and the policy, which is parsed once.
+_VERDICTS_MAX: Final = 4096
+_Question = tuple[str, str, str, frozenset[str], frozenset[str], str, str, str]
+
 
 class CedarAuthorizer:
-    """Decides every `ctx.require` (I11). About 50 µs a decision on one core, so once per verb and per effect."""
+    """Decides every `ctx.require` (I11). A question is put to Cedar once (50 µs hot, 0.4 ms on an idle machine, measured)
+    and its verdict remembered: the same actor with the same roles and scopes doing the same to the same thing."""
 
     def __init__(self, *, policy: str | None = None, schema: str | None = None, home_tenant: str = "default") -> None:
         """Parse and validate.
@@ -53,6 +58,7 @@ class CedarAuthorizer:
             errors = "; ".join(str(e.error) for e in found.errors)
             raise Internal("auth.bad_policy", f"The authorization policy does not fit its schema: {errors}.")
         self._permitting: dict[str, tuple[str, ...]] = {}
+        self._verdicts: dict[_Question, tuple[str, ...] | None] = {}
 
     def check(self, actor: Actor, action: str, resource: Mapping[str, object]) -> None:
         """Return if permitted. Raises Denied `auth.denied` naming principal, action, resource and the way out.
@@ -80,10 +86,24 @@ class CedarAuthorizer:
             self._permitting[action] = tuple(r for r in ROLES if self.permits(_holder(r, home), action))
         return self._permitting[action]
 
-    def _decide(self, actor: Actor, action: str, tenant: str, resource_id: str) -> list[str] | None:
+    def _decide(self, actor: Actor, action: str, tenant: str, resource_id: str) -> tuple[str, ...] | None:
         """None if permitted, else the ids of the policies that forbid (empty: nothing permits)."""
+        question = (
+            *(actor.tenant, _uid(actor), actor.kind, actor.roles, actor.scopes),
+            *(action, tenant, resource_id),
+        )
+        try:
+            return self._verdicts[question]
+        except KeyError:
+            pass
+        if len(self._verdicts) >= _VERDICTS_MAX:
+            self._verdicts.clear()
+        verdict = self._verdicts[question] = self._asked(actor, action, tenant, resource_id)
+        return verdict
+
+    def _asked(self, actor: Actor, action: str, tenant: str, resource_id: str) -> tuple[str, ...] | None:
         if action not in ACTIONS:
-            return []
+            return ()
         answer = _cedar.is_authorized(
             {
                 "principal": {"type": _PRINCIPAL, "id": _uid(actor)},
@@ -97,9 +117,9 @@ class CedarAuthorizer:
         )
         if answer.allowed and not answer.diagnostics.errors:
             return None
-        return list(answer.diagnostics.id_annotations_by_reason.values())
+        return tuple(answer.diagnostics.id_annotations_by_reason.values())
 
-    def _denied(self, actor: Actor, action: str, named: str, reasons: list[str]) -> Denied:
+    def _denied(self, actor: Actor, action: str, named: str, reasons: tuple[str, ...]) -> Denied:
         of = f" {named}" if named else ""
         may = self.roles_permitting(action)
         if action not in ACTIONS:

@@ -19,9 +19,9 @@ BURST: Final = 4
 PROGRESS_S: Final = 0.25
 # A payload may have 8000 bytes; 200 ids of 36 characters and a comma fit. More changes are told as `*`.
 IDS_MAX: Final = 200
-# A process that told nothing for so long may tell within the transaction itself: commits that NOTIFY follow one another
-# through a lock of the whole server, which at 50 a second and process nobody notices, and a round trip is saved.
-QUIET_S: Final = 0.02
+# A process that told nothing for so long may tell within the transaction itself, which saves a round trip. Commits that
+# NOTIFY follow one another through a lock of the whole server; under load nobody is alone, and nobody takes it.
+QUIET_S: Final = THROTTLE_S
 
 
 class Notifier:
