@@ -221,7 +221,9 @@ def test_a_verdict_is_remembered_for_its_question_alone(monkeypatch: pytest.Monk
     monkeypatch.setattr(authorizer, "_asked", counted)
     viewer = dataclasses.replace(system_actor("x", "default"), kind="user", roles=frozenset({"viewer"}))
     operator = dataclasses.replace(viewer, roles=frozenset({"viewer", "operator"}))
-    for _ in range(3):
+    for round_ in range(3):
+        if round_:
+            asked.clear()  # the first round also asked which roles would permit, for the hint
         with pytest.raises(Denied):
             authorizer.check(viewer, "runs.start", {})
         authorizer.check(operator, "runs.start", {})
@@ -229,4 +231,4 @@ def test_a_verdict_is_remembered_for_its_question_alone(monkeypatch: pytest.Monk
             authorizer.check(operator, "runs.start", {"tenant": "another"})
         with pytest.raises(Denied):
             authorizer.check(dataclasses.replace(operator, scopes=frozenset({"runs.read"})), "runs.start", {})
-    assert len(asked) == 4
+        assert bool(asked) == (round_ == 0)
