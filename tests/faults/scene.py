@@ -279,6 +279,16 @@ class Scene:
         cursor = await self._watch.execute(sql.encode(), params or None)
         return await cursor.fetchall()
 
+    @contextlib.asynccontextmanager
+    async def changed(self, sql: str) -> AsyncIterator[None]:
+        """What `query` sees for the block if one row more or less were changed so; nothing stays of it."""
+        await self.query("select 1")
+        assert self._watch is not None
+        async with self._watch.transaction(force_rollback=True):
+            cursor = await self._watch.execute(sql.encode())
+            assert cursor.rowcount == 1, sql
+            yield
+
     async def until(self, sql: str, *params: object, within_s: float = 40, since: float | None = None) -> float:
         """Wait until `sql` returns true, also across outages of the database; the seconds since `since` (monotonic)."""
         began = time.monotonic()
@@ -349,6 +359,14 @@ class Scene:
             " join unnest(%s::uuid[], %s::bigint[]) as h (id, epoch) on h.id = r.id",
             [row[0] for row in held], [row[1] for row in held], since=since, within_s=within_s,
         )  # fmt: skip
+
+    async def refused(self, since: float, count: int, within_s: float = 60) -> None:
+        """Wait until so many requests have failed since this wall-clock time."""
+        give_up = time.monotonic() + within_s
+        while len(self.notes.failures(since)) < count:
+            self.clients_alive()
+            assert time.monotonic() < give_up, self.notes.failure_counts(since)
+            await asyncio.sleep(0.02)
 
     async def noticed(self, pid: int, within_s: float = 40) -> None:
         """Wait until this worker says of itself that it is not registered."""

@@ -66,6 +66,7 @@ class OwnServer:
     folder: of the socket and the log (short: a socket's path is). `data`: PGDATA, as the server sees it.
     under: the command that the server is run by, such as one that enters a namespace.
     prepare: a shell line run there first, such as a mount. `host`: a TCP address it listens on as well.
+    wal_apart: keep the log of changes in `folder`, and not with the data.
     """
 
     folder: Path
@@ -73,6 +74,7 @@ class OwnServer:
     under: Sequence[str] = ()
     prepare: str = ":"
     host: str = ""
+    wal_apart: bool = True
     settings: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
@@ -89,14 +91,14 @@ class OwnServer:
             "dynamic_shared_memory_type": "mmap", "max_connections": "100", "shared_buffers": "16MB", **self.settings,
         }  # fmt: skip
         said = " ".join(f"-c '{name}={value}'" for name, value in options.items())
-        wal = self.folder / "wal"
+        wal = f"-X {self.folder / 'wal'}" if self.wal_apart else ""
         script = f"""
-            {self.prepare}
             set -e
+            {self.prepare}
             if ! test -e {self.data}/PG_VERSION; then
                 mkdir -p {self.data}; chmod 700 {self.data}
                 {f"chown {user.pw_uid}:{user.pw_gid} {self.data}" if os.geteuid() == 0 else ":"}
-                {drop} {programs}/initdb -D {self.data} -X {wal} -U admin --auth=trust --locale=C.UTF-8 --encoding=UTF8 --no-sync --wal-segsize=1
+                {drop} {programs}/initdb -D {self.data} {wal} -U admin --auth=trust --locale=C.UTF-8 --encoding=UTF8 --no-sync --wal-segsize=1
                 echo 'host all all all trust' >> {self.data}/pg_hba.conf
             fi
             exec {drop} {programs}/postgres -D {self.data} {said}
@@ -149,4 +151,4 @@ class OwnServer:
             self.process.wait()
 
     def log(self) -> str:
-        return (self.folder.parent / f"{self.folder.name}.log").read_text()[-3000:]
+        return (self.folder.parent / f"{self.folder.name}.log").read_text()
