@@ -62,6 +62,18 @@ class Side:
         """Whether `task` waits for a lock rather than ending soon."""
         raise NotImplementedError
 
+    async def terminate(self, connection: Any) -> None:
+        """End a session from outside."""
+        raise NotImplementedError
+
+    async def rows(self, table: str) -> list[dict[str, Any]]:
+        """The committed rows of a table."""
+        return list((await self.dump())[table].values())
+
+    async def row(self, table: str, key: Hashable) -> dict[str, Any]:
+        """One committed row."""
+        return (await self.dump())[table][key]
+
     async def _listen(self) -> None:
         for channel in ("stanchion_ready", "stanchion_runs", "stanchion_cancel"):
             from stanchion.queue import store
@@ -130,6 +142,9 @@ class Real(Side):
             {**where, "by": timedelta(seconds=seconds)},
         )
 
+    async def terminate(self, connection: Any) -> None:
+        await self.admin.execute("select pg_terminate_backend(%s)", (connection.info.backend_pid,))
+
     async def blocked(self, task: asyncio.Task[Any]) -> bool:
         for _ in range(2000):
             await asyncio.wait([task], timeout=0.002)
@@ -192,6 +207,9 @@ class Model(Side):
         for key, row in list(definition.rows.items()):
             if all(row[name] == value for name, value in where.items()) and row[column] is not None:
                 definition.put(key, {**row, column: row[column] - timedelta(seconds=seconds)})
+
+    async def terminate(self, connection: Any) -> None:
+        connection.session.end(psycopg.errors.AdminShutdown("terminating connection due to administrator command"))
 
     async def blocked(self, task: asyncio.Task[Any]) -> bool:
         for _ in range(30):

@@ -131,6 +131,7 @@ class LockTable:
 
     def _look(self, wait: _Wait) -> None:
         if not wait.future.done() and self._in_cycle(wait.tx):
+            wait.tx.waits_for = None  # the cycle is broken: whoever looks next finds none
             wait.future.set_exception(psycopg.errors.DeadlockDetected("deadlock detected"))
 
     def _in_cycle(self, start: SimTx) -> bool:
