@@ -125,6 +125,15 @@ class Arranged:
                 yield tx
                 raise _Undo
 
+    @asynccontextmanager
+    async def dedicated(self, role: str) -> AsyncGenerator[Any]:
+        """A connection of its own."""
+        connection = await self.db.dedicated(role)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
     async def waits(self, what: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Begin `what`, which must wait for a lock."""
         task = asyncio.create_task(what)

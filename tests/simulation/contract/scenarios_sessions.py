@@ -25,22 +25,21 @@ from tests.simulation.contract.arranged import Arranged, lock_key, result_of, st
 
 async def a_session_lock_ends_with_its_session(a: Arranged) -> None:
     worker = await a.worker(locked=False)
-    session = await a.db.dedicated("engine")
-    assert await engine.try_session_lock(session, lock_key(worker))
     other = await a.worker()
-    assert not await engine.try_session_lock(a.side.listener, lock_key(worker))
-    assert not (await _tick(a, other)).due
-    async with a.db.connection("engine") as tx:
-        assert await sweeping.mark_lost(tx) == []
-    await a.side.terminate(session)
-    await _until(lambda: _due(a, other))
-    async with a.db.connection("engine") as tx:
-        assert [(lost.id, lost.how) for lost in await sweeping.mark_lost(tx)] == [(worker, "lock")]
-    assert (await _tick(a, worker)).state == "lost"
-    with pytest.raises(psycopg.OperationalError):
-        await engine.try_session_lock(session, 1)
-    assert session.closed
-    await session.close()
+    async with a.dedicated("engine") as session:
+        assert await engine.try_session_lock(session, lock_key(worker))
+        assert not await engine.try_session_lock(a.side.listener, lock_key(worker))
+        assert not (await _tick(a, other)).due
+        async with a.db.connection("engine") as tx:
+            assert await sweeping.mark_lost(tx) == []
+        await a.side.terminate(session)
+        await _until(lambda: _due(a, other))
+        async with a.db.connection("engine") as tx:
+            assert [(lost.id, lost.how) for lost in await sweeping.mark_lost(tx)] == [(worker, "lock")]
+        assert (await _tick(a, worker)).state == "lost"
+        with pytest.raises(psycopg.OperationalError):
+            await engine.try_session_lock(session, 1)
+        assert session.closed
 
 
 async def a_lease_is_renewed_when_it_is_time(a: Arranged) -> None:
@@ -252,13 +251,12 @@ async def a_tenant_sees_and_writes_its_own(a: Arranged) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         async with a.db.tenant_tx("acme") as tx:
             await engine.set_worker_state(tx, await a.worker(), "stopped")
-    fresh = await a.db.dedicated("app")
-    with pytest.raises(psycopg.errors.UndefinedObject):
-        await runs.load_steps(fresh, [mine])
-    assert await runs.select_status(fresh, "acme", mine) == "PENDING"
-    assert await runs.select_status(fresh, "globex", mine) is None
-    assert await runs.load_steps(fresh, [mine]) == [], "a wall outlived its transaction"
-    await fresh.close()
+    async with a.dedicated("app") as fresh:
+        with pytest.raises(psycopg.errors.UndefinedObject):
+            await runs.load_steps(fresh, [mine])
+        assert await runs.select_status(fresh, "acme", mine) == "PENDING"
+        assert await runs.select_status(fresh, "globex", mine) is None
+        assert await runs.load_steps(fresh, [mine]) == [], "a wall outlived its transaction"
 
 
 async def a_failed_transaction_takes_nothing_more(a: Arranged) -> None:
