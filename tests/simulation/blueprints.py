@@ -17,7 +17,7 @@ from stanchion.blueprints import LOGIC_GATE, TRANSFORM, Document, compile_docume
 from stanchion.context import Ctx
 from stanchion.runs import Pin, Pinned, PinSet, Resolved
 from stanchion.tools import LOOKUP, PUSH
-from tests.simulation.work import WORK
+from tests.simulation.work import SIGNAL, WORK
 
 LIMIT: Final = 500
 
@@ -39,6 +39,8 @@ ERRAND = """
         work: {name: shaky, value: "${steps.first.value}", fails: "${input.fails}", fatal: "${input.fatal}", order: "${input.order}"}
         retry: {attempts: 3, backoff: exponential, initial: 300ms}
         timeout: 20s
+      - id: signed
+        signal: {name: signed}
       - id: way
         logic_gate:
           if: steps.shaky.value > 60
@@ -192,7 +194,7 @@ LETTER = """
 
 # The order in which a run may execute its paths; a path without an entry here may never be executed.
 ORDER: Final[Mapping[str, tuple[str, ...]]] = {
-    "errand": ("first", "odd", "shaky", "way/then/high", "way/then/higher", "way/else/low", "last"),
+    "errand": ("first", "odd", "shaky", "signed", "way/then/high", "way/then/higher", "way/else/low", "last"),
     "payment": ("asked", "amount", "size/then/consent", "size/then/pay_large", "size/else/pay_small", "filed"),
     "parcel": ("pack", "send"),
     "batch": ("begun", "each", "each/posting", "each/checked", "each/agreed", "each/agreed/on_expire/reminded", "each/post", "summed"),
@@ -247,7 +249,7 @@ class Resolver:
         policy = read_document(Document(path="consent.yaml", source=dedent(CONSENT))).body
         assert isinstance(policy, dict)
         bodies: dict[tuple[str, str], Mapping[str, Json]] = {("connector", "bank"): BANK, ("policy", "consent"): policy}
-        verbs: dict[str, Any] = {spec.verb: spec for spec in (TRANSFORM, LOGIC_GATE, GovernVerb(), LOOKUP, PUSH, WORK)}
+        verbs: dict[str, Any] = {spec.verb: spec for spec in (TRANSFORM, LOGIC_GATE, GovernVerb(), LOOKUP, PUSH, WORK, SIGNAL)}
         shared = [Pin(kind=kind, name=name, version=1, digest=digest(body)) for (kind, name), body in bodies.items()]
         self.live: dict[str, Resolved] = {}
         self.pinned: dict[str, Pinned] = {}

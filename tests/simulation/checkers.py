@@ -34,10 +34,6 @@ FAILURES: Final = frozenset(
         "effect.outcome_unknown", "for_each.item_failed", "approval.rejected", "poison",
     }
 )  # fmt: skip
-# How far apart two machines may see an approval's expiry: offsets of both, and what drift adds in a seed.
-_CLOCKS: Final = timedelta(seconds=10)
-
-
 @dataclass(frozen=True, slots=True)
 class Violation:
     """Something that must not be: which checker says so, of which run, and why."""
@@ -67,6 +63,8 @@ class Transitions:
                 self.audit.append((self._sim.log.next(), new))
             else:
                 self._wrong(None, f"an audit record was changed: {old}")
+        elif table == "effects" and new is not None:
+            self._effect_changed(old, new)
         elif new is None:
             if table in ("runs", "step_runs"):
                 self._wrong(None, f"a row of {table} was deleted: {old}")
@@ -88,6 +86,18 @@ class Transitions:
         if RunStatus(after) not in TRANSITIONS[RunStatus(before)]:
             self._wrong(new["id"], f"the run went from {before} to {after}")
         self._sim.note("run", new["id"], before, after, new["path"], new["epoch"])
+
+    def _effect_changed(self, old: Row | None, new: Row) -> None:
+        """An attempt is recorded only under the claim that owns its run (I3)."""
+        if new["state"] == "INTENT" and (old is None or old["intent_at"] != new["intent_at"]):
+            run = self.runs[new["run_id"]]
+            if run["status"] != "RUNNING" or run["epoch"] != new["epoch"]:
+                self.found.append(
+                    Violation(
+                        "fenced effects", new["run_id"],
+                        f"{new['path']} was attempted under epoch {new['epoch']} of a run that is {run['status']} at {run['epoch']}",
+                    )
+                )  # fmt: skip
 
     def _step_changed(self, old: Row | None, new: Row) -> None:
         self.steps[new["run_id"], new["path"]] = new
@@ -289,6 +299,8 @@ def _approvals(facts: Facts) -> Iterator[Violation]:
             yield Violation("approvals", said[0].run_id, f"{approval_id} was decided {len(said)} times")
         if rows[approval_id]["status"] != ("APPROVED" if said[0].verdict is Verdict.APPROVE else "REJECTED"):
             yield Violation("approvals", said[0].run_id, f"{approval_id} was {said[0].verdict} and is {rows[approval_id]['status']}")
+    # How far apart two machines may see an approval's expiry: offsets of both, and what drift adds in a seed.
+    clocks = timedelta(seconds=2 * facts.sim.skew_s + 4)
     for received in facts.sim.bank.ledger:
         record = received.record
         if record["amount"] <= LIMIT or record["place"] not in ("payment", "batch"):
@@ -300,7 +312,7 @@ def _approvals(facts: Facts) -> Iterator[Violation]:
             and said.seq < received.seq
             and said.run_id == run_id
             and record in said.shown
-            and rows[said.approval_id]["expires_at"] + _CLOCKS > _time(facts, said.at)
+            and rows[said.approval_id]["expires_at"] + clocks > _time(facts, said.at)
             and said.by.principal != rows[said.approval_id]["requested_by"]
             for said in decisions
         ):

@@ -6,6 +6,7 @@ what they were answered is noted here, and only that is what the checkers hold t
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,6 +18,7 @@ from stanchion import approvals, runs
 from stanchion.approvals import Verdict
 from stanchion.base import Json, Problem
 from stanchion.context import Actor, Ctx
+from stanchion.runs import StepCall
 from stanchion.tools import effects
 from tests.simulation.machine import Gone, WebMachine
 from tests.simulation.workload import Order
@@ -78,7 +80,13 @@ class Clients:
                 self._task(self._start(order, again=True))
             if order.cancel_after is not None:
                 self._task(self._cancel(order))
+        self.sim.signals.on_ask.append(self._asked)
         self.sim.loop.create_task(self._watch())
+
+    def _asked(self, call: StepCall, ref: str) -> None:
+        # Called by a worker's own code: what people do about it is theirs.
+        claim = call.claim
+        contextvars.Context().run(self._task, self._sign(claim.tenant, claim.run_id, call.path, ref))
 
     def _task(self, coro: Any) -> None:
         self.busy += 1
@@ -173,6 +181,19 @@ class Clients:
             told.outcome = problem.code
         self.sim.note(told.what, told.target, told.outcome)
         return told.outcome == "ok"
+
+    async def _sign(self, tenant: str, run_id: UUID, path: str, ref: str) -> None:
+        """Give a sign that a run waits for, or is about to."""
+        sim = self.sim
+        await sim.loop.sleep(self.rng.random() * self.rng.choice((0.04, 0.04, 2.0)))
+        sim.signals.given[run_id, path] = None
+
+        async def sign(web: WebMachine, ctx: Ctx) -> bool:
+            async with ctx.tx() as tx:
+                return await runs.wake(tx, tenant, run_id, runs.WaitingKind.APPROVAL, ref)
+
+        woke = await self.insist(self._operator(tenant), sign)
+        sim.note("signed", run_id, path, woke)
 
     # --- looking around
 

@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import UUID
 
+import psycopg
+
 from stanchion.approvals import ApprovalCheck, GovernHandler, PendingApprovals, expire_due
 from stanchion.base import Problem
 from stanchion.context import Actor, Ctx, Env, Environment
@@ -21,7 +23,7 @@ from tests.simulation.blueprints import resolver
 from tests.simulation.faults import FaultyLink
 from tests.simulation.loop import Loop, Process
 from tests.simulation.store import SimDatabase
-from tests.simulation.work import WORK, Watched, WorkHandler
+from tests.simulation.work import SignalHandler, Watched, WorkHandler
 from tests.simulation.world import SimulatedAdapter, SimulatedAdapters
 
 if TYPE_CHECKING:
@@ -108,7 +110,7 @@ class Machine:
         self.rng = random.Random(sim.rng.getrandbits(64))
         offset = drift = 0.0
         if skewed and self.rng.random() < 0.5 and sim.faults.on:
-            offset = self.rng.uniform(-SKEW_S, SKEW_S)
+            offset = self.rng.uniform(-sim.skew_s, sim.skew_s)
             sim.faults.hit("clock skew")
         if skewed and self.rng.random() < 0.4 and sim.faults.on:
             drift = self.rng.uniform(-0.05, 0.05)
@@ -159,10 +161,6 @@ class Machine:
         return self.process.alive
 
 
-# How far a machine's clock may be off. An approval's expiry is judged by the clocks of those who ask and decide.
-SKEW_S: Final = 3.0
-
-
 class WorkerMachine(Machine):
     """`stanchion serve worker`."""
 
@@ -181,6 +179,7 @@ class WorkerMachine(Machine):
             LookupHandler(adapters),
             PushHandler(adapters, self.effects),
             WorkHandler(sim.kills),
+            SignalHandler(sim.signals),
         )
         self.worker = Worker(
             env,
@@ -242,15 +241,15 @@ class WebMachine(Machine):
         if not task.done() or self.sim.faults.happens("answer to a client lost"):
             raise Gone
         answer = task.result()
-        if isinstance(answer, Problem):
+        if isinstance(answer, Problem | psycopg.Error):
             raise answer
         return answer
 
-    async def _served(self, made: Awaitable[ResultT]) -> ResultT | Problem:
+    async def _served(self, made: Awaitable[ResultT]) -> ResultT | Problem | psycopg.Error:
         try:
             return await made
-        except Problem as problem:
-            return problem
+        except (Problem, psycopg.Error) as error:
+            return error
 
 
 class SchedulerMachine(Machine):
@@ -273,4 +272,4 @@ class SchedulerMachine(Machine):
             await self.clock.sleep(1.0)
 
 
-__all__ = ["WORK", "Gone", "Machine", "SchedulerMachine", "WebMachine", "WorkerMachine"]
+__all__ = ["Gone", "Machine", "SchedulerMachine", "WebMachine", "WorkerMachine"]

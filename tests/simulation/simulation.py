@@ -22,13 +22,13 @@ from tests.simulation.faults import Faults
 from tests.simulation.loop import Loop, Stuck, current_process
 from tests.simulation.machine import Machine, SchedulerMachine, SimClock, WebMachine, WorkerMachine
 from tests.simulation.store import SimServer
-from tests.simulation.work import WORK, Log
+from tests.simulation.work import SIGNAL, WORK, Log, Signals
 from tests.simulation.workload import TENANTS, Order, Workload
 from tests.simulation.world import Bank
 
 # Seconds after the faults end within which everything must have come to its end.
 DRAIN_S: Final = 150.0
-_SPECS: Final = (TRANSFORM, LOGIC_GATE, GovernVerb(), LOOKUP, PUSH, WORK)
+_SPECS: Final = (TRANSFORM, LOGIC_GATE, GovernVerb(), LOOKUP, PUSH, WORK, SIGNAL)
 # Problems that our own database's absence explains.
 _EXPECTED: Final = frozenset({"db.unavailable", "db.pool_exhausted"})
 
@@ -74,6 +74,9 @@ class Simulation:
         )
         for tenant in TENANTS:
             self.server.insert("tenants", name=tenant, display_name=tenant)
+        self.signals = Signals()
+        # How far machines' clocks may be off. Who asks, who decides and who expires an approval go by their own.
+        self.skew_s = self.rng.choice((3.0, 3.0, 3.0, 3.0, 3.0, 30.0))
         self.events: Counter[str] = Counter()
         self.defects: list[str] = []
         self.trace: list[str] | None = [] if trace else None

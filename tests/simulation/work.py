@@ -11,7 +11,7 @@ from uuid import UUID
 from stanchion.base import Invalid, Json, LimitExceeded, Unavailable
 from stanchion.blueprints import ConfigIssue, Lookup, Schema
 from stanchion.context import Env
-from stanchion.runs import LostClaim, StepCall, StepHandler, StepResult, Suspend
+from stanchion.runs import LostClaim, StepCall, StepHandler, StepResult, Suspend, WaitingKind
 
 
 class WorkVerb:
@@ -49,6 +49,63 @@ class WorkVerb:
 
 
 WORK = WorkVerb()
+
+
+class SignalVerb:
+    """Fills `blueprints.VerbSpec`: waits until somebody outside says so."""
+
+    verb = "signal"
+    effect: Literal["none", "read", "write"] = "none"
+    suspends = True
+    config_schema: Schema = {
+        "type": "object",
+        "required": ["name"],
+        "additionalProperties": False,
+        "properties": {"name": {"type": "string"}},
+    }
+
+    def check(self, config: Mapping[str, Json], lookup: Lookup) -> Iterable[ConfigIssue]:
+        return ()
+
+    def output_schema(self, config: Mapping[str, Json], lookup: Lookup, types: Callable[[str], Schema]) -> Schema:
+        return {"type": "object", "properties": {}, "additionalProperties": False}
+
+
+SIGNAL = SignalVerb()
+
+
+class Signals:
+    """Who waits for a sign, and who got it. The sign may come before the run waits: its wake-up must not be lost."""
+
+    def __init__(self) -> None:
+        self.given: dict[tuple[UUID, str], None] = {}
+        self._asked: dict[tuple[UUID, str], None] = {}
+        self.on_ask: list[Callable[[StepCall, str], None]] = []
+
+    def ask(self, call: StepCall, ref: str) -> None:
+        key = (call.claim.run_id, call.path)
+        if key not in self._asked:
+            self._asked[key] = None
+            for told in self.on_ask:
+                told(call, ref)
+
+
+class SignalHandler:
+    """Suspends until its sign is given, under a reference of its own."""
+
+    verb = "signal"
+    effect = "none"
+
+    def __init__(self, signals: Signals) -> None:
+        self._signals = signals
+
+    async def execute(self, env: Env, call: StepCall) -> StepResult:
+        ref = f"signal {call.path}"
+        self._signals.ask(call, ref)
+        await env.clock.sleep(env.rng.random() * 0.02)
+        if (call.claim.run_id, call.path) in self._signals.given:
+            return StepResult(output={})
+        raise Suspend(WaitingKind.APPROVAL, ref=ref)
 
 
 def worked(value: int) -> int:
