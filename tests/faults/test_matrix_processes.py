@@ -22,14 +22,16 @@ async def test_a_killed_workers_runs_go_on_elsewhere(scene: Scene) -> None:
     """SIGKILL. The distribution over 20 and 200 kills is test_kills.py's; this is the row under load that goes on."""
     async with scene.playing(workers=2):
         await scene.flowing()
-        victim = scene.workers[0]
+        victim, other = scene.workers
         held = await scene.holding(victim)
         killed = scene.kill(victim)
         recovery = await scene.taken_over(held, killed)
         await scene.flowing()
         assert await scene.query("select pid from workers where state = 'lost'") == [(victim,)]
+        reclaimed = scene.metric(other, "stanchion_runs_reclaimed_total")
         outcome = await scene.settle()
-    print(f"SIGKILL: recovery {recovery:.2f} s; {outcome}")
+    print(f"SIGKILL: {reclaimed:.0f} runs reclaimed, recovery {recovery:.2f} s; {outcome}")
+    assert reclaimed >= 1
     assert recovery <= 2.0
 
 
