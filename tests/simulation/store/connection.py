@@ -10,7 +10,7 @@ from typing import Any, Self
 import psycopg
 from psycopg.rows import dict_row, tuple_row
 
-from tests.simulation.store.registry import Rows, key_of
+from tests.simulation.store.registry import Key, Rows, key_of
 from tests.simulation.store.session import Job, Session
 
 _CLOSED = "the connection is closed"
@@ -48,36 +48,41 @@ class SimConnection:
 
     async def run(self, query: str, params: Any) -> Rows | int:
         """Run one statement over the link."""
-        key = key_of(query)
-        return await self._ask(lambda session: session.statement(key, query, params))
+        return await self._ask(key_of(query), query, params)
 
     async def finish(self, *, commit: bool) -> None:
         """COMMIT or ROLLBACK."""
-        await self._ask(lambda session: session.finish(commit=commit))
+        await self._ask(None, "", commit)
 
-    async def _ask(self, what: Callable[[Session], Job]) -> Any:
+    async def _ask(self, key: Key | None, text: str, params: Any) -> Any:
+        """One round trip: a statement, or for no key the end of the transaction block."""
         session = self.session
-        self._check()
+        if self._closed_by_us or not session.alive:
+            self._check()
         try:
             await session.link.request()
         except psycopg.OperationalError as error:
             session.end(error)
             raise
-        self._check()
+        if not session.alive:
+            self._check()
         failure: Exception | None = None
         result: Any = None
         try:
-            job = what(session)
-            result = job.result if job.finished else await _outcome(session, job)
+            result = session.finish(commit=params) if key is None else session.statement(key, text, params)
+            if result.__class__ is Job:
+                result = await _outcome(session, result)
         except psycopg.Error as error:
             failure = error
-        self._check()
+        if not session.alive:
+            self._check()
         try:
             await session.link.reply()
         except psycopg.OperationalError as error:
             session.end(error)
             raise
-        self._check()
+        if not session.alive:
+            self._check()
         if failure is not None:
             raise failure
         return result
@@ -123,7 +128,6 @@ class SimConnection:
 
 async def _outcome(session: Session, job: Job) -> Any:
     """Wait for a job; a cancelled client takes its statement back and waits for the server's word, as psycopg does."""
-    assert job.done is not None
     try:
         return await job.done
     except asyncio.CancelledError:
@@ -203,14 +207,15 @@ class SimCursor:
 def _maker(row_factory: Callable[..., Any]) -> Callable[[dict[str, Any]], Any]:
     if row_factory is tuple_row:
         return _tuple
-    if row_factory is dict_row:
-        return dict
-    code = getattr(row_factory, "__code__", None)
-    if code is not None and code.co_name in ("class_row_", "args_row_") and row_factory.__closure__:
+    # Looked for by the name of the factory's inner function, which psycopg makes anew for each class.
+    name = getattr(row_factory, "__name__", "")
+    if name in ("class_row_", "args_row_"):
         # A row that is made by position is made by name here: its fields stand in the order of the columns, which the
         # contract suite sees to on the real side.
-        cls = row_factory.__closure__[0].cell_contents
+        cls = row_factory.__closure__[0].cell_contents  # type: ignore[index]
         return lambda row: cls(**row)
+    if row_factory is dict_row:
+        return dict
     raise TypeError(f"the simulated cursor does not know the row factory {row_factory!r}")
 
 

@@ -23,30 +23,20 @@ GONE = "server closed the connection unexpectedly"
 
 
 class Job:
-    """Something the server does that may take time: a coroutine driven in the server's context, outside any task.
+    """Something the server does that takes time: a coroutine driven in the server's context, outside any task.
 
-    `start` runs it up to its first wait; most jobs never wait. `done` is the future its client waits on.
+    It has run up to its first wait, on `waits`. `done` is the future that its client waits on.
     """
 
-    __slots__ = ("_context", "_coro", "_waits", "done", "finished", "result")
+    __slots__ = ("_context", "_coro", "_waits", "done", "finished")
 
-    def __init__(self, coro: Coroutine[Any, Any, Any], context: contextvars.Context) -> None:
+    def __init__(self, coro: Coroutine[Any, Any, Any], context: contextvars.Context, waits: Any) -> None:
         self._coro = coro
         self._context = context
         self._waits: asyncio.Future[Any] | None = None
-        self.done: asyncio.Future[Any] | None = None
+        self.done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.finished = False
-        self.result: Any = None
-
-    def start(self) -> None:
-        """Run up to the first wait. Raises what the coroutine raises by then; else see `finished`, `result`, `done`."""
-        try:
-            waits = self._context.run(self._coro.send, None)
-        except StopIteration as stop:
-            self.finished, self.result = True, stop.value
-        else:
-            self.done = asyncio.get_running_loop().create_future()
-            self._wait_on(waits)
+        self._wait_on(waits)
 
     def abort(self, error: BaseException) -> None:
         """Make the coroutine meet `error` where it waits, now."""
@@ -69,11 +59,10 @@ class Job:
     def _go(self, error: BaseException | None) -> None:
         if self.finished:
             return
-        assert self.done is not None
         try:
             waits = self._coro.send(None) if error is None else self._coro.throw(error)
         except StopIteration as stop:
-            self.finished, self.result = True, stop.value
+            self.finished = True
             if not self.done.done():
                 self.done.set_result(stop.value)
         except Exception as raised:  # whatever it is, it is the client's
@@ -139,20 +128,22 @@ class Session:
             psycopg.errors.IdleInTransactionSessionTimeout("terminating connection due to idle-in-transaction timeout")
         )
 
-    def statement(self, key: registry.Key, text: str, params: Any) -> Job:
-        """Begin a statement. Raises what it fails of if it never waits."""
+    def statement(self, key: registry.Key, text: str, params: Any) -> registry.Rows | int | Job:
+        """Run a statement: its result, or the job that goes on with it if it has to wait. Raises what it fails of."""
         return self._begin(self._statement(key, text, params))
 
-    def finish(self, *, commit: bool) -> Job:
+    def finish(self, *, commit: bool) -> Any:
         """End the transaction block."""
         return self._begin(self._finish(commit=commit))
 
-    def _begin(self, coro: Coroutine[Any, Any, Any]) -> Job:
-        job = Job(coro, self.server.context)
-        job.start()
-        if not job.finished:
-            self.job = job
-        return job
+    def _begin(self, coro: Coroutine[Any, Any, Any]) -> Any:
+        context = self.server.context
+        try:
+            waits = context.run(coro.send, None)
+        except StopIteration as stop:
+            return stop.value
+        self.job = Job(coro, context, waits)
+        return self.job
 
     async def _statement(self, key: registry.Key, text: str, params: Any) -> registry.Rows | int:
         registry.CALLS[key] += 1

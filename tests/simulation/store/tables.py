@@ -68,7 +68,7 @@ class Table:
     Attributes:
         required: NOT NULL columns without a default. `defaults`: the others; NOW stands for clock_timestamp().
         unique: further unique keys, by constraint name; a key with a None is not checked.
-        indexes: column -> value -> keys of rows, in the order of their insertion.
+        indexes: column -> value -> the rows with it by key, in the order in which they came to it.
         wall: the column that row-level security compares with the tenant of a transaction of role app, or None.
         app, engine: the grants, of the letters S I U D.
     """
@@ -86,7 +86,7 @@ class Table:
     engine: str = "SIU"
     pkey: str = ""
     rows: dict[Hashable, Row] = field(default_factory=dict)
-    indexes: dict[str, dict[Any, dict[Hashable, None]]] = field(default_factory=dict)
+    indexes: dict[str, dict[Any, dict[Hashable, Row]]] = field(default_factory=dict)
     taken: dict[str, dict[Hashable, Hashable]] = field(default_factory=dict)
     clocked: tuple[str, ...] = ()
     filled: Row = field(default_factory=dict)
@@ -133,19 +133,29 @@ class Table:
                 f'new row for relation "{self.name}" violates check constraint "{broken}"'
             )
 
+    @staticmethod
+    def _unlist(index: dict[Any, dict[Hashable, Row]], value: Any, key: Hashable) -> None:
+        bucket = index[value]
+        del bucket[key]
+        if not bucket:
+            del index[value]
+
     def put(self, key: Hashable, row: Row | None) -> Row | None:
         """Apply a committed write; return the row it replaces."""
         old = self.rows.get(key)
         for column, index in self.indexes.items():
             before = None if old is None else old[column]
-            after = None if row is None else row[column]
-            if old is not None and (row is None or before != after):
-                bucket = index[before]
-                del bucket[key]
-                if not bucket:
-                    del index[before]
-            if row is not None and (old is None or before != after):
-                index.setdefault(after, {})[key] = None
+            if row is None:
+                if old is not None:
+                    self._unlist(index, before, key)
+                continue
+            after = row[column]
+            if old is not None and before != after:
+                self._unlist(index, before, key)
+            bucket = index.get(after)
+            if bucket is None:
+                bucket = index[after] = {}
+            bucket[key] = row
         if old is None and row is not None:
             for name, taken in self.taken.items():
                 if (value := self.unique_key(name, row)) is not None:

@@ -93,11 +93,10 @@ class SimTx:
         bucket = table.indexes[column].get(value)
         over = self.writes.get(name)
         if over:
-            rows = [table.rows[key] for key in bucket if key not in over] if bucket else []
+            rows = [row for key, row in bucket.items() if key not in over] if bucket else []
             rows += [row for row in over.values() if row is not None and row[column] == value]
         elif bucket:
-            stored = table.rows
-            rows = [stored[key] for key in bucket]
+            rows = list(bucket.values())
         else:
             return []
         return self._walled(table, rows)
