@@ -84,6 +84,22 @@ async def a_lost_worker_claims_nothing(a: Arranged) -> None:
     assert await result_of(claim) == {}
 
 
+async def a_claim_that_waited_knows_no_step_of_meanwhile(a: Arranged) -> None:
+    """A run that moved on while a claim waited for its worker's row is claimed as it is now, but its new StepRun is
+    younger than the claim's snapshot: it is neither told of nor marked RUNNING."""
+    first, second = await a.worker(), await a.worker()
+    (run_id,) = await a.start()
+    async with a.undone() as tx:
+        await engine.set_worker_state(tx, first, "draining")
+        claim = await a.waits(a.claim(first))
+        assert await a.claim(second)
+        step = {"path": "second", "position": 1, "status": "PENDING", "attempt": 2}
+        await a.checkpoint(run_id, status="PENDING", path="second", cursor=1, step=step)
+    claimed = (await result_of(claim))[run_id]
+    assert (claimed.path, claimed.epoch, claimed.step_status, claimed.step_attempt) == ("second", 2, None, None)
+    assert (await a.side.row("step_runs", (run_id, "second")))["status"] == "PENDING"
+
+
 async def two_claims_of_one_worker_share_its_row(a: Arranged) -> None:
     worker = await a.worker()
     ids = await a.start(2)
@@ -246,6 +262,7 @@ SCENARIOS = [
     a_claim_leaves_cancelled_probation_and_newer_runs,
     a_claim_and_the_verdict_on_its_worker_exclude_each_other,
     a_lost_worker_claims_nothing,
+    a_claim_that_waited_knows_no_step_of_meanwhile,
     two_claims_of_one_worker_share_its_row,
     a_checkpoint_of_an_older_epoch_writes_nothing,
     a_checkpoint_waits_for_the_reclaim_and_looks_again,

@@ -118,8 +118,8 @@ async def a_release_keeps_to_what_it_saw(a: Arranged) -> None:
     ends = dumps([{"id": items[0], "status": "CANCELLED", "error": {"code": "run.cancelled"}}])
     async with a.other("acme") as tx:
         assert [row.status for row in await runs.end_runs(tx, ends=ends)] == ["CANCELLED"]
-        release = await a.waits(_release(a, parent))
-    assert await result_of(release) == 1
+        releases = await a.waits(release(a, parent))
+    assert await result_of(releases) == 1
     row = await a.run(items[0])
     assert (row["status"], row["ended_at"] is not None) == ("PENDING", True)
 
@@ -151,7 +151,8 @@ async def _reclaim(a: Arranged, run_id: UUID) -> int:
         return await sweeping.reclaim(tx, [run_id], 2)
 
 
-async def _release(a: Arranged, parent: UUID) -> int:
+async def release(a: Arranged, parent: UUID) -> int:
+    """Release up to two items, as an advance does."""
     async with a.db.engine_tx() as tx:
         await fanout.lock_parent(tx, parent)
         return await fanout.release(tx, parent, "first", 2)
