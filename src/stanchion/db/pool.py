@@ -176,6 +176,8 @@ def _hung_up(connection: Tx) -> bool:
     look at the socket costs 2 µs, where each dead connection of a pool cost a request or a worker's session (measured:
     6 s until a worker was back, one failure per connection).
     """
+    if connection.closed:
+        return True
     look = select.poll()
     look.register(connection.fileno(), select.POLLIN)
     return bool(look.poll(0))
