@@ -58,14 +58,14 @@ class SimConnection:
         """One round trip: a statement, or for no key the end of the transaction block."""
         session = self.session
         if self._closed_by_us or not session.alive:
-            self._check()
+            self.check()
         try:
             await session.link.request()
         except psycopg.OperationalError as error:
             session.end(error)
             raise
         if not session.alive:
-            self._check()
+            self.check()
         failure: Exception | None = None
         result: Any = None
         try:
@@ -75,19 +75,20 @@ class SimConnection:
         except psycopg.Error as error:
             failure = error
         if not session.alive:
-            self._check()
+            self.check()
         try:
             await session.link.reply()
         except psycopg.OperationalError as error:
             session.end(error)
             raise
         if not session.alive:
-            self._check()
+            self.check()
         if failure is not None:
             raise failure
         return result
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raises what ended the session, if anything did."""
         if self._closed_by_us:
             raise psycopg.OperationalError(_CLOSED)
         if not self.session.alive:
@@ -102,7 +103,7 @@ class SimConnection:
             while session.inbox:
                 channel, payload = session.inbox.popleft()
                 yield psycopg.Notify(channel, payload, 0)
-            self._check()
+            self.check()
             if until is not None and loop.time() >= until:
                 return
             session.reader = loop.create_future()
@@ -145,7 +146,7 @@ class SimTransaction:
         self._connection = connection
 
     async def __aenter__(self) -> Self:
-        self._connection._check()
+        self._connection.check()
         self._connection.session.begin()
         return self
 
@@ -155,7 +156,7 @@ class SimTransaction:
         connection = self._connection
         if connection.session.tx is None:
             if error is None:
-                connection._check()
+                connection.check()
             return
         if error is None:
             await connection.finish(commit=True)
@@ -212,7 +213,7 @@ def _maker(row_factory: Callable[..., Any]) -> Callable[[dict[str, Any]], Any]:
     if name in ("class_row_", "args_row_"):
         # A row that is made by position is made by name here: its fields stand in the order of the columns, which the
         # contract suite sees to on the real side.
-        cls = row_factory.__closure__[0].cell_contents  # type: ignore[index]
+        cls: Callable[..., object] = row_factory.__closure__[0].cell_contents  # type: ignore[index]
         return lambda row: cls(**row)
     if row_factory is dict_row:
         return dict

@@ -36,11 +36,14 @@ class _Wait:
 
 
 @dataclass(slots=True, eq=False)
-class _Lock:
-    holders: dict[SimTx, int] = field(default_factory=dict)
-    queue: list[_Wait] = field(default_factory=list)
+class Lock:
+    """Who holds it, and who waits for it, in their order."""
+
+    holders: dict[SimTx, int] = field(default_factory=dict["SimTx", int])
+    queue: list[_Wait] = field(default_factory=list[_Wait])
 
     def allows(self, tx: SimTx, mode: int) -> bool:
+        """Whether `tx` may have it now."""
         if mode == SHARE:
             return all(held == SHARE or holder is tx for holder, held in self.holders.items())
         return all(holder is tx for holder in self.holders)
@@ -50,7 +53,7 @@ class LockTable:
     """All locks of transactions: rows and transaction-level advisory locks alike."""
 
     def __init__(self, context: contextvars.Context, deadlock_s: float) -> None:
-        self._locks: dict[Name, _Lock] = {}
+        self._locks: dict[Name, Lock] = {}
         self._context = context
         self._deadlock_s = deadlock_s
         self.waits = 0
@@ -59,7 +62,7 @@ class LockTable:
         """Take the lock if nobody else's stands against it."""
         lock = self._locks.get(name)
         if lock is None:
-            lock = self._locks[name] = _Lock()
+            lock = self._locks[name] = Lock()
         elif not lock.allows(tx, mode):
             return False
         held = lock.holders.get(tx)
@@ -117,7 +120,7 @@ class LockTable:
         lock = self._locks.get(name)
         return [] if lock is None else list(lock.holders)
 
-    def _hand_on(self, name: Name, lock: _Lock) -> None:
+    def _hand_on(self, name: Name, lock: Lock) -> None:
         while lock.queue and lock.allows(lock.queue[0].tx, lock.queue[0].mode):
             wait = lock.queue.pop(0)
             if wait.future.done():

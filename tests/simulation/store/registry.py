@@ -8,8 +8,8 @@ columns, or the number of rows changed for a statement that returns none.
 from __future__ import annotations
 
 import contextlib
-import sys
-from collections.abc import Awaitable, Callable, Iterator
+import inspect
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
 Rows = list[dict[str, Any]]
@@ -37,7 +37,7 @@ def models(module: str, function: str) -> Callable[[Model], Model]:
 
 
 @contextlib.contextmanager
-def replaced(module: str, function: str, model: Callable[[Model], Model]) -> Iterator[None]:
+def replaced(module: str, function: str, model: Callable[[Model], Model]) -> Generator[None]:
     """Within the block the statement's model is `model(original)`: a planted defect."""
     key = (module, function)
     original = MODELS[key]
@@ -58,7 +58,7 @@ def key_of(text: str) -> Key:
 
 
 def _search(text: str) -> Key:
-    frame = sys._getframe(2)
+    frame = inspect.currentframe()
     seen: list[str] = []
     while frame is not None:
         key = (str(frame.f_globals.get("__name__")), frame.f_code.co_name)

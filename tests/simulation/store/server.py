@@ -85,10 +85,10 @@ class SimServer:
         for session in list(self._sessions):
             session.end(psycopg.OperationalError(GONE), applied=self._rng.random() < 0.5)
 
-    def terminate(self, rng: random.Random, *, listening: bool = False) -> bool:
+    def terminate(self, rng: random.Random, *, listening: bool = False, link: Link | None = None) -> bool:
         """End one session, drawn by `rng`, like pg_terminate_backend; False if there is none. `listening` draws among
-        those that listen."""
-        sessions = [session for session in self._sessions if session.channels or not listening]
+        those that listen, `link` among those of one process."""
+        sessions = [s for s in self._sessions if (s.channels or not listening) and link in (None, s.link)]
         if not sessions:
             return False
         rng.choice(sessions).end(psycopg.errors.AdminShutdown("terminating connection due to administrator command"))

@@ -69,7 +69,7 @@ class Table:
         required: NOT NULL columns without a default. `defaults`: the others; NOW stands for clock_timestamp().
         unique: further unique keys, by constraint name; a key with a None is not checked.
         indexes: column -> value -> the rows with it by key, in the order in which they came to it.
-        wall: the column that row-level security compares with the tenant of a transaction of role app, or None.
+        wall: the column that row-level security compares with the tenant of a transaction of role app; empty for none.
         app, engine: the grants, of the letters S I U D.
     """
 
@@ -79,17 +79,19 @@ class Table:
     defaults: Row
     not_null: tuple[str, ...] = ()
     check: Callable[[Row], str | None] | None = None
-    unique: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    unique: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     indexed: tuple[str, ...] = ()
-    wall: str | None = "tenant"
+    wall: str = "tenant"
     app: str = "SIU"
     engine: str = "SIU"
     pkey: str = ""
-    rows: dict[Hashable, Row] = field(default_factory=dict)
-    indexes: dict[str, dict[Any, dict[Hashable, Row]]] = field(default_factory=dict)
-    taken: dict[str, dict[Hashable, Hashable]] = field(default_factory=dict)
+    rows: dict[Hashable, Row] = field(default_factory=dict[Hashable, Row])
+    indexes: dict[str, dict[Any, dict[Hashable, Row]]] = field(
+        default_factory=dict[str, dict[Any, dict[Hashable, Row]]]
+    )
+    taken: dict[str, dict[Hashable, Hashable]] = field(default_factory=dict[str, dict[Hashable, Hashable]])
     clocked: tuple[str, ...] = ()
-    filled: Row = field(default_factory=dict)
+    filled: Row = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
         self.pkey = self.pkey or f"{self.name}_pkey"
@@ -218,7 +220,7 @@ def new_tables() -> dict[str, Table]:
             },
             check=_worker_check,
             unique={"workers_lock_key_key": ("lock_key",)},
-            wall=None,
+            wall="",
             app="S",
         ),
         _approvals(),

@@ -17,7 +17,7 @@ from tests.simulation.store.locks import UPDATE
 from tests.simulation.store.tables import Row, Table
 
 if TYPE_CHECKING:
-    from tests.simulation.store.locks import _Lock
+    from tests.simulation.store.locks import Lock
     from tests.simulation.store.server import SimServer
     from tests.simulation.store.session import Session
 
@@ -51,7 +51,7 @@ class SimTx:
         self.writes: dict[str, dict[Hashable, Row | None]] = {}
         self.notes: dict[tuple[str, str], None] = {}
         self.held: list[tuple[str, Hashable]] = []
-        self.waits_for: _Lock | None = None
+        self.waits_for: Lock | None = None
         self.failed = False
 
     @property
@@ -72,7 +72,7 @@ class SimTx:
     def wall(self, table: Table) -> str | None:
         """The tenant that row-level security holds this transaction to on `table`, None if to none. Raises
         UndefinedObject where no tenant was ever set."""
-        if self.session.role != "app" or table.wall is None:
+        if self.session.role != "app" or not table.wall:
             return None
         if self.tenant is None:
             raise psycopg.errors.UndefinedObject('unrecognized configuration parameter "stanchion.tenant"')

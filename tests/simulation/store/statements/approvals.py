@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from tests.simulation.store.registry import Rows, models
 from tests.simulation.store.statements.runs import run_of
@@ -159,7 +159,7 @@ def dominating(tx: SimTx, params: dict[str, Any]) -> Rows:
 
 def _text(value: Any, key: str) -> str | None:
     """`value ->> key`, for texts."""
-    return value.get(key) if isinstance(value, dict) else None
+    return cast("dict[str, Any]", value).get(key) if isinstance(value, dict) else None
 
 
 @models(_STORE, "queue_of")

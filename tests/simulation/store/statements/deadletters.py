@@ -152,7 +152,7 @@ def _revived(tx: SimTx, run: Row, *, item: bool) -> Row:
 
 
 def _revive_step(tx: SimTx, step: Row, rev: int) -> None:
-    told = {"attempt": step["attempt"], **(step["error"] or {})}
+    told: Row = {"attempt": step["attempt"], **(step["error"] or {})}
     tx.update(
         "step_runs",
         step,
