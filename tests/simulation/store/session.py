@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections import deque
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
@@ -157,7 +156,7 @@ class Session:
         self._running = tx
         try:
             result = registry.MODELS[key](tx, params)
-            if inspect.isawaitable(result):
+            if not isinstance(result, list | int):
                 result = await result
         except BaseException:
             if block is None:
