@@ -7,8 +7,10 @@ import asyncio
 import pytest
 
 from stanchion.queue import Listener
+from stanchion.runs import Worker
+from stanchion.runs.engine import claiming
 from tests.runs.test_flow import one_probe
-from tests.runs.test_ownership import sweep_of
+from tests.runs.test_ownership import die_with, sweep_of
 
 
 @pytest.fixture
@@ -79,4 +81,34 @@ async def test_a_run_that_held_up_its_worker_past_the_lease_keeps_the_strike(wor
         assert (await world.run_row(run_id))["strikes"] == 2
         seen.set()
         run = await world.ended(run_id)
+    assert run["status"] == "SUCCEEDED"
+
+
+async def test_a_child_on_probation_does_not_end_between_its_claim_and_its_run(world, monkeypatch):
+    """A look around then finds nothing left to claim, and nothing held yet."""
+    spawned, looks = [], asyncio.Event()
+    really_load, really_tick = claiming.load, Worker._tick
+
+    async def slow_load(*args):
+        looks.clear()
+        await looks.wait()
+        return await really_load(*args)
+
+    async def tick(worker, **kwargs) -> None:
+        await really_tick(worker, **kwargs)
+        looks.set()
+
+    async def spawn(parent) -> int:
+        spawned.append(parent)
+        monkeypatch.setattr(claiming, "load", slow_load)
+        monkeypatch.setattr(Worker, "_tick", tick)
+        async with world.worker(queues=("between",), probation_of=parent) as child:
+            await world.eventually(lambda: child._stopped.is_set())
+        return 0
+
+    run_id = await world.start(one_probe("between"), queue="between")
+    await die_with(world, "between", 2)
+    async with world.worker(queues=("between",), spawn_probation=spawn) as worker:
+        run = await world.ended(run_id)
+        assert spawned == [worker.id]
     assert run["status"] == "SUCCEEDED"

@@ -51,6 +51,7 @@ class Claims:
         self._held: dict[UUID, tuple[Execution, asyncio.Task[None]]] = {}
         self._poke = asyncio.Event()
         self._backlog = False
+        self._filling = False
         # Runs in this worker's name that nobody executes, because the database refused even to end them: id -> epoch.
         self._orphans: dict[UUID, int] = {}
 
@@ -58,6 +59,11 @@ class Claims:
     def running(self) -> int:
         """How many runs this worker holds."""
         return len(self._held)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it holds nothing and is not about to: what a claim took is held only once it is loaded."""
+        return not self._held and not self._filling
 
     def poke(self) -> None:
         """Something may be ready: look as soon as there is a free place."""
@@ -74,7 +80,11 @@ class Claims:
         while True:
             await self._poke.wait()
             self._poke.clear()
-            await self._fill()
+            self._filling = True
+            try:
+                await self._fill()
+            finally:
+                self._filling = False
 
     async def _fill(self) -> None:
         while (free := self._capacity - len(self._held)) > 0 and not self._host.draining:

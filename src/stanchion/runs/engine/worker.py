@@ -324,7 +324,7 @@ class Worker:
     def _end_probation(self, tick: store.Tick) -> None:
         if tick.probation:
             self._claims.poke()
-        elif self._claims.running == 0:
+        elif self._claims.idle:
             self._host.draining = True
             self._stopping.set()
 
