@@ -10,6 +10,7 @@ keys when its weight grows, and loses none.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from typing import Final
 
@@ -26,8 +27,8 @@ def murmur3(data: bytes, seed: int = 0) -> int:
     h = seed & _MASK
     length = len(data)
     whole = length & ~3
-    for at in range(0, whole, 4):
-        k = int.from_bytes(data[at : at + 4], "little") * _C1 & _MASK
+    for word in struct.unpack_from(f"<{length >> 2}I", data):
+        k = word * _C1 & _MASK
         k = (k << 15 | k >> 17) & _MASK
         h ^= k * _C2 & _MASK
         h = (h << 13 | h >> 19) & _MASK

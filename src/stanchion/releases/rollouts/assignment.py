@@ -29,25 +29,25 @@ def bucket_of(salt: str, unit: Unit) -> int:
     return bucket(key_of(salt, unit), SHARE_MAX)
 
 
-def in_ring(ring: Ring, tenant: str, attributes: Mapping[str, str]) -> bool:
-    """Whether a tenant with these attributes belongs to a ring."""
-    if tenant in ring.tenants:
+def in_ring(ring: Ring, unit: Unit, attributes: Mapping[str, str] = _NO_ATTRIBUTES) -> bool:
+    """Whether a unit of a tenant with these attributes belongs to a ring."""
+    if unit.tenant in ring.tenants or unit.value in ring.units:
         return True
     wanted = ring.attributes
     return bool(wanted) and all(attributes.get(name) in values for name, values in wanted.items())
 
 
 def share_of(
-    exposure: Exposure, rings: Iterable[Ring], tenant: str, attributes: Mapping[str, str] = _NO_ATTRIBUTES
+    exposure: Exposure, rings: Iterable[Ring], unit: Unit, attributes: Mapping[str, str] = _NO_ATTRIBUTES
 ) -> tuple[int, str]:
-    """(the tenant's share, the ring that gives it, or empty if it is everyone's).
+    """(the unit's share, the ring that gives it, or empty if it is everyone's).
 
     A ring that the exposure names and nobody defined has no members, so it exposes nobody (I11).
     """
     share, name = exposure.share, ""
     for ring in rings:
         offered = exposure.rings.get(ring.name, 0)
-        if offered > share and in_ring(ring, tenant, attributes):
+        if offered > share and in_ring(ring, unit, attributes):
             share, name = offered, ring.name
     return share, name
 
@@ -61,16 +61,17 @@ def assign(
     rings: Iterable[Ring] = (),
     attributes: Mapping[str, str] = _NO_ATTRIBUTES,
 ) -> Assignment:
-    """The arm of `unit`.
+    """The arm that a unit gets.
 
     Args:
         rollout: the rollout's id.
-        salt: fixed for the rollout's life, and different from other rollouts'.
+        unit: who is dealt.
+        salt: fixed for the rollout's life, and different from other rollouts'. It holds no `/`.
         exposure: how much is out now.
         rings: those that `exposure` names.
         attributes: of the unit's tenant, which rings may ask for.
     """
-    share, ring = share_of(exposure, rings, unit.tenant, attributes)
+    share, ring = share_of(exposure, rings, unit, attributes)
     place = bucket_of(salt, unit)
     return Assignment(
         rollout=rollout, salt=salt, unit=unit, bucket=place, share=share, ring=ring, arm=_arm(place, share)
@@ -87,7 +88,7 @@ def reproduces(record: Assignment) -> bool:
 
 
 def grows(before: Exposure, after: Exposure) -> bool:
-    """Whether nobody can lose the candidate by going from `before` to `after`, whatever rings a tenant is in."""
+    """Whether nobody can lose the candidate by going from `before` to `after`, whatever rings a unit is in."""
     return after.share >= before.share and all(
         max(after.share, after.rings.get(name, 0)) >= share for name, share in before.rings.items()
     )
