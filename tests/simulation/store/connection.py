@@ -115,10 +115,14 @@ class SimConnection:
                 if timer is not None:
                     timer.cancel()
 
-    async def close(self) -> None:
-        """End the session; its locks are free."""
+    def abandon(self) -> None:
+        """End the session; its locks are free, but for a commit under way, which goes on."""
         self._closed_by_us = True
         self.session.end(psycopg.OperationalError(_CLOSED))
+
+    async def close(self) -> None:
+        """The same, as psycopg says it."""
+        self.abandon()
 
     async def __aenter__(self) -> Self:
         return self
@@ -135,7 +139,12 @@ async def _outcome(session: Session, job: Job) -> Any:
         session.cancel()
         if not job.finished:
             job.done = asyncio.get_running_loop().create_future()
-            await asyncio.wait([job.done])
+            try:
+                await asyncio.wait([job.done])
+            except asyncio.CancelledError:
+                # Cancelled again: nobody waits for the server's word now, and the pool throws the connection away.
+                session.end(psycopg.OperationalError("another command is already in progress"))
+                raise
         raise
 
 

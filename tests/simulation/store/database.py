@@ -181,6 +181,10 @@ class SimDatabase(Database):
                 pool.waiting.remove(future)
 
     def _put(self, pool: _Pool, connection: SimConnection) -> None:
+        job = connection.session.job
+        if job is not None and not job.finished:
+            # Left in the middle of a statement (cancelled twice): psycopg_pool closes it; a commit under way goes on.
+            connection.abandon()
         if connection.closed:
             self._mine.pop(connection, None)
             self._unmade(pool)

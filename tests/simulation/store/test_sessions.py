@@ -268,6 +268,29 @@ async def test_the_clients_cancel_ends_its_wait_and_not_its_commit(
     assert server.row("runs", run_id)["rev"] == 2  # type: ignore[index]
 
 
+async def test_a_client_cancelled_twice_leaves_its_connection_behind(server: SimServer, one: Process) -> None:
+    run_id = uuid4()
+    await one.start(run_id)
+    gate = one.link.gate = asyncio.get_running_loop().create_future()
+    commits = asyncio.create_task(one.cancel(run_id))
+    await asyncio.sleep(0)
+    for _ in range(2):
+        commits.cancel()
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await commits
+    one.link.gate = None
+    with pytest.raises(Unavailable):  # noqa: PT012 - the block is the transaction
+        async with one.db.connection("app") as connection, connection.transaction():
+            assert connection.session.alive
+            assert connection.session.job is None, "the connection whose commit goes on was handed out again"
+            one.db.kill()
+    gate.set_result(None)
+    await asyncio.sleep(0.01)
+    assert server.row("runs", run_id)["cancel_reason"] == "no"  # type: ignore[index]
+    assert server.locks.names() == []
+
+
 async def test_a_statement_without_a_model_is_named(one: Process) -> None:
     with pytest.raises(UnmodelledStatement, match="select 42"):
         async with one.db.connection("engine") as tx:

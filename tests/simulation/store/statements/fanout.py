@@ -73,7 +73,7 @@ async def insert_items(tx: SimTx, params: dict[str, Any]) -> int:
         column: parent[column]
         for column in (
             *("tenant", "blueprint", "version", "pins", "environment", "engine_v", "queue", "priority"),
-            *("requested_by", "traceparent", "root_id"),
+            *("requested_by", "traceparent", "root_id", "cancel_reason"),
         )
     }
     for item in items:
