@@ -14,7 +14,9 @@ from stanchion.runs import (
     Claim,
     DeadFilter,
     LostClaim,
+    cancel,
     discard,
+    fanout,
     hold,
     list_dead,
     list_workers,
@@ -25,7 +27,7 @@ from stanchion.runs import (
 )
 from stanchion.runs.engine import store as engine_store
 from stanchion.runs.engine.writer import Checkpoint, CheckpointWriter
-from stanchion.runs.rules import digest_of_steps
+from stanchion.runs.rules import FanOut, digest_of_steps
 from stanchion.runs.store import load_steps
 from stanchion.runs.sweeping import Gauges, expire_keys, sweep
 from tests.runs.test_fan_out import over_block
@@ -131,6 +133,36 @@ async def test_a_stale_checkpoint_is_not_carried_along_by_a_newer_one_of_the_sam
     steps = await world.steps(run_id)
     assert [s["output"] for s in steps.values() if s["item_no"] is not None] == ["fresh"]
     await corpse.die()
+
+
+async def test_items_created_after_a_cancel_are_cancelled_too(world):
+    """Found by the simulation: the parent is RUNNING and about to fan out when it is cancelled, and has no items yet."""
+    corpse = await Corpse.of(world, queues=("late",))
+    run_id = await world.start(over_block("late-items"), queue="late")
+    [claimed] = await corpse.claim(queues=("late",))
+    await cancel(world.ctx, world.notifier, run_id, reason="enough")
+    opening = fanout.Opening(
+        tenant="acme",
+        environment="local",
+        blueprint="late-items",
+        version=1,
+        pins=claimed.pins,
+        queue="late",
+        traceparent=None,
+        block="each",
+        path="each/inner",
+        verb="probe",
+        empty=False,
+    )
+    rule = FanOut(total=2, concurrency=1, on_item_error="stop", max_failures=None)
+    claim = Claim(tenant="acme", run_id=run_id, epoch=claimed.epoch)
+    await fanout.create(world.env, claim, "each", opening, [1, 2], rule)
+    await corpse.die()
+    await world.eventually(lambda: sweep(world.env))
+    await sweep(world.env)
+    items = await world.rows("select status, cancel_reason from runs where parent_id = %s", run_id)
+    assert [(item["status"], item["cancel_reason"]) for item in items] == [("CANCELLED", "enough")] * 2
+    assert (await world.run_row(run_id))["status"] == "CANCELLED"
 
 
 async def test_hold_fences_other_domains(world):

@@ -97,7 +97,8 @@ async def insert_items(tx: Tx, claim: Claim, path: str, opening: Opening, *, ite
     """Insert child runs with the StepRun of their first op (I1) and their start records (I6), if `claim` still owns the
     parent; return how many.
 
-    `items` is a JSON list of {id, item_no, value}, `audits` of their audit rows. The parent's row is share-locked: no reclaim comes between.
+    `items` is a JSON list of {id, item_no, value}, `audits` of their audit rows. The parent's row is share-locked: no
+    reclaim comes between. A parent that was cancelled meanwhile has cancelled items: whoever cancelled it saw none.
     """
     return await execute(
         tx,
@@ -120,10 +121,11 @@ async def insert_items(tx: Tx, claim: Claim, path: str, opening: Opening, *, ite
         )
         insert into runs
             (tenant, id, blueprint, version, pins, environment, engine_v, queue, priority, status, waiting_kind,
-             waiting_since, path, input, requested_by, traceparent, root_id, parent_id, parent_path, block, item_no)
+             waiting_since, path, input, requested_by, traceparent, root_id, parent_id, parent_path, block, item_no,
+             cancel_reason)
         select p.tenant, j.id, p.blueprint, p.version, p.pins, p.environment, p.engine_v, p.queue, p.priority,
                'SUSPENDED', 'concurrency', clock_timestamp(), %(first_path)s, coalesce(j.value, 'null'),
-               p.requested_by, p.traceparent, p.root_id, p.id, %(path)s, %(block)s, j.item_no
+               p.requested_by, p.traceparent, p.root_id, p.id, %(path)s, %(block)s, j.item_no, p.cancel_reason
         from parent p, j
         """,
         {
