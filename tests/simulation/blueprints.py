@@ -30,6 +30,9 @@ ERRAND = """
       additionalProperties: false
       properties: {order: {type: string}, n: {type: integer}, fails: {type: integer}, fatal: {type: boolean}}
     steps:
+      - id: third
+        if: input.n % 3 == 0
+        transform: {value: "${input.n}"}
       - id: first
         transform: {value: "${input.n * 2}"}
       - id: odd
@@ -194,7 +197,7 @@ LETTER = """
 
 # The order in which a run may execute its paths; a path without an entry here may never be executed.
 ORDER: Final[Mapping[str, tuple[str, ...]]] = {
-    "errand": ("first", "odd", "shaky", "signed", "way/then/high", "way/then/higher", "way/else/low", "last"),
+    "errand": ("third", "first", "odd", "shaky", "signed", "way/then/high", "way/then/higher", "way/else/low", "last"),
     "payment": ("asked", "amount", "size/then/consent", "size/then/pay_large", "size/else/pay_small", "filed"),
     "parcel": ("pack", "send"),
     "batch": ("begun", "each", "each/posting", "each/checked", "each/agreed", "each/agreed/on_expire/reminded", "each/post", "summed"),

@@ -16,6 +16,7 @@ from uuid import UUID
 from stanchion.approvals import Verdict
 from stanchion.base import loads
 from stanchion.runs import RunStatus, StepCall, StepRun, StepStatus
+from stanchion.runs.engine.worker import LEASE_S
 from stanchion.runs.rules import STEP_TRANSITIONS, TRANSITIONS, digest_of_steps
 from tests.simulation.blueprints import LIMIT, ORDER
 from tests.simulation.results import expected
@@ -65,6 +66,8 @@ class Transitions:
                 self._wrong(None, f"an audit record was changed: {old}")
         elif table == "effects" and new is not None:
             self._effect_changed(old, new)
+        elif table == "workers" and new is not None:
+            self._worker_changed(old, new)
         elif new is None:
             if table in ("runs", "step_runs"):
                 self._wrong(None, f"a row of {table} was deleted: {old}")
@@ -86,6 +89,14 @@ class Transitions:
         if RunStatus(after) not in TRANSITIONS[RunStatus(before)]:
             self._wrong(new["id"], f"the run went from {before} to {after}")
         self._sim.note("run", new["id"], before, after, new["path"], new["epoch"])
+
+    def _worker_changed(self, old: Row | None, new: Row) -> None:
+        """T: a worker is taken for dead by its lease only when it has not been heard for as long as that."""
+        if new["state"] == "lost" and old is not None and old["state"] in ("live", "draining"):
+            now = self._sim.server.clock.now()
+            silent_s = (now - new["beat_at"]).total_seconds()
+            if new["lease_until"] < now and silent_s < LEASE_S - 0.5:
+                self.found.append(Violation("leases", None, f"{new['name']} was taken for dead after {silent_s:.1f} s of silence"))
 
     def _effect_changed(self, old: Row | None, new: Row) -> None:
         """An attempt is recorded only under the claim that owns its run (I3)."""

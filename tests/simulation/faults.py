@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import random
 from collections import Counter
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from types import coroutine
 from typing import Final
@@ -18,19 +18,19 @@ from tests.simulation.store import Commit
 
 # Faults that a call draws: kind -> the chance per call at the highest intensity.
 CHANCES: Final[Mapping[str, float]] = {
-    "commit slow": 0.04,
+    "commit slow": 0.05,
     "commit lost, not applied": 0.012,
     "commit lost, applied": 0.012,
-    "commit refused": 0.012,
+    "commit refused": 0.02,
     "request lost, session dead": 0.004,
     "answer lost, session dead": 0.004,
     "connection refused": 0.08,
     "wake-up lost": 0.25,
     "wake-up late": 0.15,
     "wake-up twice": 0.15,
-    "target fails before the effect": 0.12,
-    "target answers, and the answer is lost": 0.12,
-    "target slow": 0.10,
+    "target fails before the effect": 0.2,
+    "target answers, and the answer is lost": 0.2,
+    "target slow": 0.15,
     "answer to a client lost": 0.15,
 }
 # Faults that happen at drawn times: kind -> how many of them at most in one seed.
@@ -41,7 +41,7 @@ EVENTS: Final[Mapping[str, int]] = {
     "worker drained": 2,
     "worker partitioned": 2,
     "server restart": 1,
-    "session terminated": 4,
+    "session terminated": 6,
     "target refuses for a while": 1,
     "client process crash": 2,
     "run that kills its worker": 1,
@@ -76,7 +76,8 @@ class Faults:
         }
         self.events = sorted(
             (
-                Event(rng.uniform(0.3, chaos_s), kind)
+                # What takes its time to be noticed happens early enough to be.
+                Event(rng.uniform(0.3, chaos_s - (11.0 if "lease" in kind or "partition" in kind else 0.0)), kind)
                 for kind, most in EVENTS.items()
                 for _ in range(rng.choice((0, 0, 1, most)))
             ),
@@ -114,6 +115,8 @@ class FaultyLink:
         self._faults = faults
         self._random = rng.random
         self.cut: asyncio.Future[None] | None = None
+        # Ends the session that hears wake-ups, and tells whether there was one: what slows commits also ends sessions.
+        self.deafen: Callable[[], bool] = lambda: False
         chances = faults.chances
         self._request = chances["request lost, session dead"]
         self._reply = chances["answer lost, session dead"]
@@ -154,7 +157,9 @@ class FaultyLink:
 
     async def _committed(self, name: str) -> Commit:
         if name == "commit slow":
-            await self._loop.sleep(0.05 + 3.0 * self._random() ** 3)
+            if self._random() < 0.12 and self.deafen():
+                self._faults.hit("session terminated")
+            await self._loop.sleep(0.05 + 4.0 * self._random() ** 3)
             return Commit.OK
         await self._loop.sleep(self._random() * 0.01)
         if name == "commit lost, not applied":

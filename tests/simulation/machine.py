@@ -118,6 +118,7 @@ class Machine:
         self.clock = SimClock(sim.loop, offset, drift)
         self.link = FaultyLink(sim.loop, sim.faults, self.rng)
         self.db = SimDatabase(sim.server, self.link)
+        self.link.deafen = self._deafen
         self.env = Env(
             db=self.db,
             clock=self.clock,
@@ -130,6 +131,9 @@ class Machine:
         self.exit: asyncio.Future[int] = sim.loop.create_future()
         self.process.on_death.append(self._died)
         sim.machines.append(self)
+
+    def _deafen(self) -> bool:
+        return self.sim.server.terminate(self.rng, listening=True, link=self.link)
 
     def begin(self, coro: Any) -> None:
         """Run the process's main task; its end is the process's."""

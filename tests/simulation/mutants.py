@@ -7,9 +7,7 @@ seed of the first two hundred catches would show that the checkers, the faults o
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
-import random
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,13 +16,12 @@ from typing import Any, Final
 from unittest import mock
 
 import orjson
-import psycopg
 
 from stanchion.approvals import rules as approval_rules
 from stanchion.approvals.types import ApprovalStatus
 from stanchion.audit import rows as audit_rows
 from stanchion.base import dumps
-from stanchion.runs import Starter, fanout
+from stanchion.runs import Starter
 from stanchion.runs.engine import store as engine_store
 from stanchion.runs.engine import suspension
 from stanchion.runs.engine.claiming import Claims
@@ -35,10 +32,9 @@ from stanchion.runs.engine.writer import CheckpointWriter
 from stanchion.tools.effects import EffectPort
 from stanchion.tools.effects import rules as effect_rules
 from stanchion.tools.effects.ledger import Begun, Ledger
-from stanchion.tools.effects.types import EffectState, Next
-from tests.simulation.store import MODELS, replaced
+from stanchion.tools.effects.types import Next
+from tests.simulation.store import replaced
 from tests.simulation.store.statements import engine as engine_models
-from tests.simulation.store.statements import sweeping as sweep_models
 
 _ENGINE: Final = "stanchion.runs.engine.store"
 _SWEEP: Final = "stanchion.runs.sweeping.store"
@@ -173,7 +169,7 @@ def effects_not_fenced() -> AbstractContextManager[Any]:
     return replaced("stanchion.runs.store", "hold", all_held)
 
 
-@mutant("leases end by the workers' clocks", "lost", "drained", "results")
+@mutant("leases end by the workers' clocks", "leases")
 def lease_on_the_workers_clock() -> AbstractContextManager[Any]:
     @contextmanager
     def plant() -> Iterator[None]:
@@ -267,13 +263,8 @@ def start_key_ignored() -> AbstractContextManager[Any]:
     return patched(Starter, "start", keyless)
 
 
-@mutant("the sweep takes living workers for dead ones", "results", "lost", "drained")
+@mutant("the sweep takes living workers for dead ones", "leases")
 def living_workers_swept() -> AbstractContextManager[Any]:
-    chance = random.Random(0)
-
-    def blind(original: Any) -> Any:
-        return lambda worker: original(worker) and chance.random() < 0.5
-
     def marked(original: Model) -> Model:
         def model(tx: Any, params: Any) -> Any:
             for row in tx.all("workers"):
@@ -283,7 +274,6 @@ def living_workers_swept() -> AbstractContextManager[Any]:
 
         return model
 
-    del blind
     return replaced(_SWEEP, "mark_lost", marked)
 
 
@@ -426,4 +416,3 @@ def starts_of_one_tenant() -> AbstractContextManager[Any]:
     return patched(Starter, "_insert", mixed)
 
 
-__all__ = ["MODELS", "MUTANTS", "Mutant", "contextlib", "fanout", "psycopg", "sweep_models", "EffectState"]

@@ -171,7 +171,7 @@ class Simulation:
         if kind == "server restart":
             self.server.restart()
         elif kind == "session terminated":
-            if not self.server.terminate(rng):
+            if not self.server.terminate(rng, listening=rng.random() < 0.5):
                 return
         elif kind == "target refuses for a while":
             self.bank.refusing_until = self.loop.time() + rng.uniform(1.0, 6.0)
@@ -183,7 +183,8 @@ class Simulation:
         elif kind == "run that kills its worker" or not living:
             return
         else:
-            self._strike_worker(kind, rng.choice(living), rng)
+            busiest = max(living, key=lambda worker: worker.worker.running)
+            self._strike_worker(kind, busiest if rng.random() < 0.6 else rng.choice(living), rng)
             return
         self.faults.hit(kind)
 

@@ -128,7 +128,7 @@ class WorkHandler:
     async def execute(self, env: Env, call: StepCall) -> StepResult:
         draw = env.rng.random()
         if draw < 0.5:
-            await env.clock.sleep(draw * 0.1 if draw > 0.02 else draw * 100)
+            await env.clock.sleep(draw * 0.1 if draw > 0.06 else draw * 40)
         config = call.config
         if config.get("order") is not None and self._kills(call):
             await asyncio.get_running_loop().create_future()
