@@ -24,6 +24,7 @@ QUEUES = ("default", "slow")
 PATHS = ("first", "second", "third")
 PROBATION_STRIKES = 2
 NOBODY = UUID(int=0)
+PIN = {"kind": "blueprint", "name": "triage", "version": 1, "digest": "sha256:b"}
 
 Run = Callable[[Any], Awaitable[Any]]
 

@@ -9,7 +9,7 @@ from stanchion.base import dumps
 from stanchion.runs import store as runs
 from stanchion.runs.engine import store as engine
 from stanchion.runs.sweeping import store as sweeping
-from tests.simulation.contract.choosing import DELAYS_S, LEASE_S, PATHS, PROBATION_STRIKES, QUEUES, Call, Chooser
+from tests.simulation.contract.choosing import DELAYS_S, LEASE_S, PATHS, PIN, PROBATION_STRIKES, QUEUES, Call, Chooser
 from tests.simulation.contract.sides import TENANTS
 
 
@@ -41,7 +41,7 @@ class EngineCalls(Chooser):
             if self.rng.random() < 0.02:
                 row["input"] = "nul \0"
             rows.append(row)
-        pins = [{"tenant": tenant, "digest": "sha256:p", "pins": [{"kind": "blueprint", "name": "triage"}]}]
+        pins = [{"tenant": tenant, "digest": "sha256:p", "pins": [PIN]}]
         audits = self.audits([row["id"] for row in rows], tenant)
 
         tell = self.rng.random() < 0.5

@@ -91,6 +91,7 @@ async def insert_items(tx: SimTx, params: dict[str, Any]) -> int:
                 "parent_path": params["path"],
                 "block": params["block"],
                 "item_no": item.get("item_no"),
+                "cancel_reason": parent["cancel_reason"],
             },
         )
         if not params["empty"]:
