@@ -16,6 +16,8 @@ _DOCUMENT = {
     "blueprint": Field("case-triage", "The name. Runs are started by it, releases are per name."),
     "description": Field("Triage every open case.", "What it is for; shown in lists."),
     "owner": Field("casework", "The team that answers for it."),
+    "labels": Field("{team: casework}", "Texts by which it is found; part of the version.", "none"),
+    "risk": Field("high", "What a mistake in it can do; policy says which releases a level permits.", "`low`"),
     "input": Field(
         "{type: object, required: [case_id], properties: {case_id: {type: string}}}",
         "JSON Schema of a run's input. Its type is always `object`; what is not declared is refused.",

@@ -19,6 +19,8 @@ _DOCUMENT = {
     "connector": Field("casebook", "The name by which Blueprints reach it."),
     "description": Field("The casebook, read only.", "What it is.", "empty"),
     "owner": Field("casework", "The team that answers for it."),
+    "labels": Field("{team: casework}", "Texts by which it is found; part of the version.", "none"),
+    "risk": Field("high", "What a mistake in it can do; policy says which releases a level permits.", "`low`"),
     "adapter": Field("sql", "Which kind of system; the sections below."),
     "environment": Field(
         "local", "The one environment it belongs to. A deployment writes only through connectors of its own."

@@ -13,6 +13,8 @@ _POLICY = {
     "type": Field("approval", "The type of policy; there is this one."),
     "description": Field("Fines above €100,000 need a supervisor.", "What it is for.", "empty"),
     "owner": Field("casework", "The team that answers for it."),
+    "labels": Field("{team: casework}", "Texts by which it is found; part of the version.", "none"),
+    "risk": Field("high", "What a mistake in it can do; policy says which releases a level permits.", "`low`"),
     "facts": Field(
         "{type: object, required: [fine_eur], properties: {fine_eur: {type: integer}}}",
         "JSON Schema of what it judges. A GOVERN step gives exactly these facts.",

@@ -24,6 +24,7 @@ from typing import Any, Final, cast
 from stanchion.artifacts import Document, Parsed
 from stanchion.base import Invalid, Json, canonical, dumps, invariant, loads
 from stanchion.blueprints import (
+    ABOUT_PROPERTIES,
     SCHEMA_OF_SCHEMAS,
     Fault,
     Issue,
@@ -73,6 +74,7 @@ POLICY_SCHEMA: Final[dict[str, Json]] = {
             "maxLength": 200,
             "description": "the team that answers for it",
         },
+        **ABOUT_PROPERTIES,
         "facts": {"$ref": "#/$defs/schema"},
         "when": {
             "type": "string",
@@ -200,6 +202,7 @@ class PolicyKind:
     """Fills `artifacts.KindSpec`: how a document of kind `policy` is read."""
 
     kind = "policy"
+    refs = frozenset[str]()
 
     def __init__(self, deciders: Iterable[str] | None = None) -> None:
         """`deciders` are the roles that permit `approvals.decide`; by default those of the shipped policy."""

@@ -4,31 +4,70 @@ A version is inserted once and never changed (the database roles hold no UPDATE)
 also under concurrent publishes; a digest occurs once per name. Which version is live is `releases`' business.
 """
 
-from stanchion.artifacts.routes import KindPath, NamePath, VersionQuery, build_router
+from stanchion.artifacts.credentials import Credential, credentials_in, secret_issues
+from stanchion.artifacts.diff import Diff, Edit, Side, Word, diff_of
+from stanchion.artifacts.routes import ArtifactReply, DiffReply, KindPath, NamePath, VersionQuery, build_router
 from stanchion.artifacts.rules import BODY_BYTES_MAX, Placed, place, unstorable
-from stanchion.artifacts.service import content_digest, history, list_artifacts, load, publish, show, versions
-from stanchion.artifacts.types import ArtifactSummary, ArtifactVersion, KindSpec, PublishChange
+from stanchion.artifacts.service import (
+    content_digest,
+    diff,
+    history,
+    list_artifacts,
+    load,
+    publish,
+    retire,
+    show,
+    versions,
+)
+from stanchion.artifacts.types import (
+    KINDS,
+    ArtifactSummary,
+    ArtifactVersion,
+    KindSpec,
+    LiveIn,
+    PublishChange,
+    Referrer,
+    Risk,
+    Usage,
+)
 from stanchion.blueprints import Document, Parsed
 
 __all__ = [
     "BODY_BYTES_MAX",
+    "KINDS",
+    "ArtifactReply",
     "ArtifactSummary",
     "ArtifactVersion",
+    "Credential",
+    "Diff",
+    "DiffReply",
     "Document",
+    "Edit",
     "KindPath",
     "KindSpec",
+    "LiveIn",
     "NamePath",
     "Parsed",
     "Placed",
     "PublishChange",
+    "Referrer",
+    "Risk",
+    "Side",
+    "Usage",
     "VersionQuery",
+    "Word",
     "build_router",
     "content_digest",
+    "credentials_in",
+    "diff",
+    "diff_of",
     "history",
     "list_artifacts",
     "load",
     "place",
     "publish",
+    "retire",
+    "secret_issues",
     "show",
     "unstorable",
     "versions",

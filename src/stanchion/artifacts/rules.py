@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
-from stanchion.artifacts.types import PublishChange
+from stanchion.artifacts.types import PublishChange, Risk, Usage
+from stanchion.base import Json
 
 # How many bytes the canonical body and the text as written may have: far above any document a person writes, far below
 # what would hurt a worker that holds hundreds of them in memory.
@@ -45,6 +46,46 @@ def place(digest: str, existing: Sequence[tuple[int, str]]) -> Placed:
             change = PublishChange.UNCHANGED if version == latest else PublishChange.REUSED
             return Placed(version=version, change=change)
     return Placed(version=latest + 1, change=PublishChange.UPDATED)
+
+
+# A run in one of these may still use what it is pinned to; a FAILED one may be retried.
+_UNFINISHED: Final = ("PENDING", "RUNNING", "SUSPENDED", "FAILED")
+
+
+_STANDING: Final = {
+    "live": "live",
+    "candidate": "the candidate of an open rollout",
+    "stable": "what an open rollout returns to",
+}
+
+
+def holders(usage: Usage) -> tuple[str, ...]:
+    """Why an artifact cannot be retired: what is live of it, what live refers to it, which runs may still use it.
+
+    Empty if it may. Runs that SUCCEEDED or were CANCELLED hold nothing: a retired version keeps its content, so that
+    what they did stays explicable. If not all runs were counted, that is a reason too.
+    """
+    said = [f"version {live.version} is {_STANDING[live.standing]} in {live.environment}" for live in usage.live]
+    said += [f"the live {r.kind} {r.name} (version {r.version}) refers to it" for r in usage.referrers]
+    left = [(status, usage.runs[status]) for status in _UNFINISHED if usage.runs.get(status)]
+    said += [
+        f"{count} {status} run{'s' * (count > 1)} {'are' if count > 1 else 'is'} pinned to it" for status, count in left
+    ]
+    if usage.runs_cut and not left:
+        said.append("more runs are pinned to it than can be looked through")
+    return tuple(said)
+
+
+def labels_of(body: Mapping[str, Json]) -> dict[str, str]:
+    """The labels that a document gives itself: names to texts; what is no text is not one."""
+    found = body.get("labels")
+    return {k: v for k, v in found.items() if isinstance(v, str)} if isinstance(found, dict) else {}
+
+
+def risk_of(body: Mapping[str, Json]) -> Risk:
+    """The risk level that a document gives itself; `low` where it says nothing."""
+    found = body.get("risk")
+    return "high" if found == "high" else "medium" if found == "medium" else "low"
 
 
 def unstorable(value: object) -> tuple[str, str] | None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
+
 from stanchion import audit
 from stanchion.artifacts import rules, store
-from stanchion.artifacts.types import ArtifactSummary, ArtifactVersion, PublishChange
-from stanchion.base import Invalid, NotFound, canonical, digest_bytes, invariant
+from stanchion.artifacts.credentials import WAY_OUT, Credential, accepted_facts, credentials_in
+from stanchion.artifacts.diff import Diff, diff_of
+from stanchion.artifacts.types import ArtifactSummary, ArtifactVersion, PublishChange, Usage
+from stanchion.base import Conflict, Invalid, NotFound, canonical, digest_bytes, invariant
 from stanchion.blueprints import Document, Parsed
 from stanchion.context import Ctx
 from stanchion.db import Tx
@@ -32,18 +37,18 @@ async def publish(
         changelog: the author's own words on what changed.
 
     Raises:
-        Denied, and Invalid `artifact.unstorable` or `artifact.too_large`.
+        Denied, and Invalid `artifact.unstorable`, `artifact.too_large` or `artifact.secret`.
     """
     ctx.require("artifacts.publish", kind=kind, name=parsed.name)
     invariant(not [i for i in parsed.issues if i.severity == "error"], f"{kind} {parsed.name} has errors")
     digest = content_digest(kind, parsed)
+    found = credentials_in(document)
+    _refuse_secrets(kind, parsed.name, document, found)
     await store.lock_name(tx, ctx.tenant, kind, parsed.name)
-    placed = rules.place(digest, await store.versions(tx, ctx.tenant, kind, parsed.name))
+    existing = await store.versions(tx, ctx.tenant, kind, parsed.name)
+    placed = rules.place(digest, existing)
     if placed.change in (PublishChange.UNCHANGED, PublishChange.REUSED):
-        known = await store.by_version(tx, ctx.tenant, kind, parsed.name, placed.version)
-        invariant(known is not None, "a version that was just listed exists")
-        assert known is not None  # noqa: S101 - the invariant above, for the type checker
-        return known, placed.change
+        return await _known(tx, ctx, kind, parsed.name, placed.version, changelog), placed.change
     artifact = ArtifactVersion(
         tenant=ctx.tenant,
         kind=kind,
@@ -58,18 +63,103 @@ async def publish(
         author=ctx.actor.principal,
         changelog=changelog,
         created_at=ctx.now,
+        labels=rules.labels_of(parsed.body),
+        risk=rules.risk_of(parsed.body),
     )
     await store.insert(tx, artifact)
+    await _audit_published(tx, ctx, artifact, existing[-1][1] if existing else None, found)
+    return artifact, placed.change
+
+
+async def _audit_published(
+    tx: Tx, ctx: Ctx, artifact: ArtifactVersion, before: str | None, found: Sequence[Credential]
+) -> None:
+    """The record of a new version, after the one that was the latest, with what its author says is no credential."""
+    accepted = accepted_facts(found)
     await audit.record(
         tx,
         ctx,
         "artifact.published",
-        target=("artifact", f"{kind}/{parsed.name}"),
-        after=digest,
-        reason=changelog or None,
-        extra={"kind": kind, "name": parsed.name, "version": placed.version},
+        target=("artifact", f"{artifact.kind}/{artifact.name}"),
+        before=before,
+        after=artifact.digest,
+        reason=artifact.changelog or None,
+        extra={
+            "kind": artifact.kind,
+            "name": artifact.name,
+            "version": artifact.version,
+            **({"not_a_secret": accepted} if accepted else {}),
+        },
     )
-    return artifact, placed.change
+
+
+async def _known(tx: Tx, ctx: Ctx, kind: str, name: str, version: int, changelog: str) -> ArtifactVersion:
+    """A version that is there already. If it was retired, publishing its content again takes it back."""
+    known = await store.by_version(tx, ctx.tenant, kind, name, version)
+    invariant(known is not None, "a version that was just listed exists")
+    assert known is not None  # noqa: S101 - the invariant above, for the type checker
+    if known.retired_at is None or not await store.reinstate(tx, known):
+        return known
+    await audit.record(
+        tx,
+        ctx,
+        "artifact.reinstated",
+        target=("artifact", f"{kind}/{name}"),
+        before={"digest": known.digest, "retired": True},
+        after={"digest": known.digest, "retired": False},
+        reason=changelog or None,
+        extra={"kind": kind, "name": name, "version": version, "digest": known.digest},
+    )
+    return dataclasses.replace(known, retired_at=None)
+
+
+def _refuse_secrets(kind: str, name: str, document: Document, found: Sequence[Credential]) -> None:
+    """Raise for the first credential that nobody accepted. `releases` has told all of them before, with the other errors."""
+    left = [one for one in found if one.accepted is None]
+    if left:
+        raise Invalid(
+            "artifact.secret",
+            f"{kind} {name} holds what looks like {left[0].what}, at {document.path}:{left[0].line}:{left[0].column}.",
+            hint=WAY_OUT,
+            line=left[0].line,
+            column=left[0].column,
+        )
+
+
+async def retire(tx: Tx, ctx: Ctx, artifact: ArtifactVersion, usage: Usage, *, reason: str) -> ArtifactVersion:
+    """Retire a version that nothing refers to, in the caller's transaction, which also holds what `usage` says still.
+
+    The content stays. Audited as `artifact.retired`; a version that is retired already stays as it is.
+
+    Raises Denied; Conflict `artifact.in_use` with everything that refers to it.
+    """
+    ctx.require("artifacts.publish", kind=artifact.kind, name=artifact.name)
+    what = f"version {artifact.version} of {artifact.kind} {artifact.name}"
+    if holders := rules.holders(usage):
+        raise Conflict(
+            "artifact.in_use",
+            f"{what[0].upper()}{what[1:]} is in use: {'; '.join(holders)}.",
+            hint="Release another version in its place, and let the runs end; `stanchion artifact usage` shows them.",
+            holders=list(holders),
+        )
+    if not await store.retire(tx, artifact, by=ctx.actor.principal, at=ctx.now, reason=reason):
+        return artifact
+    await audit.record(
+        tx,
+        ctx,
+        "artifact.retired",
+        target=("artifact", f"{artifact.kind}/{artifact.name}"),
+        before={"digest": artifact.digest, "retired": False},
+        after={"digest": artifact.digest, "retired": True},
+        reason=reason,
+        extra={
+            "kind": artifact.kind,
+            "name": artifact.name,
+            "version": artifact.version,
+            "digest": artifact.digest,
+        },
+    )
+    return dataclasses.replace(artifact, retired_at=ctx.now)
 
 
 def content_digest(kind: str, parsed: Parsed) -> str:
@@ -117,6 +207,17 @@ async def show(ctx: Ctx, kind: str, name: str, version: int | None = None) -> Ar
     if found is None:
         raise _unknown(kind, name, version)
     return found
+
+
+async def diff(ctx: Ctx, kind: str, name: str, *, before: int | None = None, after: int | None = None) -> Diff:
+    """What changed between two versions of a name: from `before` (else the one before `after`, or nothing) to `after`
+    (else the latest).
+
+    Raises Denied; NotFound `artifact.unknown`.
+    """
+    new = await show(ctx, kind, name, after)
+    number = before if before is not None else new.version - 1
+    return diff_of(await show(ctx, kind, name, number) if number else None, new)
 
 
 async def history(ctx: Ctx, kind: str, name: str, page: PageParams) -> Slice[ArtifactSummary]:

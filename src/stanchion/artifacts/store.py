@@ -1,8 +1,12 @@
-"""All SQL over `artifacts`. Rows are inserted once and never changed: the roles have no UPDATE on the table."""
+"""All SQL over `artifacts` and `retired_artifacts`.
+
+Versions are inserted once and never changed: the roles have no UPDATE on the table. That one is retired is a row beside it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from psycopg.types.json import Jsonb
 
@@ -45,8 +49,9 @@ async def insert(tx: Tx, artifact: ArtifactVersion) -> None:
     await execute(
         tx,
         "insert into artifacts (tenant, kind, name, version, digest, body, refs, source, source_path, owner, author,"
-        " changelog, created_at) values (%(tenant)s, %(kind)s, %(name)s, %(version)s, %(digest)s, %(body)s, %(refs)s,"
-        " %(source)s, %(source_path)s, %(owner)s, %(author)s, %(changelog)s, %(created_at)s)",
+        " changelog, created_at, labels, risk) values (%(tenant)s, %(kind)s, %(name)s, %(version)s, %(digest)s, %(body)s, %(refs)s,"
+        " %(source)s, %(source_path)s, %(owner)s, %(author)s, %(changelog)s, %(created_at)s,"
+        " %(labels)s, %(risk)s)",
         {
             "tenant": artifact.tenant,
             "kind": artifact.kind,
@@ -61,6 +66,8 @@ async def insert(tx: Tx, artifact: ArtifactVersion) -> None:
             "author": artifact.author,
             "changelog": artifact.changelog,
             "created_at": artifact.created_at,
+            "labels": Jsonb(artifact.labels),
+            "risk": artifact.risk,
         },
     )
 
@@ -71,7 +78,8 @@ async def by_version(tx: Tx, tenant: str, kind: str, name: str, version: int | N
         tx,
         ArtifactVersion,
         "select tenant, kind, name, version, digest, body, refs, source, source_path, owner, author, changelog,"
-        " created_at from artifacts where tenant = %(tenant)s and kind = %(kind)s and name = %(name)s"
+        " created_at, labels, risk, retired_at from artifacts left join retired_artifacts"
+        " using (tenant, kind, name, version) where tenant = %(tenant)s and kind = %(kind)s and name = %(name)s"
         " and (%(version)s::int is null or version = %(version)s) order by version desc limit 1",
         {"tenant": tenant, "kind": kind, "name": name, "version": version},
     )
@@ -83,7 +91,8 @@ async def by_digest(tx: Tx, tenant: str, kind: str, digest: str) -> ArtifactVers
         tx,
         ArtifactVersion,
         "select tenant, kind, name, version, digest, body, refs, source, source_path, owner, author, changelog,"
-        " created_at from artifacts where tenant = %s and kind = %s and digest = %s order by name limit 1",
+        " created_at, labels, risk, retired_at from artifacts left join retired_artifacts"
+        " using (tenant, kind, name, version) where tenant = %s and kind = %s and digest = %s order by name limit 1",
         (tenant, kind, digest),
     )
 
@@ -95,7 +104,8 @@ async def history(
     return await many(
         tx,
         ArtifactSummary,
-        "select kind, name, version, digest, owner, author, changelog, created_at from artifacts"
+        "select kind, name, version, digest, owner, author, changelog, created_at, labels, risk, retired_at"
+        " from artifacts left join retired_artifacts using (tenant, kind, name, version)"
         " where tenant = %(tenant)s and kind = %(kind)s and name = %(name)s"
         " and (%(before)s::int is null or version < %(before)s) order by version desc limit %(limit)s",
         {"tenant": tenant, "kind": kind, "name": name, "before": before, "limit": limit},
@@ -109,8 +119,8 @@ async def latest(
     return await many(
         tx,
         ArtifactSummary,
-        "select distinct on (kind, name) kind, name, version, digest, owner, author, changelog, created_at"
-        " from artifacts where tenant = %(tenant)s and (%(kind)s::text is null or kind = %(kind)s)"
+        "select distinct on (kind, name) kind, name, version, digest, owner, author, changelog, created_at, labels,"
+        " risk, retired_at from artifacts left join retired_artifacts using (tenant, kind, name, version) where tenant = %(tenant)s and (%(kind)s::text is null or kind = %(kind)s)"
         " and (%(after_kind)s::text is null or (kind, name) > (%(after_kind)s, %(after_name)s))"
         " order by kind, name, version desc limit %(limit)s",
         {
@@ -120,4 +130,27 @@ async def latest(
             "after_name": after[1] if after else None,
             "limit": limit,
         },
+    )
+
+
+async def retire(tx: Tx, artifact: ArtifactVersion, *, by: str, at: datetime, reason: str) -> bool:
+    """Mark a version as retired; whether it was not before. Its content stays: what ran on it can still be explained."""
+    return bool(
+        await execute(
+            tx,
+            "insert into retired_artifacts (tenant, kind, name, version, retired_at, retired_by, reason)"
+            " values (%s, %s, %s, %s, %s, %s, %s) on conflict do nothing",
+            (artifact.tenant, artifact.kind, artifact.name, artifact.version, at, by, reason),
+        )
+    )
+
+
+async def reinstate(tx: Tx, artifact: ArtifactVersion) -> bool:
+    """Take the mark of a retired version away; whether it had one."""
+    return bool(
+        await execute(
+            tx,
+            "delete from retired_artifacts where tenant = %s and kind = %s and name = %s and version = %s",
+            (artifact.tenant, artifact.kind, artifact.name, artifact.version),
+        )
     )

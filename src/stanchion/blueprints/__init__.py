@@ -4,12 +4,13 @@
 kinds' documents with the same quality of errors, and `validate_value` checks a run's input.
 """
 
+from stanchion.blueprints.about import ABOUT_PROPERTIES, LABELS_MAX, RISK_DEFAULT, RISKS
 from stanchion.blueprints.check import Fault, check_document, faults_of, in_order, to_issue, type_name
 from stanchion.blueprints.compiler import compile_document, program_from_body
 from stanchion.blueprints.durations import duration_s
 from stanchion.blueprints.json_schema import FORMATS, SCHEMA_OF_SCHEMAS, closed, dangling, validate_value, with_defaults
 from stanchion.blueprints.kind import BlueprintKind
-from stanchion.blueprints.reader import Positions, Read, read_document
+from stanchion.blueprints.reader import Place, Positions, Read, read_document
 from stanchion.blueprints.types import (
     Block,
     ConfigIssue,
@@ -29,8 +30,12 @@ from stanchion.blueprints.types import (
 from stanchion.blueprints.verbs import LOGIC_GATE, TRANSFORM, document_schema
 
 __all__ = [
+    "ABOUT_PROPERTIES",
     "FORMATS",
+    "LABELS_MAX",
     "LOGIC_GATE",
+    "RISKS",
+    "RISK_DEFAULT",
     "SCHEMA_OF_SCHEMAS",
     "TRANSFORM",
     "Block",
@@ -44,6 +49,7 @@ __all__ = [
     "Op",
     "OpKind",
     "Parsed",
+    "Place",
     "Positions",
     "Program",
     "Read",

@@ -19,6 +19,10 @@ class BlueprintKind:
     """
 
     kind = "blueprint"
+    # Its verbs say which kinds a Blueprint names.
+    refs = frozenset(
+        ("blueprint", "prompt", "route", "tool", "index", "connector", "policy", "config", "flag", "eval_suite")
+    )
 
     def __init__(self, verbs: Mapping[str, VerbSpec]) -> None:
         self.verbs = verbs

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from stanchion.base import Json
+from stanchion.blueprints.about import ABOUT_PROPERTIES
 from stanchion.blueprints.json_schema import SCHEMA_OF_SCHEMAS, closed
 from stanchion.blueprints.types import ConfigIssue, Lookup, Schema, VerbSpec
 
@@ -246,6 +247,7 @@ def checking_schema(verbs: Mapping[str, VerbSpec]) -> dict[str, Json]:
                 "maxLength": 200,
                 "description": "the team that answers for it",
             },
+            **ABOUT_PROPERTIES,
             "input": {"$ref": "#/$defs/schema", "description": "JSON Schema of a run's input, an object"},
             "steps": _BLOCK,
             "output": {"x-template": True, "description": "what the run gives"},

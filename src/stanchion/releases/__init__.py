@@ -8,7 +8,16 @@ and notices a release within half a second.
 from stanchion.releases.resolver import MAX_AGE_S, Compile, Resolver
 from stanchion.releases.routes import build_router
 from stanchion.releases.rules import issue_json
-from stanchion.releases.service import apply, list_blueprints, list_releases, show_blueprint, validate
+from stanchion.releases.service import (
+    apply,
+    diff_with_live,
+    list_blueprints,
+    list_releases,
+    retire,
+    show_blueprint,
+    usage,
+    validate,
+)
 from stanchion.releases.types import Applied, BlueprintSummary, Change, Checked, Release, ReleaseChange
 
 __all__ = [
@@ -23,9 +32,12 @@ __all__ = [
     "Resolver",
     "apply",
     "build_router",
+    "diff_with_live",
     "issue_json",
     "list_blueprints",
     "list_releases",
+    "retire",
     "show_blueprint",
+    "usage",
     "validate",
 ]

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, cast
 
-from stanchion.artifacts import BODY_BYTES_MAX, Document, KindSpec, Parsed, unstorable
+from stanchion.artifacts import BODY_BYTES_MAX, Document, KindSpec, Parsed, secret_issues, unstorable
 from stanchion.base import Json, canonical, digest
 from stanchion.blueprints import Issue
-from stanchion.releases.types import Checked, Item, Live
+from stanchion.releases.types import Checked, Item, Live, Release
 
 Key = tuple[str, str]
 
@@ -72,6 +72,10 @@ class _Set:
         parsed = self.read(key)
         return None if _has_errors(parsed.issues) else parsed.body
 
+    def exists(self, key: Key) -> bool:
+        """Whether the set or the environment has an artifact, also one with errors: those are told at it."""
+        return key in self._waiting or key in self._live
+
     def read(self, key: Key) -> Parsed:
         if key not in self.parsed:
             self._reading.append(key)
@@ -121,8 +125,11 @@ def check(documents: Sequence[Document], kinds: Mapping[str, KindSpec], live: Ma
         items.append(Item(kind=key[0], document=document, parsed=parsed))
         if not _has_errors(parsed.issues):
             issues += _own_issues(key, document, parsed)
-    for key in owners:
+    for document in documents:
+        issues += secret_issues(document)
+    for key, document in owners.items():
         issues += found.issues(key)
+        issues += _reference_issues(key, document, found, kinds)
     issues += _broken_dependants(found, kinds, live, [key for key in owners if not _has_errors(found.read(key).issues)])
     return Checked(items=tuple(items), issues=_ordered(issues, documents))
 
@@ -190,6 +197,43 @@ def _own_issues(key: Key, document: Document, parsed: Parsed) -> list[Issue]:
         text = f"{key[0]} {key[1]} has {size} bytes; at most {BODY_BYTES_MAX} are allowed."
         return [at_top("artifact.too_large", text, "Split it, or keep the data outside the document.", "")]
     return []
+
+
+def _reference_issues(key: Key, document: Document, found: _Set, kinds: Mapping[str, KindSpec]) -> list[Issue]:
+    """References of any kind: each is of a kind that this one may refer to, and is there. What the kind's own reader has
+    said at a better place is not said again."""
+    parsed = found.read(key)
+    if _has_errors(parsed.issues):
+        return []
+    issues: list[Issue] = []
+    for kind, name in parsed.references:
+        code, message, hint = "", "", ""
+        if kind not in kinds[key[0]].refs:
+            may = ", ".join(sorted(kinds[key[0]].refs)) or "nothing"
+            code, message, hint = (
+                "artifact.reference",
+                f"A {key[0]} cannot refer to {kind} {name!r}.",
+                f"It may to: {may}.",
+            )
+        elif not found.exists((kind, name)):
+            code, message = (
+                "artifact.unknown_reference",
+                f"There is no {kind} {name!r} in this apply, and none is live.",
+            )
+            hint = f"Apply the {kind} together with it, or correct the name."
+        if code:
+            issues.append(
+                Issue(
+                    code=code, message=message, hint=hint, file=document.path, line=1, column=1, step=None, pointer=""
+                )
+            )
+    return issues
+
+
+def unexpected(expected: Mapping[Key, int], live: Mapping[Key, Release]) -> list[Key]:
+    """Of the artifacts that a publisher thought to replace, those of which another version is live by now; 0 expects
+    that none is."""
+    return sorted(key for key, version in expected.items() if (live[key].version if key in live else 0) != version)
 
 
 def _broken_dependants(

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from stanchion import artifacts, audit
-from stanchion.artifacts import ArtifactVersion, Document, KindSpec, content_digest, place
-from stanchion.base import Invalid, NotFound
+from stanchion.artifacts import ArtifactVersion, Diff, Document, KindSpec, Usage, content_digest, place
+from stanchion.base import Conflict, Invalid, NotFound
 from stanchion.context import Ctx
 from stanchion.db import Tx
 from stanchion.http import PageParams, Slice, decode_cursor, slice_of
 from stanchion.releases import rules, store
 from stanchion.releases.types import Applied, BlueprintSummary, Change, Checked, Item, Live, Release, ReleaseChange
+
+# What an answer about usage is bounded to: referrers, pin sets looked through, runs counted, ids shown.
+_REFERRERS_MAX: Final = 200
+_SETS_MAX: Final = 1000
+_COUNTED_MAX: Final = 10_000
+_NEWEST_MAX: Final = 10
 
 
 async def apply(
@@ -21,6 +28,7 @@ async def apply(
     kinds: Mapping[str, KindSpec],
     dry_run: bool = False,
     changelog: str = "",
+    expected: Mapping[tuple[str, str], int] | None = None,
 ) -> Applied:
     """Publish what changed in a set of documents and make it live in this deployment's environment: all or nothing.
 
@@ -33,17 +41,22 @@ async def apply(
         kinds: how each kind is read.
         dry_run: check and say what would happen; write nothing.
         changelog: the author's own words on what changed.
+        expected: by (kind, name) the version that the author thinks is live, 0 for none: who is not the first to
+            replace it is told so, and nothing is changed.
 
     Returns:
         Every artifact of the set with the version that is live afterwards, by kind and name.
 
     Raises:
-        Denied; Invalid `apply.invalid` with every error of every file in `errors`.
+        Denied; Invalid `apply.invalid` with every error of every file in `errors`; Conflict `release.superseded` if
+        another version than `expected` is live, saying which, since when and by whom.
     """
     ctx.require("releases.apply", environment=ctx.env.environment.name)
     async with ctx.tx() as tx:
         if not dry_run:
             await store.lock_tenant(tx, ctx.tenant, ctx.env.environment.name)
+        if expected:
+            await _refuse_superseded(tx, ctx, expected)
         live = await _live(tx, ctx)
         checked = rules.check(documents, kinds, live)
         _refuse_errors(checked)
@@ -58,6 +71,36 @@ async def apply(
         if not dry_run and change.change is not ReleaseChange.UNCHANGED:
             ctx.env.telemetry.emit("release.applied", 1, change.kind)
     return Applied(environment=ctx.env.environment.name, changes=tuple(changes), warnings=checked.warnings)
+
+
+async def _refuse_superseded(tx: Tx, ctx: Ctx, expected: Mapping[tuple[str, str], int]) -> None:
+    live: dict[tuple[str, str], Release] = {}
+    for kind, name in expected:
+        found = await store.release(tx, ctx.tenant, ctx.env.environment.name, kind, name)
+        if found is not None:
+            live[kind, name] = found
+    late = rules.unexpected(expected, live)
+    if not late:
+        return
+    kind, name = late[0]
+    now = live.get(late[0])
+    what = (
+        f"version {now.version}, released by {now.released_by} at {now.released_at:%Y-%m-%dT%H:%M:%SZ}"
+        if now
+        else "none"
+    )
+    raise Conflict(
+        "release.superseded",
+        f"Of {kind} {name} you expected version {expected[late[0]]} to be live; it is {what}. Nothing was changed.",
+        hint=f"`stanchion artifact diff {kind}/{name}` shows what is new; apply on top of that.",
+        kind=kind,
+        name=name,
+        expected=expected[late[0]],
+        live_version=now.version if now else 0,
+        live_digest=now.digest if now else None,
+        released_by=now.released_by if now else None,
+        released_at=now.released_at.isoformat() if now else None,
+    )
 
 
 def _refuse_errors(checked: Checked) -> None:
@@ -186,6 +229,87 @@ async def show_blueprint(ctx: Ctx, name: str, version: int | None = None) -> tup
     except NotFound as error:
         what = f"Blueprint {name}" if version is None else f"version {version} of Blueprint {name}"
         raise unknown_blueprint(what) from error
+
+
+async def usage(ctx: Ctx, kind: str, name: str, *, version: int | None = None, digest: str | None = None) -> Usage:
+    """Who uses an artifact, or the version of it that is named by number or digest: where it is live, which live
+    versions refer to it, which runs are pinned to it. The answer is bounded whatever there is.
+
+    Raises Denied; NotFound `artifact.unknown`.
+    """
+    ctx.require("artifacts.read", kind=kind, name=name)
+    async with ctx.tx() as tx:
+        known = await artifacts.versions(tx, ctx.tenant, kind, name)
+        if digest is not None:
+            version = next((v for v, d in known if d == digest and version in (None, v)), -1)
+        if not known or (version is not None and version not in {v for v, _ in known}):
+            raise NotFound(
+                "artifact.unknown",
+                f"There is no {kind} {name}{' with that version or digest' if known else ''}.",
+                hint=f"`stanchion artifact history {kind}/{name}` lists what there is.",
+            )
+        return await _usage(tx, ctx, kind, name, version)
+
+
+async def _usage(tx: Tx, ctx: Ctx, kind: str, name: str, version: int | None) -> Usage:
+    live = await store.live_in(tx, ctx.tenant, kind, name, version)
+    # A reference names no version: it means the live one, so a version that is not live has no referrer.
+    referrers = (
+        await store.referrers(tx, ctx.tenant, kind, name, limit=_REFERRERS_MAX) if live or version is None else []
+    )
+    counted = await store.pinned_runs(
+        tx, ctx.tenant, kind, name, version, sets_max=_SETS_MAX, runs_max=_COUNTED_MAX + 1
+    )
+    newest = await store.newest_pinned(tx, ctx.tenant, kind, name, version, sets_max=_SETS_MAX, limit=_NEWEST_MAX)
+    return Usage(
+        kind=kind,
+        name=name,
+        version=version,
+        live=tuple(live),
+        referrers=tuple(referrers),
+        runs={row.status: row.count for row in counted},
+        runs_cut=sum(row.count for row in counted) > _COUNTED_MAX,
+        newest=tuple(newest),
+    )
+
+
+async def retire(ctx: Ctx, kind: str, name: str, version: int, *, reason: str) -> ArtifactVersion:
+    """Retire a version that nothing refers to: not live, in no open rollout, pinned by no run that may go on.
+
+    Its content is kept, and applying it again takes it back. No release of this environment moves meanwhile. A process
+    that has not yet noticed a release of the last half second may still start a run on the version; such a run ends on
+    its pins as any other.
+
+    Raises Denied; NotFound `artifact.unknown`; Conflict `artifact.in_use` with what refers to it.
+    """
+    ctx.require("artifacts.publish", kind=kind, name=name)
+    found = await artifacts.show(ctx, kind, name, version)
+    async with ctx.tx() as tx:
+        await store.lock_tenant(tx, ctx.tenant, ctx.env.environment.name)
+        return await artifacts.retire(tx, ctx, found, await _usage(tx, ctx, kind, name, version), reason=reason)
+
+
+async def diff_with_live(
+    ctx: Ctx, document: Document, *, kinds: Mapping[str, KindSpec], version: int | None = None
+) -> Diff:
+    """What a document would change: against the live version of its name (else the latest, else nothing), or `version`.
+
+    Raises Denied; Invalid `apply.invalid` for a document that cannot be read; NotFound `artifact.unknown`.
+    """
+    head = rules.header(document.source)
+    kind, name = (head.kind, head.name) if head and head.kind in kinds else ("", "")
+    ctx.require("artifacts.read", kind=kind, name=name)
+    async with ctx.tx() as tx:
+        checked = rules.check([document], kinds, await _live(tx, ctx))
+        live = await store.release(tx, ctx.tenant, ctx.env.environment.name, kind, name)
+        known = await artifacts.versions(tx, ctx.tenant, kind, name)
+    unreadable = [i for i in checked.errors if not checked.items or i.code.startswith("document.")]
+    if unreadable or not checked.items:
+        _refuse_errors(checked)
+    if version is None and known:
+        version = live.version if live else known[-1][0]
+    before = await artifacts.show(ctx, kind, name, version) if version is not None else None
+    return artifacts.diff_of(before, document, checked.items[0].parsed)
 
 
 def unknown_blueprint(what: str) -> NotFound:

@@ -1,12 +1,14 @@
-"""All SQL over `releases` and `pin_sets`, and the reads that join them with artifacts."""
+"""All SQL over `releases`, `pin_sets` and `pin_members`, and the reads that join them with artifacts and runs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
+from stanchion.artifacts import LiveIn, Referrer
 from stanchion.base import Json
-from stanchion.db import Tx, execute, many, maybe, scalar
+from stanchion.db import Tx, execute, many, maybe, scalar, scalars
 from stanchion.releases.types import BlueprintSummary, Live, Release
 
 
@@ -153,4 +155,75 @@ async def blueprints(tx: Tx, tenant: str, environment: str, *, after: str | None
         " where l.tenant = %(tenant)s and l.environment = %(environment)s and l.kind = 'blueprint'"
         " and (%(after)s::text is null or l.name > %(after)s) order by l.name limit %(limit)s",
         {"tenant": tenant, "environment": environment, "after": after, "limit": limit},
+    )
+
+
+async def live_in(tx: Tx, tenant: str, kind: str, name: str, version: int | None) -> list[LiveIn]:
+    """Where an artifact (or one version of it) is live, or on its way there or back in an open rollout."""
+    return await many(
+        tx,
+        LiveIn,
+        "select environment, version, 'live' as standing from releases"
+        " where tenant = %(tenant)s and kind = %(kind)s and name = %(name)s"
+        " and (%(version)s::int is null or version = %(version)s)"
+        " union select environment, candidate_version, 'candidate' from rollout_members"
+        " where tenant = %(tenant)s and kind = %(kind)s and name = %(name)s and ended_at is null"
+        " and (%(version)s::int is null or candidate_version = %(version)s)"
+        " union select environment, stable_version, 'stable' from rollout_members"
+        " where tenant = %(tenant)s and kind = %(kind)s and name = %(name)s and ended_at is null"
+        " and (%(version)s::int is null or stable_version = %(version)s) order by 1, 2, 3",
+        {"tenant": tenant, "kind": kind, "name": name, "version": version},
+    )
+
+
+async def referrers(tx: Tx, tenant: str, kind: str, name: str, *, limit: int) -> list[Referrer]:
+    """Live versions that refer to an artifact. Read are the versions that are live, and no others."""
+    return await many(
+        tx,
+        Referrer,
+        "select l.environment, l.kind, l.name, l.version, l.digest from releases l"
+        " join artifacts a on a.tenant = l.tenant and a.kind = l.kind and a.name = l.name and a.version = l.version"
+        " where l.tenant = %(tenant)s and a.refs @> jsonb_build_array(jsonb_build_array(%(kind)s::text, %(name)s::text))"
+        " order by l.environment, l.kind, l.name limit %(limit)s",
+        {"tenant": tenant, "kind": kind, "name": name, "limit": limit},
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinnedRuns:
+    """Runs in one status that are pinned to an artifact."""
+
+    status: str
+    count: int
+
+
+async def pinned_runs(
+    tx: Tx, tenant: str, kind: str, name: str, version: int | None, *, sets_max: int, runs_max: int
+) -> list[PinnedRuns]:
+    """Top-level runs by status whose pin set has the artifact: of the newest `sets_max` sets the newest `runs_max` runs
+    each, and not more than `runs_max` in all. Index `pin_members_pkey`, then `runs_by_pins`: nothing else is read."""
+    return await many(
+        tx,
+        PinnedRuns,
+        "with sets as (select pins from pin_members where tenant = %(tenant)s and kind = %(kind)s and name = %(name)s"
+        " and (%(version)s::int is null or version = %(version)s) order by created_at desc, pins limit %(sets)s),"
+        " found as (select r.status from sets cross join lateral (select status from runs"
+        " where tenant = %(tenant)s and pins = sets.pins and parent_id is null order by id desc limit %(runs)s) r"
+        " limit %(runs)s) select status, count(*)::int as count from found group by status order by status",
+        {"tenant": tenant, "kind": kind, "name": name, "version": version, "sets": sets_max, "runs": runs_max},
+    )
+
+
+async def newest_pinned(
+    tx: Tx, tenant: str, kind: str, name: str, version: int | None, *, sets_max: int, limit: int
+) -> list[UUID]:
+    """Ids of the newest top-level runs whose pin set has the artifact, newest first."""
+    return await scalars(
+        tx,
+        "with sets as (select pins from pin_members where tenant = %(tenant)s and kind = %(kind)s and name = %(name)s"
+        " and (%(version)s::int is null or version = %(version)s) order by created_at desc, pins limit %(sets)s)"
+        " select r.id from sets cross join lateral (select id from runs"
+        " where tenant = %(tenant)s and pins = sets.pins and parent_id is null order by id desc limit %(limit)s) r"
+        " order by r.id desc limit %(limit)s",
+        {"tenant": tenant, "kind": kind, "name": name, "version": version, "sets": sets_max, "limit": limit},
     )

@@ -14,7 +14,7 @@ from stanchion.tools.types import Connector, Operation, Resource
 
 # For a call, unless the connector says otherwise; a step's own timeout may shorten it.
 TIMEOUT_S_DEFAULT = 30.0
-_COMMON = {"connector", "description", "owner", "adapter", "environment", "timeout", "resources"}
+_COMMON = {"connector", "description", "owner", "labels", "risk", "adapter", "environment", "timeout", "resources"}
 _SCALARS = {"string", "integer", "number", "boolean"}
 
 

@@ -32,6 +32,7 @@ class ConnectorKind:
     """Fills `artifacts.KindSpec`. `adapters` say what a connector of theirs may hold; nothing is called."""
 
     kind = "connector"
+    refs = frozenset[str]()
 
     def __init__(self, adapters: Adapters) -> None:
         self._adapters = adapters

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from stanchion.base import Json
-from stanchion.blueprints import Schema
+from stanchion.blueprints import ABOUT_PROPERTIES, Schema
 from stanchion.tools.adapter import Adapter
 
 NAME_PATTERN = "^[a-z][a-z0-9-]{0,62}$"
@@ -35,6 +35,7 @@ def document_schema(adapter: Adapter | None, adapters: tuple[str, ...]) -> Schem
         "connector": {"type": "string", "pattern": NAME_PATTERN},
         "description": _json(_TEXT),
         "owner": {"type": "string", "minLength": 1, "maxLength": 200},
+        **ABOUT_PROPERTIES,
         "adapter": {"enum": list(adapters)},
         "environment": {"type": "string", "pattern": NAME_PATTERN},
         "timeout": {"type": "string", "x-duration": True, "description": "of one call, at most 10m"},
