@@ -245,6 +245,14 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "approval.unknown": ("There is no such approval.", "`stanchion approval list --status any` shows them."),
         "approval.when": ("`when` gave neither true nor false.", "Compare its facts."),
     },
+    "Guards of a rollout": {
+        "guard.changed": ("The evidence belongs to another version of the guard.", "Go on with the guard that the rollout began with, or begin the comparison anew."),
+        "guard.invalid": ("The declaration of guards has flaws.", "`errors` lists each with its JSON pointer and the way out."),
+        "guard.observation": ("A reported value is none of the guard's kind; nothing of its batch was counted.", "A rate takes 0 or 1, a score 0 to 1, an exceedance a finite number of at least 0."),
+        "guard.state": ("A stored comparison cannot be read, or was collected under other rules.", "Begin the comparison anew."),
+        "guard.time": ("A time without a time zone.", "Give it one, as UTC."),
+        "guard.uncompared": ("A guard for which no comparison was begun.", "Begin one for each guard when the rollout begins."),
+    },
     "Who you are and what you may": {
         "auth.bad_checksum": ("The key is mistyped or cut off.", "Copy it whole."),
         "auth.cross_site": ("Another site sent the request with your session.", "Send it from Stanchion's own pages, or use an API key."),

@@ -80,12 +80,12 @@ class Sample:
 
 
 def detectable(sample: Sample, *, margin: float, threshold: float) -> float | None:
-    """The worsening that would have been found by now in four of five cases, None if even 100 points would not.
+    """The worsening that would have been found by now in at least four of five cases, None if even 100 points would not.
 
     Log-wealth of a bet λ on a worsening X drifts by λ(X - margin) - λ²s/2 a round with variance λ²v, where v is the
     variance of a round's difference and s = v + (X - margin)². The best allowed λ is taken, and the least X whose lower
     fifth reaches the threshold. v is what was seen, scaled as a rate's variance p(1 - p) would grow with X. A normal
-    approximation: the tests hold the power at the returned worsening at 70 % or more.
+    approximation, cautious when rounds are few: the tests hold the power at the returned worsening at 75 % or more.
     """
     if sample.rounds < 2 or not _found(sample, 1.0, margin, threshold):
         return None

@@ -184,8 +184,8 @@ def _regression(guard: Guard, comparison: Comparison) -> str:
         return ""
     beyond = f" by more than the tolerated {_points(guard.margin)}" if guard.margin else ""
     return (
-        f"{guard.metric} of the candidate is worse than of the stable arm{beyond}: after {crossing.rounds:,} comparisons"
-        f" the evidence was {crossing.wealth:.1f}, and {guard.threshold:g} is proof at alpha = {guard.alpha:g}."
+        f"By {guard.metric} the candidate is worse than the stable arm{beyond}: after {crossing.rounds:,} comparisons"
+        f" the evidence was {_wealth(crossing.wealth)}, and {guard.threshold:.4g} is proof at alpha = {guard.alpha:.3g}."
     )
 
 
@@ -198,12 +198,12 @@ def _progress(guard: Guard, comparison: Comparison, evidence: Evidence) -> tuple
         return Verdict.INCONCLUSIVE, f"{said}{_apart(comparison)}"
     if evidence.e_harmless >= guard.threshold:
         return Verdict.PASS, (
-            f"A worsening of {_points(guard.exclude)} or more is ruled out (evidence {evidence.e_harmless:,.1f},"
-            f" {guard.threshold:g} is proof), and none beyond {_points(guard.margin)} has been found."
+            f"A worsening of {_points(guard.exclude)} or more is ruled out (evidence {_wealth(evidence.e_harmless)},"
+            f" {guard.threshold:.4g} is proof), and none beyond {_points(guard.margin)} has been found."
         )
     said = (
         f"No regression is proven, and a worsening of {_points(guard.exclude)} is not ruled out yet (evidence"
-        f" {evidence.e_harmless:.1f} of {guard.threshold:g})."
+        f" {_wealth(evidence.e_harmless)} of {guard.threshold:.4g})."
     )
     return Verdict.INCONCLUSIVE, f"{said}{_apart(comparison)}"
 
@@ -240,11 +240,15 @@ def _figures(guard: Guard, evidence: Evidence) -> str:
     size = f" Over {evidence.rounds:,} comparisons it is {_points(abs(evidence.difference))} {word}."
     if evidence.detectable is None:
         return f"{said}{size} That is too few to have found any worsening with confidence."
-    return f"{said}{size} A worsening of {_points(evidence.detectable)} would have been found by now in 4 of 5 cases."
+    return f"{said}{size} A worsening of {_points(evidence.detectable)} would have been found by now in at least 4 of 5 cases."
 
 
 def _mean(guard: Guard, mean: float) -> str:
     return f"{mean:.3f}" if guard.kind is Kind.SCORE else f"{mean:.1%}"
+
+
+def _wealth(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else "over 1,000"
 
 
 def _points(difference: float) -> str:

@@ -209,7 +209,7 @@ class Evidence:
     """The figures behind a finding. Means are in the metric's own direction (a mean score, a rate of errors, the share
     of values past the limit); `difference` is how much worse the candidate is, so it is negative if it is better.
 
-    `detectable` is the worsening that would have been found by now in four of five cases. `e_worse` is the wealth now,
+    `detectable` is the worsening that would have been found by now in at least four of five cases. `e_worse` is the wealth now,
     `e_worse_peak` the highest so far, and `threshold` what either `e_worse_peak` (FAIL) or `e_harmless` (PASS) must
     reach.
     """
