@@ -16,9 +16,10 @@ ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundl
 export UV_SYSTEM_CERTS ?= true
 endif
 PYTEST := $(BIN)/pytest -q
+SEEDS ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow schema bench check docs clean
+.PHONY: help install demo test test-slow simulate schema bench check docs clean
 
 help: ## Say what there is.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -41,6 +42,9 @@ test: install ## Every test that is not marked slow.
 
 test-slow: install ## The long ones: 200 kills, fuzzing, PostgreSQL 15. CI runs them too.
 	$(PYTEST) -m slow
+
+simulate: install ## Simulate the engine under faults: SEEDS lives (1000), the same for the same seeds.
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
 
 schema: install ## Write src/stanchion/db/schema.sql anew from the migrations.
 	$(PYTEST) tests/migrations -k schema_sql --write-schema

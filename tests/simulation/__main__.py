@@ -9,7 +9,7 @@ import sys
 if os.environ.get("PYTHONHASHSEED") != "0":
     # Sets of texts and ids are ordered by it: the same seed must take the same course in every process.
     os.environ["PYTHONHASHSEED"] = "0"
-    os.execv(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]])
+    os.execv(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]])  # noqa: S606 - this very program
 
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.report import planted, run_many, tell, tell_failure

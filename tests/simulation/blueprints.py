@@ -200,7 +200,16 @@ ORDER: Final[Mapping[str, tuple[str, ...]]] = {
     "errand": ("third", "first", "odd", "shaky", "signed", "way/then/high", "way/then/higher", "way/else/low", "last"),
     "payment": ("asked", "amount", "size/then/consent", "size/then/pay_large", "size/else/pay_small", "filed"),
     "parcel": ("pack", "send"),
-    "batch": ("begun", "each", "each/posting", "each/checked", "each/agreed", "each/agreed/on_expire/reminded", "each/post", "summed"),
+    "batch": (
+        "begun",
+        "each",
+        "each/posting",
+        "each/checked",
+        "each/agreed",
+        "each/agreed/on_expire/reminded",
+        "each/post",
+        "summed",
+    ),
     "letter": ("written", "posted", "noted"),
 }
 
@@ -252,14 +261,18 @@ class Resolver:
         policy = read_document(Document(path="consent.yaml", source=dedent(CONSENT))).body
         assert isinstance(policy, dict)
         bodies: dict[tuple[str, str], Mapping[str, Json]] = {("connector", "bank"): BANK, ("policy", "consent"): policy}
-        verbs: dict[str, Any] = {spec.verb: spec for spec in (TRANSFORM, LOGIC_GATE, GovernVerb(), LOOKUP, PUSH, WORK, SIGNAL)}
+        verbs: dict[str, Any] = {
+            spec.verb: spec for spec in (TRANSFORM, LOGIC_GATE, GovernVerb(), LOOKUP, PUSH, WORK, SIGNAL)
+        }
         shared = [Pin(kind=kind, name=name, version=1, digest=digest(body)) for (kind, name), body in bodies.items()]
         self.live: dict[str, Resolved] = {}
         self.pinned: dict[str, Pinned] = {}
         for source in (ERRAND, PAYMENT, PARCEL, BATCH, LETTER):
             text = dedent(source)
             program, issues = compile_document(
-                Document(path="simulation.yaml", source=text), verbs=verbs, lookup=lambda kind, name: bodies.get((kind, name))
+                Document(path="simulation.yaml", source=text),
+                verbs=verbs,
+                lookup=lambda kind, name: bodies.get((kind, name)),
             )
             assert program is not None, issues
             pin = Pin(kind="blueprint", name=program.name, version=1, digest=digest(text))

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -35,6 +35,8 @@ FAILURES: Final = frozenset(
         "effect.outcome_unknown", "for_each.item_failed", "approval.rejected", "poison",
     }
 )  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Violation:
     """Something that must not be: which checker says so, of which run, and why."""
@@ -96,7 +98,9 @@ class Transitions:
             now = self._sim.server.clock.now()
             silent_s = (now - new["beat_at"]).total_seconds()
             if new["lease_until"] < now and silent_s < LEASE_S - 0.5:
-                self.found.append(Violation("leases", None, f"{new['name']} was taken for dead after {silent_s:.1f} s of silence"))
+                self.found.append(
+                    Violation("leases", None, f"{new['name']} was taken for dead after {silent_s:.1f} s of silence")
+                )
 
     def _effect_changed(self, old: Row | None, new: Row) -> None:
         """An attempt is recorded only under the claim that owns its run (I3)."""
@@ -182,7 +186,9 @@ def logical(record: Row) -> tuple[Any, ...]:
 def check(sim: Simulation, stuck: str) -> list[Violation]:
     """All violations of a seed."""
     found = list(sim.transitions.found)
-    found += [Violation("defects", None, text) for text in (*sim.defects, *sim.loop.errors, *([stuck] if stuck else ()))]
+    found += [
+        Violation("defects", None, text) for text in (*sim.defects, *sim.loop.errors, *([stuck] if stuck else ()))
+    ]
     facts = Facts(sim)
     for checker in CHECKERS:
         found += checker(facts)
@@ -194,9 +200,13 @@ def _lost(facts: Facts) -> Iterator[Violation]:
     for order in facts.sim.workload.orders:
         rows = facts.roots.get(order.name, [])
         if len(set(order.answers)) > 1 or len(rows) > 1:
-            yield Violation("lost", None, f"order {order.name} was started as {order.answers}, runs {[r['id'] for r in rows]}")
+            yield Violation(
+                "lost", None, f"order {order.name} was started as {order.answers}, runs {[r['id'] for r in rows]}"
+            )
         if order.answers and order.answers[0] not in {str(row["id"]) for row in rows}:
-            yield Violation("lost", UUID(order.answers[0]), f"order {order.name} was accepted, and there is no such run")
+            yield Violation(
+                "lost", UUID(order.answers[0]), f"order {order.name} was accepted, and there is no such run"
+            )
         if not order.answers and not order.gives_up:
             yield Violation("lost", None, f"order {order.name} was never accepted")
     for run in facts.runs.values():
@@ -210,7 +220,9 @@ def _lost(facts: Facts) -> Iterator[Violation]:
 def _drained(facts: Facts) -> Iterator[Violation]:
     """Everything drains: nobody waits for a person any more, no open step is left behind."""
     if not facts.sim.drained:
-        yield Violation("drained", None, f"not drained {facts.sim.loop.time() - facts.sim.chaos_s:.0f} s after the faults ended")
+        yield Violation(
+            "drained", None, f"not drained {facts.sim.loop.time() - facts.sim.chaos_s:.0f} s after the faults ended"
+        )
     for approval in facts.approvals:
         if approval["status"] == "PENDING" and facts.runs[approval["run_id"]]["status"] in ENDED:
             yield Violation("drained", approval["run_id"], f"approval {approval['id']} is PENDING though its run ended")
@@ -218,7 +230,9 @@ def _drained(facts: Facts) -> Iterator[Violation]:
         if run["status"] == "SUCCEEDED":
             for step in facts.steps[run["id"]]:
                 if step["status"] not in ("SUCCEEDED", "SKIPPED", "FAILED"):
-                    yield Violation("drained", run["id"], f"step {step['path']} is {step['status']} in a run that SUCCEEDED")
+                    yield Violation(
+                        "drained", run["id"], f"step {step['path']} is {step['status']} in a run that SUCCEEDED"
+                    )
 
 
 def _effects(facts: Facts) -> Iterator[Violation]:
@@ -254,7 +268,7 @@ def _run_of(facts: Facts, about: tuple[Any, ...]) -> UUID | None:
     return rows[0]["id"]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _rank(blueprint: str, path: str) -> int:
     bare = path.split("[", maxsplit=1)[0]
     return ORDER[blueprint].index(bare) if bare in ORDER[blueprint] else -1
@@ -273,9 +287,13 @@ def _backwards(facts: Facts) -> Iterator[Violation]:
             if rank < 0:
                 yield Violation("backwards", run_id, f"{entry.path} is no step of {entry.blueprint}")
             if owner.setdefault(entry.epoch, entry.process) != entry.process:
-                yield Violation("one owner", run_id, f"epoch {entry.epoch} was held by {owner[entry.epoch]} and {entry.process}")
+                yield Violation(
+                    "one owner", run_id, f"epoch {entry.epoch} was held by {owner[entry.epoch]} and {entry.process}"
+                )
             if rank < reached.get(entry.epoch, -1):
-                yield Violation("backwards", run_id, f"{entry.path} was executed after a later step in epoch {entry.epoch}")
+                yield Violation(
+                    "backwards", run_id, f"{entry.path} was executed after a later step in epoch {entry.epoch}"
+                )
             reached[entry.epoch] = max(rank, reached.get(entry.epoch, -1))
         lowest: dict[int, int] = {}
         for entry in entries:
@@ -304,12 +322,16 @@ def _approvals(facts: Facts) -> Iterator[Violation]:
             if row is None or said.by.principal == row["requested_by"] or "approver" not in said.by.roles:
                 yield Violation("approvals", said.run_id, f"{said.by.principal} was let decide {said.approval_id}")
             elif said.quoted != row["args_digest"]:
-                yield Violation("approvals", said.run_id, f"a decision about other arguments was taken for {said.approval_id}")
+                yield Violation(
+                    "approvals", said.run_id, f"a decision about other arguments was taken for {said.approval_id}"
+                )
     for approval_id, said in accepted.items():
         if len(said) > 1:
             yield Violation("approvals", said[0].run_id, f"{approval_id} was decided {len(said)} times")
         if rows[approval_id]["status"] != ("APPROVED" if said[0].verdict is Verdict.APPROVE else "REJECTED"):
-            yield Violation("approvals", said[0].run_id, f"{approval_id} was {said[0].verdict} and is {rows[approval_id]['status']}")
+            yield Violation(
+                "approvals", said[0].run_id, f"{approval_id} was {said[0].verdict} and is {rows[approval_id]['status']}"
+            )
     # How far apart two machines may see an approval's expiry: offsets of both, and what drift adds in a seed.
     clocks = timedelta(seconds=2 * facts.sim.skew_s + 4)
     for received in facts.sim.bank.ledger:
@@ -327,7 +349,9 @@ def _approvals(facts: Facts) -> Iterator[Violation]:
             and said.by.principal != rows[said.approval_id]["requested_by"]
             for said in decisions
         ):
-            yield Violation("approvals", run_id, f"{record} was written at {received.at:.3f} s without an approval of it")
+            yield Violation(
+                "approvals", run_id, f"{record} was written at {received.at:.3f} s without an approval of it"
+            )
 
 
 def _time(facts: Facts, at: float) -> Any:
@@ -347,11 +371,22 @@ def _audit(facts: Facts) -> Iterator[Violation]:
     for row in facts.approvals:
         wanted = int(row["status"] in ("APPROVED", "REJECTED"))
         if decided[str(row["id"])] != wanted:
-            yield Violation("audit", row["run_id"], f"approval {row['id']} is {row['status']} with {decided[str(row['id'])]} records")
-    asked = {"cancel": "run.cancel_requested", "requeue": "run.requeued", "retry": "run.retried", "discard": "run.discarded", "resolve": "effect.resolved"}
+            yield Violation(
+                "audit",
+                row["run_id"],
+                f"approval {row['id']} is {row['status']} with {decided[str(row['id'])]} records",
+            )
+    asked = {
+        "cancel": "run.cancel_requested",
+        "requeue": "run.requeued",
+        "retry": "run.retried",
+        "discard": "run.discarded",
+        "resolve": "effect.resolved",
+    }
     for told in facts.sim.clients.told:
         if told.outcome == "ok" and told.what not in ("requeue", "discard"):
-            if not any(row["target_id"] == str(told.target) for _, row, _ in by_type[asked[told.what]]):
+            recorded = any(row["target_id"] == str(told.target) for _, row, _ in by_type[asked[told.what]])
+            if not recorded:
                 yield Violation("audit", None, f"{told.what} of {told.target} is not recorded")
 
 
@@ -367,9 +402,17 @@ def _audit_of_runs(facts: Facts, by_type: Mapping[str, list[tuple[int, Row, Any]
             continue
         told = ends.get(run_id)
         if not told or told[-1]["extra"]["status"] != run["status"]:
-            yield Violation("audit", run_id, f"{run['status']}, and the end records say {[r['extra']['status'] for r in told or ()]}")
+            yield Violation(
+                "audit",
+                run_id,
+                f"{run['status']}, and the end records say {[r['extra']['status'] for r in told or ()]}",
+            )
         elif told[-1]["after"] != _digest(facts.steps[run_id]):
-            yield Violation("audit", run_id, f"the end record's digest of {told[-1]['extra']['steps']} steps is not that of the stored ones")
+            yield Violation(
+                "audit",
+                run_id,
+                f"the end record's digest of {told[-1]['extra']['steps']} steps is not that of the stored ones",
+            )
     for run_id in [*started, *ends]:
         if run_id not in facts.runs:
             yield Violation("audit", run_id, "recorded, and there is no such run")
@@ -392,22 +435,34 @@ def _audit_of_effects(facts: Facts, by_type: Mapping[str, list[tuple[int, Row, A
         for seq, row, record in by_type[kind]:
             outcomes[record["extra"]["key"]].append((seq, record["outcome"]["status"]))
             if attempted.get(record["extra"]["key"], seq) >= seq:
-                yield Violation("audit", row["run_id"], f"the outcome of {record['extra']['key'][:12]} is recorded before its attempt")
+                yield Violation(
+                    "audit",
+                    row["run_id"],
+                    f"the outcome of {record['extra']['key'][:12]} is recorded before its attempt",
+                )
     keys = {row["key"]: row for row in facts.effects}
     for received in facts.sim.bank.ledger:
         first = attempted.get(received.key)
         if first is None or first > received.seq:
-            yield Violation("audit", _run_of(facts, logical(received.record)), f"{received.record} was written before an attempt of it was recorded")
+            yield Violation(
+                "audit",
+                _run_of(facts, logical(received.record)),
+                f"{received.record} was written before an attempt of it was recorded",
+            )
         if received.key not in keys:
-            yield Violation("audit", _run_of(facts, logical(received.record)), f"{received.record} was written under a key that no effect has")
+            yield Violation(
+                "audit",
+                _run_of(facts, logical(received.record)),
+                f"{received.record} was written under a key that no effect has",
+            )
     for key, row in keys.items():
         said = [status for _, status in sorted(outcomes[key])]
         if row["state"] == "DONE" and "SUCCEEDED" not in said:
             yield Violation("audit", row["run_id"], f"effect {row['id']} is DONE and its outcome is not recorded")
-        if row["state"] == "DONE" and not any(r.key == key and r.applied for r in facts.sim.bank.ledger):
-            if row["idempotency"] != "natural":
-                yield Violation("audit", row["run_id"], f"effect {row['id']} is DONE and never happened")
-        if row["state"] == "FAILED" and any(r.key == key and r.applied for r in facts.sim.bank.ledger):
+        happened = any(r.key == key and r.applied for r in facts.sim.bank.ledger)
+        if row["state"] == "DONE" and not happened and row["idempotency"] != "natural":
+            yield Violation("audit", row["run_id"], f"effect {row['id']} is DONE and never happened")
+        if row["state"] == "FAILED" and happened:
             yield Violation("audit", row["run_id"], f"effect {row['id']} is FAILED and happened")
 
 
@@ -421,12 +476,16 @@ def _tenants(facts: Facts) -> Iterator[Violation]:
     for row in (*facts.approvals, *facts.effects, *(row for _, row, _ in facts.audit)):
         run = facts.runs.get(row["run_id"])
         if run is not None and run["tenant"] != row["tenant"]:
-            yield Violation("tenants", run["id"], f"{row['id']} of tenant {row['tenant']} belongs to a run of {run['tenant']}")
+            yield Violation(
+                "tenants", run["id"], f"{row['id']} of tenant {row['tenant']} belongs to a run of {run['tenant']}"
+            )
     for received in facts.sim.bank.ledger:
         if received.record["place"] == "payment":
             order = facts.sim.orders[str(received.record["order"])]
             if received.record["tenant"] != order.tenant:
-                yield Violation("tenants", _run_of(facts, logical(received.record)), f"{received.record} for {order.tenant}")
+                yield Violation(
+                    "tenants", _run_of(facts, logical(received.record)), f"{received.record} for {order.tenant}"
+                )
 
 
 def _results(facts: Facts) -> Iterator[Violation]:

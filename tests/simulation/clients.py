@@ -280,7 +280,7 @@ class Clients:
     async def _decide(self, row: Mapping[str, Any]) -> None:
         sim, rng = self.sim, self.rng
         subject = str(row["facts"]["order"])
-        order = sim.orders[subject.split(".")[0]]
+        order = sim.orders[subject.partition(".")[0]]
         habit = order.habits[subject] if row["attempt"] == 1 else "approve"
         team = sim.workload.people[row["tenant"]]
         others = [team[name] for name in ("ann", "bob", "cara", "dan") if team[name].principal != row["requested_by"]]
@@ -322,5 +322,3 @@ class Clients:
                 said.outcome = "info" if unsure and problem.code == "approval.decided" else problem.code
             sim.note("decided", row["id"], verdict.value, by.principal, said.outcome)
             return
-
-

@@ -68,12 +68,12 @@ class Faults:
     def __init__(self, rng: random.Random, chaos_s: float) -> None:
         self.rng = rng
         self.on = True
+        # Until when a restarting server takes no connection.
+        self.down_until = -1.0
         self.hits: Counter[str] = Counter()
         # Where the world's own callbacks run: it belongs to no process.
         self.context = contextvars.Context()
-        self.chances = {
-            kind: most * rng.choice((0.0, 0.3, 1.0)) for kind, most in CHANCES.items()
-        }
+        self.chances = {kind: most * rng.choice((0.0, 0.3, 1.0)) for kind, most in CHANCES.items()}
         self.events = sorted(
             (
                 # What takes its time to be noticed happens early enough to be.
@@ -128,7 +128,7 @@ class FaultyLink:
         """May be refused."""
         await self._pass()
         await self._loop.sleep(self._random() * 0.004)
-        if self._faults.happens("connection refused"):
+        if self._loop.now < self._faults.down_until or self._faults.happens("connection refused"):
             raise _dead("connection refused")
 
     async def request(self) -> None:

@@ -22,7 +22,7 @@ ResultT = TypeVar("ResultT")
 _SPIN_MAX = 100_000
 
 
-class Stuck(Exception):
+class Stuck(Exception):  # noqa: N818 - a state
     """Nothing is ready, no timer is set, and what is awaited is not done; or time no longer moves."""
 
 
@@ -309,9 +309,10 @@ def _end(task: asyncio.Task[Any]) -> None:
     for _ in range(5):  # a `finally` that awaits refuses the first request to end
         try:
             coro.close()  # type: ignore[union-attr]
-        except BaseException:
-            continue
-        return
+        except BaseException as refused:
+            del refused
+        else:
+            return
 
 
 async def first_of(loop: Loop, awaited: Awaitable[Any], seconds: float) -> bool:

@@ -168,7 +168,9 @@ class Machine:
 class WorkerMachine(Machine):
     """`stanchion serve worker`."""
 
-    def __init__(self, sim: Simulation, name: str, *, parent: WorkerMachine | None = None, probation_of: UUID | None = None) -> None:
+    def __init__(
+        self, sim: Simulation, name: str, *, parent: WorkerMachine | None = None, probation_of: UUID | None = None
+    ) -> None:
         super().__init__(sim, name, skewed=True)
         self.draining = False
         self.children: list[WorkerMachine] = []
@@ -223,7 +225,7 @@ class WorkerMachine(Machine):
             child.crash()
 
 
-class Gone(Exception):
+class Gone(Exception):  # noqa: N818 - an event
     """The web process died, or its answer was lost: whoever asked does not know the outcome."""
 
 

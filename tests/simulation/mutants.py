@@ -19,10 +19,7 @@ import orjson
 
 from stanchion.approvals import rules as approval_rules
 from stanchion.approvals.types import ApprovalStatus
-from stanchion.audit import rows as audit_rows
-from stanchion.base import dumps
 from stanchion.runs import Starter
-from stanchion.runs.engine import store as engine_store
 from stanchion.runs.engine import suspension
 from stanchion.runs.engine.claiming import Claims
 from stanchion.runs.engine.items import _Items
@@ -134,31 +131,6 @@ def double_claim() -> AbstractContextManager[Any]:
         return model
 
     return replaced(_ENGINE, "claim", doubled)
-
-
-@mutant("a checkpoint of a lost claim rides on a newer one of the same run in its batch", "transitions", "results")
-def stale_checkpoint_carried() -> AbstractContextManager[Any]:
-    async def commit(self: Any, batch: Any) -> Any:
-        runs: dict[Any, Any] = {}
-        steps: list[Any] = []
-        audits: list[Any] = []
-        for checkpoint in batch:
-            runs[checkpoint.run_id] = checkpoint.run
-            steps += checkpoint.steps
-            if checkpoint.audit is not None:
-                audits.append(checkpoint.audit)
-        async with self._env.db.connection("engine") as tx:
-            written = await engine_store.checkpoint(
-                tx,
-                runs=dumps(list(runs.values())),
-                steps=dumps(steps),
-                audits=dumps(audit_rows(audits)) if audits else b"[]",
-                tell=False,
-            )
-        by_id = {row.id: row for row in written}
-        return [by_id.get(checkpoint.run_id) for checkpoint in batch]
-
-    return patched(CheckpointWriter, "_commit", lambda _: commit)
 
 
 @mutant("an effect's intent and receipt are not fenced by the claim", "fenced effects")
@@ -357,7 +329,9 @@ def decided_twice() -> AbstractContextManager[Any]:
     def always(original: Model) -> Model:
         async def settle(tx: Any, params: Any) -> Any:
             row = await tx.lock("approvals", params["id"])
-            tx.update("approvals", row, {name: params[name] for name in ("status", "decided_by", "decided_at", "reason")})
+            tx.update(
+                "approvals", row, {name: params[name] for name in ("status", "decided_by", "decided_at", "reason")}
+            )
             return 1
 
         return settle
@@ -414,5 +388,3 @@ def starts_of_one_tenant() -> AbstractContextManager[Any]:
         return insert
 
     return patched(Starter, "_insert", mixed)
-
-

@@ -67,7 +67,7 @@ def declared() -> Iterator[str]:
         yield from (f"step {step.value} → {after.value}" for after in sorted(nexts))
 
 
-def planted(mutant: str | None):  # noqa: ANN201 - a context manager
+def planted(mutant: str | None):
     """The defect of that name, for the block; None plants nothing."""
     return nullcontext() if mutant is None else MUTANTS[mutant].planted()
 
@@ -106,10 +106,14 @@ def tell(total: Total) -> str:
     n = max(1, total.seeds)
     hits = sum(total.faults.values())
     lines = [
-        f"{total.seeds} seeds, {total.steps} steps executed ({total.steps / n:.0f} per seed), {total.effects} effects,"
-        f" {total.workers} workers ({total.workers / n:.1f} per seed), {hits} faults ({hits / n:.1f} per seed),",
-        f"{total.callbacks} callbacks, {total.virtual_s:.0f} virtual seconds in {total.wall_s:.1f} s:"
-        f" {len(total.failed)} seeds with violations",
+        (
+            f"{total.seeds} seeds, {total.steps} steps executed ({total.steps / n:.0f} per seed), {total.effects} effects,"
+            f" {total.workers} workers ({total.workers / n:.1f} per seed), {hits} faults ({hits / n:.1f} per seed),"
+        ),
+        (
+            f"{total.callbacks} callbacks, {total.virtual_s:.0f} virtual seconds in {total.wall_s:.1f} s:"
+            f" {len(total.failed)} seeds with violations"
+        ),
         "",
         "faults",
         *(f"  {kind:42}{total.faults[kind]:>10}" for kind in KINDS),
@@ -129,8 +133,7 @@ def tell_failure(outcome: Outcome, mutant: str | None) -> str:
     with planted(mutant):
         again = simulate(outcome.seed, trace=True)
     lines = [f"seed {outcome.seed}:"]
-    for violation in outcome.violations[:10]:
-        lines.append(f"  [{violation.checker}] run {violation.run_id}: {violation.reason}")
+    lines += [f"  [{found.checker}] run {found.run_id}: {found.reason}" for found in outcome.violations[:10]]
     if len(outcome.violations) > 10:
         lines.append(f"  and {len(outcome.violations) - 10} more")
     run_id = next((v.run_id for v in outcome.violations if v.run_id is not None), None)

@@ -170,6 +170,7 @@ class Simulation:
         rng = self.faults.rng
         if kind == "server restart":
             self.server.restart()
+            self.faults.down_until = self.loop.time() + rng.uniform(0.05, 1.5)
         elif kind == "session terminated":
             if not self.server.terminate(rng, listening=rng.random() < 0.5):
                 return
@@ -310,11 +311,7 @@ def simulate(seed: int, *, trace: bool = False) -> Outcome:
     sim = Simulation(seed, trace=trace)
     try:
         outcome = sim.outcome()
-        outcome.violations += [
-            Violation(checker="defects", run_id=None, reason=text) for text in sim.close()
-        ]
+        outcome.violations += [Violation(checker="defects", run_id=None, reason=text) for text in sim.close()]
         return outcome
     finally:
         gc.enable()
-
-

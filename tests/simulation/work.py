@@ -57,12 +57,15 @@ class SignalVerb:
     verb = "signal"
     effect: Literal["none", "read", "write"] = "none"
     suspends = True
-    config_schema: Schema = {
-        "type": "object",
-        "required": ["name"],
-        "additionalProperties": False,
-        "properties": {"name": {"type": "string"}},
-    }
+
+    @property
+    def config_schema(self) -> Schema:
+        return {
+            "type": "object",
+            "required": ["name"],
+            "additionalProperties": False,
+            "properties": {"name": {"type": "string"}},
+        }
 
     def check(self, config: Mapping[str, Json], lookup: Lookup) -> Iterable[ConfigIssue]:
         return ()
@@ -214,7 +217,6 @@ class Watched:
         try:
             result = await self._inner.execute(env, call)
             how = "done"
-            return result
         except Suspend:
             how = "suspended"
             raise
@@ -224,5 +226,7 @@ class Watched:
         except Exception as error:
             how = f"failed: {getattr(error, 'code', type(error).__name__)}"
             raise
+        else:
+            return result
         finally:
             self._log.end(entry, how)

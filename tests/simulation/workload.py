@@ -25,7 +25,12 @@ def person(tenant: str, name: str, *roles: str) -> Actor:
 
 def people(tenant: str) -> Mapping[str, Actor]:
     """Who starts runs (both may also approve), who approves, and who looks after failures."""
-    names = {"ann": ("analyst", "approver"), "bob": ("analyst", "approver"), "cara": ("approver",), "dan": ("approver",)}
+    names = {
+        "ann": ("analyst", "approver"),
+        "bob": ("analyst", "approver"),
+        "cara": ("approver",),
+        "dan": ("approver",),
+    }
     found = {name: person(tenant, f"{name}-{tenant}", *roles) for name, roles in names.items()}
     found["olga"] = person(tenant, f"olga-{tenant}", "operator")
     return found

@@ -90,9 +90,7 @@ class SimulatedAdapter:
         if self._bank.loop.time() < self._bank.refusing_until:
             self._faults.hit("target refuses for a while")
             return True
-        if self._faults.happens("target fails before the effect"):
-            return True
-        return False
+        return self._faults.happens("target fails before the effect")
 
     async def push(self, target: Target, record: Record, idempotency_key: str) -> Envelope:
         bank, loop = self._bank, self._bank.loop
