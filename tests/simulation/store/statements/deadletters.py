@@ -111,8 +111,10 @@ async def revive(tx: SimTx, params: dict[str, Any]) -> Rows:
         if run is None:
             continue
         new = _revived(tx, run, item=item)
-        for step in steps[run["id"]]:
-            if step["position"] == new["cursor"] and step["status"] == "FAILED":
+        for seen_step in steps[run["id"]]:
+            step = tx.get("step_runs", (run["id"], seen_step["path"]))
+            failed = step is not None and step["status"] == seen_step["status"] == "FAILED"
+            if step is not None and failed and step["position"] == new["cursor"]:
                 _revive_step(tx, step, new["rev"])
         if not item:
             queues[new["queue"]] = None
