@@ -29,6 +29,8 @@ from stanchion.controls.flags.logic import FLAGD_ARGUMENTS, LogicCompiler, Node,
 from stanchion.controls.flags.plain import RuleReader
 from stanchion.controls.flags.types import Choice, Decide, ErrorCode, Finding, Flag, FlagType, Frame, Reason, Refused
 from stanchion.controls.flags.values import text
+from stanchion.controls.flags.versions import OPERATORS as SEM_VER_OPERATORS
+from stanchion.controls.flags.versions import parse
 from stanchion.expressions import nearest
 
 NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
@@ -155,7 +157,7 @@ class _Reader:
             if not 0 < len(name) <= 100:
                 self._wrong(at, "flag.variants", "A variant's name has 1 to 100 characters.", "")
             if kind is not None and type_of(value) is not kind:
-                message = f"Variant {name!r} of a {kind} flag has the value {_shown(value)}."
+                message = f"Variant {name!r} has the value {_shown(value)}, and the flag is of type {kind}."
                 self._wrong(at, "flag.variant_type", message, "All variants have the type that `type` says.")
         return variants
 
@@ -230,8 +232,24 @@ class _Reader:
         if wanted is not None and len(arguments) != wanted:
             message = f"`{operator}` takes {wanted} arguments, and this has {len(arguments)}."
             self._wrong(at, "flag.logic", message, "As it stands it gives null, which is no match.")
+        elif operator == "sem_ver":
+            self._versions(at, arguments)
+        elif wanted is not None:
+            for index, argument in enumerate(arguments):
+                if not isinstance(argument, str | dict):
+                    self._wrong(f"{at}/{index}", "flag.logic", f"`{operator}` compares texts.", "Put it in quotes.")
         if operator == "fractional":
             self._shares(at, arguments)
+
+    def _versions(self, at: str, arguments: list[Json]) -> None:
+        for index in (0, 2):
+            if not isinstance(arguments[index], dict) and parse(arguments[index]) is None:
+                message = f"{_shown(arguments[index])} is no version."
+                self._wrong(f"{at}/{index}", "flag.logic", message, "A version is such as 1.2.3 or 1.2.3-beta.1.")
+        operator = arguments[1]
+        if not isinstance(operator, dict) and text(operator) not in SEM_VER_OPERATORS:
+            hint = f"It is one of {' '.join(SEM_VER_OPERATORS)}."
+            self._wrong(f"{at}/1", "flag.logic", f"{_shown(operator)} compares no versions.", hint)
 
     def _shares(self, at: str, arguments: list[Json]) -> None:
         total = 0
