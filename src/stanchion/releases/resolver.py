@@ -1,8 +1,9 @@
 """Which versions a run gets, from memory: fills `runs.PinResolver`.
 
-A tenant's live versions have a revision, read at most every half second and only while somebody asks. While it stays,
-a resolution is a look-up in a dict; when it moves, what was resolved under the old one is forgotten. So a release is
-effective on every process within `MAX_AGE_S` and the time of one query, and starting a run adds no query of its own.
+A tenant's live versions and open rollouts have a revision, read at most every half second and only while somebody asks.
+While it stays, a resolution is a look-up in a dict; when it moves, what was resolved under the old one is forgotten. So
+a release is effective on every process within `MAX_AGE_S` and the time of one query, and starting a run adds no query of
+its own: what a Blueprint's runs could get under any assignment is read at once, and each start is dealt from memory.
 Pin sets are immutable and cached without expiry, in bounded number.
 """
 
@@ -11,16 +12,21 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar, cast
 
 from stanchion.base import Conflict, Json, NotFound, digest
 from stanchion.blueprints import Lookup, Program
 from stanchion.context import Ctx, Env
 from stanchion.releases import rules, store
+from stanchion.releases.rollouts import rules as rollout_rules
+from stanchion.releases.rollouts import store as rollout_store
+from stanchion.releases.rollouts.states import Rollout
+from stanchion.releases.rollouts.store import Offer
+from stanchion.releases.rollouts.types import Arm, Assignment
 from stanchion.releases.service import unknown_blueprint
 from stanchion.releases.types import Live
-from stanchion.runs import Pin, Pinned, PinSet, Resolved
+from stanchion.runs import Begins, Pin, Pinned, PinSet, Resolved
 
 # How old the known revision may be when a run is started: half of the second that I14 allows.
 MAX_AGE_S: Final = 0.5
@@ -56,6 +62,7 @@ class Resolver:
     async def resolve(self, ctx: Ctx, blueprint: str) -> Resolved:
         """The live version of `blueprint` in this environment with everything it refers to, as a pin set.
 
+        While a rollout touches any of it, `choose` of what is returned says what a given run gets of it.
         Nothing is written: whoever starts a run stores the set in the transaction of the run.
 
         Raises NotFound `blueprint.unknown`; Conflict `release.incomplete` if something it refers to is not live.
@@ -92,7 +99,7 @@ class Resolver:
     async def _look(self, tenant: str) -> _View:
         began = self._env.clock.monotonic()
         async with self._env.db.tenant_tx(tenant) as tx:
-            revision = await store.revision(tx, tenant, self._env.environment.name)
+            revision = await rollout_store.revision(tx, tenant, self._env.environment.name)
         view = self._views.get(tenant)
         if view is not None and view.revision == revision:
             view.read_at = began
@@ -102,9 +109,16 @@ class Resolver:
         return view
 
     async def _resolve(self, tenant: str, blueprint: str) -> Resolved:
-        root = ("blueprint", blueprint)
         async with self._env.db.tenant_tx(tenant) as tx:
-            rows = await store.closure(tx, tenant, self._env.environment.name, blueprint)
+            offer = await rollout_store.offer(tx, tenant, self._env.environment.name, blueprint)
+        return _Dealer(self, tenant, blueprint, offer).resolved()
+
+    def pin(self, tenant: str, blueprint: str, rows: Sequence[Live]) -> Resolved:
+        """The pin set of a closure, compiled once however often it is met.
+
+        Raises NotFound `blueprint.unknown`; Conflict `release.incomplete`.
+        """
+        root = ("blueprint", blueprint)
         _check_complete(rows, root, self._env.environment.name)
         pins = rules.pins_json(rows, root)
         pinned = self._pinned.get((tenant, digest(pins)))
@@ -142,6 +156,55 @@ class Resolver:
         self._flights.pop(key, None)
         if not task.cancelled():
             task.exception()  # seen, so that a failure whose callers are all gone is not reported as lost
+
+
+class _Dealer:
+    """Deals the runs of one Blueprint between the sides of the rollouts that touch it, as of one moment."""
+
+    def __init__(self, resolver: Resolver, tenant: str, blueprint: str, offer: Offer) -> None:
+        self._resolver = resolver
+        self._tenant = tenant
+        self._blueprint = blueprint
+        self._live = {(row.kind, row.name): row for row in offer.live}
+        self._candidates = {(row.kind, row.name, row.version): row for row in offer.candidates}
+        reached = {(kind, name) for kind, name, _ in self._candidates}
+        self._rollouts = tuple(r for r in offer.rollouts if any(m.key in reached for m in r.members))
+        self._sets: dict[tuple[bool, ...], tuple[Resolved, tuple[int, ...]]] = {}
+
+    def resolved(self) -> Resolved:
+        """What runs get that no rollout touches; with `choose` if there are rollouts."""
+        if not self._rollouts:
+            return self._resolver.pin(self._tenant, self._blueprint, list(self._live.values()))
+        stable, _ = self._set((False,) * len(self._rollouts))
+        return replace(stable, choose=self.choose)
+
+    def choose(self, begins: Begins) -> Resolved:
+        """What this run gets, and the facts it was decided by: of the rollouts that move something it is pinned to."""
+        made = [rollout_rules.dealt(rollout, begins) for rollout in self._rollouts]
+        resolved, moving = self._set(tuple(_is_candidate(one) for one in made))
+        assigned = tuple(rollout_rules.assignment_json(self._rollouts[n], made[n]) for n in moving)
+        return replace(resolved, assigned=assigned)
+
+    def _set(self, arms: tuple[bool, ...]) -> tuple[Resolved, tuple[int, ...]]:
+        """The set of these arms, and which of the rollouts move one of its members."""
+        hit = self._sets.get(arms)
+        if hit is None:
+            chosen = self._live
+            for rollout, is_in in zip(self._rollouts, arms, strict=True):
+                chosen = rollout_rules.overlaid(chosen, rollout.members, self._candidates) if is_in else chosen
+            rows = rollout_rules.assemble(("blueprint", self._blueprint), chosen)
+            resolved = self._resolver.pin(self._tenant, self._blueprint, rows)
+            moving = tuple(n for n, rollout in enumerate(self._rollouts) if _moves(rollout, resolved.pins))
+            hit = self._sets[arms] = (resolved, moving)
+        return hit
+
+
+def _is_candidate(made: Assignment | None) -> bool:
+    return made is not None and made.arm is Arm.CANDIDATE
+
+
+def _moves(rollout: Rollout, pins: PinSet) -> bool:
+    return any(pins.of(member.kind, member.name) is not None for member in rollout.members)
 
 
 def _pin_set(pins: Sequence[Json]) -> PinSet:

@@ -15,6 +15,7 @@ from stanchion.runs.service import cancel, hold, wake
 from stanchion.runs.starting import Started, Starter
 from stanchion.runs.types import (
     ENGINE_V,
+    Begins,
     BlueprintRun,
     Claim,
     DeadLetter,
@@ -41,6 +42,7 @@ from stanchion.runs.watching import Watcher
 
 __all__ = [
     "ENGINE_V",
+    "Begins",
     "BlueprintRun",
     "Claim",
     "DeadFilter",

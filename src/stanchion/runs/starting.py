@@ -17,7 +17,7 @@ from stanchion.context import Ctx, Env
 from stanchion.db import GroupWriter
 from stanchion.queue import Notifier
 from stanchion.runs import store
-from stanchion.runs.types import ENGINE_V, PinResolver, Resolved
+from stanchion.runs.types import ENGINE_V, Begins, PinResolver, Resolved
 from stanchion.telemetry import current_traceparent
 
 # A run's input, as canonical JSON. Larger data travels by reference (a file, a connector's resource).
@@ -85,9 +85,13 @@ class Starter:
         ctx.require("runs.start", blueprint=blueprint, queue=queue)
         _check_arguments(queue, priority, idempotency_key)
         resolved = await self._resolver.resolve(ctx, blueprint)
+        run_id = self._env.ids.new()
+        if resolved.choose is not None:
+            begins = Begins(tenant=ctx.tenant, run_id=run_id, principal=ctx.actor.principal, value=value)
+            resolved = resolved.choose(begins)
         data = _checked_input(resolved, value)
         with self._env.telemetry.span("run.start", ctx.traceparent, blueprint=blueprint):
-            start = self._start(ctx, resolved, data, queue, priority, idempotency_key)
+            start = self._start(ctx, run_id, resolved, data, queue, priority, idempotency_key)
         started = await self._group.submit(start, key=start.row["id"], weight=len(data) + 2000)
         if isinstance(started, Conflict):
             raise started
@@ -95,9 +99,10 @@ class Starter:
             self._env.telemetry.emit("run.started", 1.0, queue)
         return started
 
-    def _start(self, ctx: Ctx, resolved: Resolved, data: bytes, queue: str, priority: int, key: str | None) -> _Start:
+    def _start(
+        self, ctx: Ctx, run_id: UUID, resolved: Resolved, data: bytes, queue: str, priority: int, key: str | None
+    ) -> _Start:
         env, first = self._env, resolved.program.blocks[""].ops[0]
-        run_id = env.ids.new()
         traceparent = current_traceparent()
         empty = first.kind is OpKind.END or first.step is None
         input_digest = digest_bytes(data)
@@ -118,6 +123,7 @@ class Starter:
                 "digest": resolved.blueprint.digest,
                 "pins": resolved.pins.digest,
                 "queue": queue,
+                **({"assigned": resolved.assigned} if resolved.assigned else {}),
             },
         )
         row = {

@@ -78,12 +78,28 @@ class PinSet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Begins:
+    """The run that a version is chosen for: its id, who starts it, its input as it was sent."""
+
+    tenant: str
+    run_id: UUID
+    principal: str
+    value: Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved:
-    """What starting a run needs of a Blueprint: its live version, the pins, the compiled program."""
+    """What starting a run needs of a Blueprint: its live version, the pins, the compiled program.
+
+    `choose` is there while a rollout decides per run: what this run gets, from memory. `assigned` is what the run's
+    record keeps of that decision.
+    """
 
     blueprint: Pin
     pins: PinSet
     program: Program
+    choose: Callable[[Begins], Resolved] | None = None
+    assigned: tuple[Mapping[str, Json], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,6 +84,7 @@ CATALOGUE: dict[str, EventSpec] = {
         _gauge("approvals.pending", "approvals_pending", "Approvals that wait for a decision."),
         _gauge("approvals.age", "approvals_oldest_age_seconds", "Age of the oldest pending approval."),
         _counter("release.applied", "releases_total", "Live versions that an apply moved.", "kind", log="info"),
+        _counter("rollout.changed", "rollout_changes_total", "Changes of rollouts.", "change", log="info"),
         _counter("approval.decided", "approvals_decided_total", "Approvals that ended.", "status"),
         _counter("effect.ended", "effects_total", "Effects by outcome.", "adapter", "state"),
         _gauge("effects.unknown", "effects_unknown", "Effects whose outcome is unknown."),

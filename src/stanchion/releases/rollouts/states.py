@@ -114,6 +114,10 @@ class Rollout:
     changed_by: str
     changed_at: datetime
     ended_at: datetime | None
+    ring_sets: Mapping[str, frozenset[str]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ring_sets", {name: frozenset(units) for name, units in self.rings.items()})
 
     @property
     def present(self) -> Step:

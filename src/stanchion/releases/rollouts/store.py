@@ -171,7 +171,7 @@ async def listed(
     rows = await many(
         tx,
         _Row,
-        _ROLLOUT + "where r.tenant = %(tenant)s and r.environment = %(environment)s"
+        _ROLLOUT + "where r.tenant = %(tenant)s and r.environment = %(environment)s"  # noqa: S608 - literals only
         " and (%(state)s::text is null or r.state = %(state)s or (%(state)s = 'open' and r.ended_at is null))"
         " and (%(kind)s::text is null or exists (select 1 from rollout_members m where m.tenant = r.tenant"
         " and m.rollout_id = r.id and m.kind = %(kind)s and (%(name)s::text is null or m.name = %(name)s)))"
@@ -359,7 +359,9 @@ async def offer(tx: Tx, tenant: str, environment: str, blueprint: str) -> Offer:
     rows = await many(
         tx,
         _Offered,
-        "with recursive opened as (" + _ROLLOUT + "where r.tenant = %(tenant)s and r.environment = %(environment)s"
+        "with recursive opened as ("  # noqa: S608 - literals only
+        + _ROLLOUT
+        + "where r.tenant = %(tenant)s and r.environment = %(environment)s"
         " and r.ended_at is null), offered (kind, name, version, live) as ("
         " select kind, name, version, true from releases where tenant = %(tenant)s and environment = %(environment)s"
         " union all select kind, name, candidate_version, false from rollout_members where tenant = %(tenant)s"
@@ -402,4 +404,5 @@ _TIMES = ("due_at", "created_at", "changed_at", "ended_at")
 def _rollout_of(found: dict[str, Any]) -> Rollout:
     """A rollout from its row as JSON."""
     times = {name: datetime.fromisoformat(found[name]) if found[name] else None for name in _TIMES}
-    return _rollout(_Row(**{**found, **times, "id": UUID(found["id"])}))
+    made: dict[str, Any] = {**found, **times, "id": UUID(found["id"])}
+    return _rollout(_Row(**made))
