@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
-from stanchion.releases.watching import Arm, Better, Guard, Kind, Observation, Pair
+from stanchion.releases.watching import Arm, Better, Guard, Kind, Observation, Pair, betting
+from stanchion.releases.watching.types import Wealth
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -47,3 +48,9 @@ def canary(arms: str, values: Iterable[float]) -> list[Observation]:
     """Single observations: `arms` is a text of `c` and `s`, a letter for each value."""
     names = {"c": Arm.CANDIDATE, "s": Arm.STABLE}
     return [single(names[arm], value) for arm, value in zip(arms, values, strict=True)]
+
+
+def settled(wealth: Wealth, edge: float, rounds: int, window: int = 1000) -> Wealth:
+    """Wealth after one more round."""
+    left = betting.reserve(rounds, window)
+    return Wealth(reserve=left, stakes=tuple(betting.settle(wealth.stakes, edge, wealth.reserve - left)))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stanchion.releases.watching import Comparison, begin, betting, observe
-from tests.releases.watching.support import NOON, canary, guard, pairs
+from tests.releases.watching.support import NOON, canary, guard, pairs, settled
 
 ALPHAS_ALL = 2.0  # a threshold of 1 / 0.5, low enough to be crossed by six rounds
 
@@ -92,7 +92,7 @@ def test_that_a_block_ending_with_the_missing_arm_would_be_unfair():
             if all(counts.values()):
                 rounds += 1
                 gain = sums["c"] / counts["c"] - sums["s"] / counts["s"]
-                wealth = betting.settle(wealth, gain, loss_max=1.0, rounds=rounds, window=1000)
+                wealth = settled(wealth, gain, rounds)
                 sums, counts = {"c": 0, "s": 0}, {"c": 0, "s": 0}
         expected += math.prod(share if arm == "c" else 1 - share for arm in arms) * wealth.total
     assert expected > 1.05
@@ -118,7 +118,7 @@ def test_wealth_stays_positive_and_finite_and_the_reserve_is_spent_slowly(gains,
     assert wealth.total == pytest.approx(1)
     for rounds, gain in enumerate(gains, 1):
         before = wealth
-        wealth = betting.settle(wealth, gain, loss_max=1.0, rounds=rounds, window=window)
+        wealth = settled(wealth, gain, rounds, window)
         assert 0 < wealth.total < math.inf
         assert wealth.reserve < before.reserve
     assert wealth.reserve == pytest.approx(betting.RESERVE / (1 + len(gains) / window))
@@ -127,7 +127,7 @@ def test_wealth_stays_positive_and_finite_and_the_reserve_is_spent_slowly(gains,
 def test_endless_gain_is_capped_and_not_infinite():
     wealth = betting.begin()
     for rounds in range(1, 3000):
-        wealth = betting.settle(wealth, 1.0, loss_max=1.0, rounds=rounds, window=1000)
+        wealth = settled(wealth, 1.0, rounds)
     assert wealth.total <= len(betting.FRACTIONS) * betting.STAKE_MAX * 1.01
     assert wealth.total > 1e11
 

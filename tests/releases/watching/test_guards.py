@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from stanchion.base import Invalid, dumps, loads
 from stanchion.releases.watching import Better, Kind, guards_json, parse_guards, read_guards
+from tests.docs.fences import fences
 
 
 def one(**fields) -> dict:
@@ -145,3 +146,10 @@ def test_all_flaws_are_told_at_once():
         "/guards/1/limit",
     ]
     assert "7 flaws" in caught.value.message
+
+
+def test_the_example_of_the_page_is_read(repo):
+    page = (repo / "docs" / "explanation" / "guarded-rollouts.md").read_text(encoding="utf-8")
+    example = next(fence for fence in fences(page) if fence.language == "json")
+    guards = parse_guards(loads(example.text))
+    assert [g.kind for g in guards.guards] == [Kind.RATE, Kind.SCORE, Kind.EXCEEDANCE, Kind.EXCEEDANCE]

@@ -17,6 +17,7 @@ from stanchion.releases.watching import (
     finding_json,
     judge,
     judge_all,
+    judgement_json,
     observe,
 )
 from tests.releases.watching.support import NOON, after, canary, guard, pair, pairs, single
@@ -230,3 +231,12 @@ def test_a_finding_as_json_has_every_figure():
     assert found["evidence"]["limit"] is None
     assert found["evidence"]["crossed_at"] == NOON.isoformat()
     assert found["evidence"]["e_worse"] == finding.evidence.e_worse
+
+
+def test_a_judgement_as_json_has_every_guard():
+    guards, comparisons = all_of(first=Verdict.PASS, second=Verdict.MISSING)
+    judgement = judge_all(guards, comparisons, after(1000))
+    found = judgement_json(judgement)
+    assert dumps(found)
+    assert (found["verdict"], found["reason"]) == ("missing", judgement.reason)
+    assert found["guards"] == [finding_json(finding) for finding in judgement.findings]

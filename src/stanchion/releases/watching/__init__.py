@@ -16,7 +16,7 @@ The assumptions behind the first two, and where they end, are told in docs/expla
 from stanchion.releases.watching.codec import comparison_json, read_comparison
 from stanchion.releases.watching.comparing import begin, observe
 from stanchion.releases.watching.guards import guard_json, guards_json, parse_guards, read_guards
-from stanchion.releases.watching.judging import finding_json, judge, judge_all
+from stanchion.releases.watching.judging import finding_json, judge, judge_all, judgement_json
 from stanchion.releases.watching.types import (
     Arm,
     Better,
@@ -54,6 +54,7 @@ __all__ = [
     "guards_json",
     "judge",
     "judge_all",
+    "judgement_json",
     "observe",
     "parse_guards",
     "read_comparison",

@@ -16,6 +16,7 @@ whole life of the rollout.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,27 +41,26 @@ def begin() -> Wealth:
     return Wealth(reserve=RESERVE, stakes=((1.0 - RESERVE) / len(FRACTIONS),) * len(FRACTIONS))
 
 
-def settle(wealth: Wealth, gain: float, *, loss_max: float, rounds: int, window: int) -> Wealth:
-    """Wealth after a round.
+def reserve(rounds: int, window: int) -> float:
+    """What of the reserve is left after so many rounds: half of it after `window`, never nothing."""
+    return RESERVE / (1.0 + rounds / window)
+
+
+def settle(stakes: Sequence[float], edge: float, fresh: float) -> list[float]:
+    """The stakes after a round.
 
     Args:
-        wealth: before it.
-        gain: of this round, at least -loss_max; the null hypothesis says that its expectation is not positive.
-        loss_max: the most that a round can lose, > 0.
-        rounds: how many were settled, with this one.
-        window: rounds after which half of the reserve has been staked.
+        stakes: before it, one per size of bet.
+        edge: the round's gain by the most that it could have lost: at least -1. The null hypothesis says that its
+            expectation is not positive, whatever happened before.
+        fresh: what the reserve gave up for this round.
 
     Returns:
-        Each stake times (1 + fraction · gain / loss_max), plus its part of what the reserve gives.
+        Each stake times (1 + fraction · edge), plus an even part of `fresh`.
     """
-    edge = gain / loss_max
-    reserve = RESERVE / (1.0 + rounds / window)
-    fresh = (wealth.reserve - reserve) / len(FRACTIONS)
-    # A list is built faster than a generator is drained, and this is the hot line of an observation.
-    stakes = [stake * (1.0 + fraction * edge) + fresh for stake, fraction in zip(wealth.stakes, FRACTIONS, strict=True)]
-    if max(stakes) > STAKE_MAX:
-        stakes = [min(stake, STAKE_MAX) for stake in stakes]
-    return Wealth(reserve=reserve, stakes=tuple(stakes))
+    part = fresh / len(FRACTIONS)
+    after = [stake * (1.0 + fraction * edge) + part for stake, fraction in zip(stakes, FRACTIONS, strict=True)]
+    return after if max(after) <= STAKE_MAX else [min(stake, STAKE_MAX) for stake in after]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

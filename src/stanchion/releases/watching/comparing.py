@@ -10,6 +10,7 @@ favour the arm that happens to come last.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
@@ -156,13 +157,20 @@ class _Fold:
     def __init__(self, guard: Guard, start: Comparison) -> None:
         self._guard = guard
         self._start = start
+        self._is_low_good = guard.better is Better.LOWER
+        self._most = 1.0 if guard.kind is not Kind.EXCEEDANCE else sys.float_info.max
+        self._is_whole = guard.kind is Kind.RATE
         self._counts = [start.candidate.count, start.stable.count]
         self._badness = [start.candidate.badness, start.stable.badness]
         self._last = [start.candidate.last_at, start.stable.last_at]
         self._rounds, self._unmatched = start.rounds, start.unmatched
         self._difference, self._squares = start.difference, start.squares
         self._learnt, self._log_limit = start.learnt, start.log_limit
-        self._worse, self._harmless, self._better = start.worse, start.harmless, start.better
+        # The reserve is the same for all three: it depends on the count of rounds alone.
+        self._reserve = start.worse.reserve
+        self._worse = list(start.worse.stakes)
+        self._harmless = list(start.harmless.stakes)
+        self._better = list(start.better.stakes)
         self._peak, self._crossing = start.peak, start.crossing
         self._share = start.share
         block = start.block
@@ -210,13 +218,7 @@ class _Fold:
     def _check(self, value: float, at: datetime) -> None:
         if at.tzinfo is None:
             raise ValueError(f"its time {at.isoformat()} has no time zone")
-        if self._guard.kind is Kind.RATE:
-            fits = value in (0, 1)
-        elif self._guard.kind is Kind.SCORE:
-            fits = 0 <= value <= 1
-        else:
-            fits = 0 <= value < math.inf
-        if not fits:
+        if not 0.0 <= value <= self._most or (self._is_whole and value != int(value)):
             raise ValueError(f"{value!r} is no {self._guard.kind}")
 
     def _seen(self, arm: int, at: datetime) -> None:
@@ -233,9 +235,9 @@ class _Fold:
     def _count(self, arm: int, value: float, limit: float | None) -> float:
         """The badness of a value in [0, 1], counted for its arm."""
         if limit is None:
-            badness = value if self._guard.better is Better.LOWER else 1.0 - value
+            badness = value if self._is_low_good else 1.0 - value
         else:
-            badness = float(value > limit if self._guard.better is Better.LOWER else value < limit)
+            badness = float(value > limit if self._is_low_good else value < limit)
         self._counts[arm] += 1
         self._badness[arm] += badness
         return badness
@@ -272,10 +274,13 @@ class _Fold:
         self._rounds += 1
         self._difference += difference
         self._squares += difference * difference
-        self._worse = self._settled(self._worse, difference - guard.margin, 1.0 + guard.margin)
-        self._harmless = self._settled(self._harmless, guard.exclude - difference, 1.0 - guard.exclude)
-        self._better = self._settled(self._better, -difference, 1.0)
-        wealth = self._worse.total
+        reserve = betting.reserve(self._rounds, guard.window)
+        fresh = self._reserve - reserve
+        self._reserve = reserve
+        self._worse = betting.settle(self._worse, (difference - guard.margin) / (1.0 + guard.margin), fresh)
+        self._harmless = betting.settle(self._harmless, (guard.exclude - difference) / (1.0 - guard.exclude), fresh)
+        self._better = betting.settle(self._better, -difference, fresh)
+        wealth = reserve + sum(self._worse)
         self._peak = max(self._peak, wealth)
         if self._crossing is None and wealth >= guard.threshold:
             self._crossing = Crossing(
@@ -286,8 +291,8 @@ class _Fold:
                 wealth=wealth,
             )
 
-    def _settled(self, wealth: Wealth, gain: float, loss_max: float) -> Wealth:
-        return betting.settle(wealth, gain, loss_max=loss_max, rounds=self._rounds, window=self._guard.window)
+    def _wealth(self, stakes: list[float]) -> Wealth:
+        return Wealth(reserve=self._reserve, stakes=tuple(stakes))
 
     def _tally(self, arm: int) -> Tally:
         return Tally(count=self._counts[arm], badness=self._badness[arm], last_at=self._last[arm])
@@ -313,9 +318,9 @@ class _Fold:
             ),
             learnt=self._learnt,
             log_limit=self._log_limit,
-            worse=self._worse,
-            harmless=self._harmless,
-            better=self._better,
+            worse=self._wealth(self._worse),
+            harmless=self._wealth(self._harmless),
+            better=self._wealth(self._better),
             peak=self._peak,
             crossing=self._crossing,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, cast
 
 from stanchion.base import Invalid, Json
 from stanchion.releases.watching import betting
@@ -108,6 +108,15 @@ def finding_json(finding: Finding) -> dict[str, Json]:
         "verdict": finding.verdict.value,
         "reason": finding.reason,
         "evidence": plain,
+    }
+
+
+def judgement_json(judgement: Judgement) -> dict[str, Json]:
+    """A judgement as JSON, for the history of a rollout: {verdict, reason, guards: [finding, …]}."""
+    return {
+        "verdict": judgement.verdict.value,
+        "reason": judgement.reason,
+        "guards": [cast("Json", finding_json(finding)) for finding in judgement.findings],
     }
 
 
