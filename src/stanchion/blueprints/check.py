@@ -247,9 +247,11 @@ class _Walk:
         for name in value if isinstance(names, dict) else ():
             for fault in self.node(name, cast("Schema", names), f"{pointer}/{key_of(name)}", template=False):
                 yield Fault(pointer=fault.pointer, code=fault.code, message=fault.message, hint=fault.hint, at_key=True)
-        least = schema.get("minProperties", 0)
+        least, most = schema.get("minProperties", 0), schema.get("maxProperties", len(value))
         if isinstance(least, int) and len(value) < least:
             yield Fault(pointer=pointer, code="document.range", message=f"At least {least} field is needed here.")
+        if isinstance(most, int) and len(value) > most:
+            yield Fault(pointer=pointer, code="document.range", message=f"At most {most} fields are taken here.")
 
     def _list(self, value: list[Json], schema: Schema, pointer: str, *, template: bool) -> Iterator[Fault]:
         items = schema.get("items")

@@ -27,7 +27,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "dlq": ("nouns.dlq", "dlq", "Dead letters: list, show, requeue, discard."),
     "effect": ("nouns.effect", "effect", "Effects on external systems: list, show, resolve."),
     "connector": ("nouns.connector", "connector", "Connectors: list, show, test."),
-    "artifact": ("nouns.artifact", "artifact", "Immutable versions: list, show, history."),
+    "artifact": ("nouns.artifact", "artifact", "Immutable versions: list, show, diff, usage, history, retire."),
     "release": ("nouns.release", "release", "Which versions are live: list."),
     "audit": ("nouns.audit", "audit", "The record of every change: list."),
     "auth": ("nouns.auth", "auth", "Sign in, keys, principals, roles."),

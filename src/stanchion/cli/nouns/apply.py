@@ -71,6 +71,17 @@ def send_documents(session: Session, where: str, body: Mapping[str, Any]) -> dic
         ) from problem
 
 
+def _expectations(said: tuple[str, ...]) -> dict[str, int]:
+    """`policy/limits=3` as the API takes it. Raises Invalid `cli.usage`."""
+    found: dict[str, int] = {}
+    for one in said:
+        key, _, version = one.partition("=")
+        if "/" not in key or not (version.isascii() and version.isdigit()):
+            raise Invalid("cli.usage", f"{one!r} is no KIND/NAME=VERSION.", hint="Write --expect policy/limits=3.")
+        found[key] = int(version)
+    return found
+
+
 @click.command()
 @click.option(
     "-f",
@@ -83,10 +94,21 @@ def send_documents(session: Session, where: str, body: Mapping[str, Any]) -> dic
 )
 @click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
 @click.option("--changelog", default="", help="Why, kept with each version.")
+@click.option(
+    "--expect",
+    "expected",
+    multiple=True,
+    metavar="KIND/NAME=VERSION",
+    help="Refuse if another version is live by now (0: none); may be repeated.",
+)
 @remote
-def apply(session: Session, paths: tuple[Path, ...], dry_run: bool, changelog: str) -> None:
+def apply(
+    session: Session, paths: tuple[Path, ...], dry_run: bool, changelog: str, expected: tuple[str, ...]
+) -> None:
     """Publish the artifacts of a folder and make them live. What did not change stays as it is."""
-    body = {"documents": read_documents(paths), "dry_run": dry_run, "changelog": changelog}
+    body: dict[str, Any] = {"documents": read_documents(paths), "dry_run": dry_run, "changelog": changelog}
+    if expected:
+        body["expected"] = _expectations(expected)
     answer: dict[str, Any] = send_documents(session, "/api/artifacts/apply", body)
     problems.report_issues([{**issue, "severity": "warning"} for issue in answer.get("warnings", [])])
     changes: list[dict[str, Any]] = answer["changes"]
