@@ -113,6 +113,38 @@ async def test_a_zombie_writes_nothing(world):
         assert fenced == 1.0
 
 
+async def test_a_run_whose_step_the_claim_did_not_see_is_claimed_anew(world, monkeypatch):
+    """Found by the contract suite: a claim that waited for its worker's row looks at steps as they were before it."""
+    claims = 0
+
+    async def blind(tx, **question):
+        nonlocal claims
+        claimed = await original(tx, **question)
+        for run in claimed:
+            claims += 1
+            if claims == 2:  # the claim after the retry's wait
+                run.step_status = run.step_attempt = run.step_first_attempt = run.step_errors = run.step_began = None
+        return claimed
+
+    original = engine_store.claim
+    monkeypatch.setattr(engine_store, "claim", blind)
+    attempts = []
+
+    async def first(call):
+        attempts.append(call.attempt)
+        if call.attempt == 1:
+            raise Unavailable("probe.away", "Away for a moment.")
+        return "done"
+
+    world.probe.script["first"] = first
+    async with world.worker():
+        run_id = await world.start(one_probe("blind", "        retry: {attempts: 3, initial: 10ms}"))
+        run = await world.ended(run_id)
+    assert (run["status"], attempts) == ("SUCCEEDED", [1, 2])
+    assert claims == 3
+    assert run["strikes"] == 0
+
+
 async def test_a_stale_checkpoint_is_not_carried_along_by_a_newer_one_of_the_same_run(world):
     """Found by the simulation: a worker that lost a run and claimed it again may have both in one batch."""
     corpse = await Corpse.of(world, queues=("twice",))

@@ -126,6 +126,9 @@ class Claims:
         for execution in loaded:
             task = asyncio.create_task(self._drive(execution))
             self._held[execution.run.id] = (execution, task)
+        if len(loaded) < len(ready):  # claimed as they were a moment ago: given back, and claimed anew as they are
+            begun = {execution.run.id for execution in loaded}
+            self._orphans.update((run.id, run.epoch) for run, _ in ready if run.id not in begun)
 
     async def _planned(self, claimed: list[Claimed]) -> list[tuple[Claimed, Plan]]:
         ready: list[tuple[Claimed, Plan]] = []

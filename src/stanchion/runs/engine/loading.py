@@ -36,7 +36,11 @@ async def plan_of(host: Host, run: Claimed) -> Plan:
 
 
 async def load(host: Host, tx: Tx, claimed: Sequence[Claimed], plans: Sequence[Plan]) -> list[Execution]:
-    """Executions for freshly claimed runs, in a bounded number of queries whatever their number."""
+    """Executions for freshly claimed runs, in a bounded number of queries whatever their number.
+
+    A run is left out whose current StepRun the claim did not see although it is there: a claim that had to wait for its
+    worker's row looks at steps as they were before the wait, and the run has moved on since.
+    """
     steps: dict[UUID, dict[str, StepRun]] = defaultdict(dict)
     # A run that is claimed for the first time has no StepRun but the one of its first op.
     if resumed := [run.id for run in claimed if run.epoch > 1]:
@@ -46,6 +50,7 @@ async def load(host: Host, tx: Tx, claimed: Sequence[Claimed], plans: Sequence[P
     return [
         Execution(host, plan, run, _scope(run, plan, steps[run.id], above), steps[run.id])
         for run, plan in zip(claimed, plans, strict=True)
+        if run.step_status is not None or run.path not in steps[run.id]
     ]
 
 

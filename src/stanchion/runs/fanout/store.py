@@ -228,6 +228,8 @@ async def release(tx: Tx, parent: UUID, path: str, n: int) -> int:
             where parent_id = %s and parent_path is not distinct from %s and status = 'SUSPENDED' and waiting_kind = 'concurrency'
             order by item_no limit %s
         )
+          -- Looked at again once the row is ours: a person may have cancelled it meanwhile.
+          and status = 'SUSPENDED' and waiting_kind = 'concurrency'
         """,
         (parent, path, n),
     )

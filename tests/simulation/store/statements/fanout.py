@@ -177,14 +177,13 @@ async def lock_parent(tx: SimTx, params: tuple[Any, ...]) -> Rows:
 
 @models(_STORE, "release")
 async def release(tx: SimTx, params: tuple[Any, ...]) -> int:
-    """Make queued items PENDING. The choice is the snapshot's: a row that changes while its lock is waited for is not
-    looked at again, because the statement's conditions stand in a subquery."""
+    """Make queued items PENDING. The choice is the snapshot's; a row that was waited for is looked at again."""
     parent, path, n = params
     queued = sorted(filter(_queued, _items(tx, parent, path)), key=lambda row: row["item_no"])
     count = 0
     for seen in queued[:n]:
         row = await tx.lock("runs", seen["id"])
-        if row is None:
+        if row is None or not _queued(row):
             continue
         changes = {
             "status": "PENDING",
