@@ -1,3 +1,25 @@
+CREATE FUNCTION public.note_pin_members() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+    insert into pin_members (tenant, kind, name, version, digest, pins, created_at)
+    select new.tenant, p ->> 'kind', p ->> 'name', (p ->> 'version')::int, p ->> 'digest', new.digest, new.created_at
+    from jsonb_array_elements(new.pins) as p
+    on conflict do nothing;
+    return null;
+end $$;
+CREATE FUNCTION public.record_release() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+    insert into release_history (tenant, environment, kind, name, event, version_before, version, rollout_id, reason, by, at)
+    values (new.tenant, new.environment, new.kind, new.name,
+            coalesce(nullif(current_setting('stanchion.release_event', true), ''), 'release.applied'),
+            case when tg_op = 'UPDATE' then old.version end, new.version,
+            nullif(current_setting('stanchion.release_rollout', true), '')::uuid,
+            coalesce(current_setting('stanchion.release_reason', true), ''), new.released_by, new.released_at);
+    return null;
+end $$;
 CREATE TABLE public.api_keys (
     tenant text NOT NULL,
     id uuid NOT NULL,
@@ -55,8 +77,11 @@ CREATE TABLE public.artifacts (
     author text NOT NULL,
     changelog text NOT NULL,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    labels jsonb DEFAULT '{}'::jsonb NOT NULL,
+    risk text DEFAULT 'low'::text NOT NULL,
     CONSTRAINT artifacts_kind_check CHECK ((kind = ANY (ARRAY['blueprint'::text, 'prompt'::text, 'route'::text, 'tool'::text, 'index'::text, 'connector'::text, 'policy'::text, 'config'::text, 'flag'::text, 'eval_suite'::text]))),
     CONSTRAINT artifacts_name_check CHECK ((name ~ '^[a-z][a-z0-9-]{0,62}$'::text)),
+    CONSTRAINT artifacts_risk_check CHECK ((risk = ANY (ARRAY['low'::text, 'medium'::text, 'high'::text]))),
     CONSTRAINT artifacts_version_check CHECK ((version > 0))
 );
 ALTER TABLE ONLY public.artifacts FORCE ROW LEVEL SECURITY;
@@ -107,11 +132,46 @@ CREATE TABLE public.idempotency_keys (
     CONSTRAINT idempotency_keys_key_check CHECK (((length(key) >= 1) AND (length(key) <= 255)))
 );
 ALTER TABLE ONLY public.idempotency_keys FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.kill_revisions (
+    tenant text NOT NULL,
+    rev bigint NOT NULL
+);
+ALTER TABLE ONLY public.kill_revisions FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.kills (
+    tenant text NOT NULL,
+    id uuid NOT NULL,
+    kind text NOT NULL,
+    name text NOT NULL,
+    version integer,
+    digest text,
+    reason text NOT NULL,
+    set_by text NOT NULL,
+    set_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    lifted_by text,
+    lifted_at timestamp with time zone,
+    lift_reason text,
+    CONSTRAINT kills_check CHECK (((version IS NULL) = (digest IS NULL))),
+    CONSTRAINT kills_check1 CHECK (((lifted_at IS NULL) = (lifted_by IS NULL))),
+    CONSTRAINT kills_check2 CHECK (((lifted_at IS NULL) = (lift_reason IS NULL))),
+    CONSTRAINT kills_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 500))),
+    CONSTRAINT kills_version_check CHECK ((version > 0))
+);
+ALTER TABLE ONLY public.kills FORCE ROW LEVEL SECURITY;
 CREATE TABLE public.migrations (
     name text NOT NULL,
     digest text NOT NULL,
     applied_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
 );
+CREATE TABLE public.pin_members (
+    tenant text NOT NULL,
+    kind text NOT NULL,
+    name text NOT NULL,
+    version integer NOT NULL,
+    digest text NOT NULL,
+    pins text NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+ALTER TABLE ONLY public.pin_members FORCE ROW LEVEL SECURITY;
 CREATE TABLE public.pin_sets (
     tenant text NOT NULL,
     digest text NOT NULL,
@@ -132,6 +192,32 @@ CREATE TABLE public.principals (
     CONSTRAINT principals_name_check CHECK ((name ~ '^[A-Za-z0-9][A-Za-z0-9._@+-]{0,126}$'::text))
 );
 ALTER TABLE ONLY public.principals FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.release_history (
+    tenant text NOT NULL,
+    no bigint NOT NULL,
+    environment text NOT NULL,
+    kind text NOT NULL,
+    name text NOT NULL,
+    event text NOT NULL,
+    version_before integer,
+    version integer,
+    rollout_id uuid,
+    before jsonb,
+    after jsonb,
+    evidence jsonb,
+    reason text DEFAULT ''::text NOT NULL,
+    by text NOT NULL,
+    at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+ALTER TABLE ONLY public.release_history FORCE ROW LEVEL SECURITY;
+ALTER TABLE public.release_history ALTER COLUMN no ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.release_history_no_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 CREATE TABLE public.releases (
     tenant text NOT NULL,
     environment text NOT NULL,
@@ -143,6 +229,54 @@ CREATE TABLE public.releases (
     released_by text NOT NULL
 );
 ALTER TABLE ONLY public.releases FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.retired_artifacts (
+    tenant text NOT NULL,
+    kind text NOT NULL,
+    name text NOT NULL,
+    version integer NOT NULL,
+    retired_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    retired_by text NOT NULL,
+    reason text NOT NULL
+);
+ALTER TABLE ONLY public.retired_artifacts FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.rollout_members (
+    tenant text NOT NULL,
+    rollout_id uuid NOT NULL,
+    environment text NOT NULL,
+    kind text NOT NULL,
+    name text NOT NULL,
+    stable_version integer NOT NULL,
+    stable_digest text NOT NULL,
+    candidate_version integer NOT NULL,
+    candidate_digest text NOT NULL,
+    ended_at timestamp with time zone
+);
+ALTER TABLE ONLY public.rollout_members FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.rollouts (
+    tenant text NOT NULL,
+    id uuid NOT NULL,
+    environment text NOT NULL,
+    strategy text NOT NULL,
+    state text NOT NULL,
+    unit text NOT NULL,
+    salt text NOT NULL,
+    rings jsonb DEFAULT '{}'::jsonb NOT NULL,
+    steps jsonb NOT NULL,
+    step integer NOT NULL,
+    rev integer DEFAULT 1 NOT NULL,
+    due_at timestamp with time zone,
+    author text NOT NULL,
+    reason text NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    changed_by text NOT NULL,
+    changed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    ended_at timestamp with time zone,
+    CONSTRAINT rollouts_check CHECK (((state = ANY (ARRAY['ACTIVE'::text, 'PAUSED'::text])) = (ended_at IS NULL))),
+    CONSTRAINT rollouts_state_check CHECK ((state = ANY (ARRAY['ACTIVE'::text, 'PAUSED'::text, 'DONE'::text, 'ROLLED_BACK'::text, 'ABANDONED'::text]))),
+    CONSTRAINT rollouts_step_check CHECK ((step >= 0)),
+    CONSTRAINT rollouts_strategy_check CHECK ((strategy = ANY (ARRAY['all_at_once'::text, 'canary'::text, 'rings'::text, 'blue_green'::text])))
+);
+ALTER TABLE ONLY public.rollouts FORCE ROW LEVEL SECURITY;
 CREATE TABLE public.runs (
     tenant text NOT NULL,
     id uuid NOT NULL,
@@ -185,10 +319,9 @@ CREATE TABLE public.runs (
     ended_at timestamp with time zone,
     CONSTRAINT runs_check CHECK (((status = 'SUSPENDED'::text) <= (waiting_kind IS NOT NULL))),
     CONSTRAINT runs_check1 CHECK (((parent_id IS NULL) = (item_no IS NULL))),
-    CONSTRAINT runs_status_check CHECK ((status = ANY (ARRAY['PENDING'::text, 'RUNNING'::text, 'SUSPENDED'::text, 'SUCCEEDED'::text, 'FAILED'::text, 'CANCELLED'::text]))),
-    CONSTRAINT runs_waiting_kind_check CHECK ((waiting_kind = ANY (ARRAY['approval'::text, 'child'::text, 'retry'::text, 'concurrency'::text, 'effect'::text, 'worker'::text, 'worker_lost'::text])))
+    CONSTRAINT runs_status_check CHECK ((status = ANY (ARRAY['PENDING'::text, 'RUNNING'::text, 'SUSPENDED'::text, 'SUCCEEDED'::text, 'FAILED'::text, 'CANCELLED'::text])))
 )
-WITH (fillfactor='70');
+WITH (fillfactor='60');
 ALTER TABLE ONLY public.runs FORCE ROW LEVEL SECURITY;
 CREATE TABLE public.sessions (
     tenant text NOT NULL,
@@ -230,7 +363,7 @@ CREATE TABLE public.step_runs (
     ended_at timestamp with time zone,
     CONSTRAINT step_runs_status_check CHECK ((status = ANY (ARRAY['PENDING'::text, 'RUNNING'::text, 'SUCCEEDED'::text, 'FAILED'::text, 'SKIPPED'::text, 'SUSPENDED'::text, 'UNKNOWN'::text])))
 )
-WITH (fillfactor='85');
+WITH (fillfactor='60');
 ALTER TABLE ONLY public.step_runs FORCE ROW LEVEL SECURITY;
 CREATE TABLE public.tenants (
     name text NOT NULL,
@@ -280,18 +413,34 @@ ALTER TABLE ONLY public.effects
     ADD CONSTRAINT effects_tenant_key_key UNIQUE (tenant, key);
 ALTER TABLE ONLY public.idempotency_keys
     ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (tenant, key);
+ALTER TABLE ONLY public.kill_revisions
+    ADD CONSTRAINT kill_revisions_pkey PRIMARY KEY (tenant);
+ALTER TABLE ONLY public.kills
+    ADD CONSTRAINT kills_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.migrations
     ADD CONSTRAINT migrations_pkey PRIMARY KEY (name);
+ALTER TABLE ONLY public.pin_members
+    ADD CONSTRAINT pin_members_pkey PRIMARY KEY (tenant, kind, name, version, pins);
 ALTER TABLE ONLY public.pin_sets
     ADD CONSTRAINT pin_sets_pkey PRIMARY KEY (tenant, digest);
 ALTER TABLE ONLY public.principals
     ADD CONSTRAINT principals_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.principals
     ADD CONSTRAINT principals_tenant_name_key UNIQUE (tenant, name);
+ALTER TABLE ONLY public.release_history
+    ADD CONSTRAINT release_history_pkey PRIMARY KEY (no);
 ALTER TABLE ONLY public.releases
     ADD CONSTRAINT releases_pkey PRIMARY KEY (tenant, environment, kind, name);
+ALTER TABLE ONLY public.retired_artifacts
+    ADD CONSTRAINT retired_artifacts_pkey PRIMARY KEY (tenant, kind, name, version);
+ALTER TABLE ONLY public.rollout_members
+    ADD CONSTRAINT rollout_members_pkey PRIMARY KEY (tenant, rollout_id, kind, name);
+ALTER TABLE ONLY public.rollouts
+    ADD CONSTRAINT rollouts_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.runs
     ADD CONSTRAINT runs_pkey PRIMARY KEY (id);
+ALTER TABLE public.runs
+    ADD CONSTRAINT runs_waiting_kind_check CHECK ((waiting_kind = ANY (ARRAY['approval'::text, 'child'::text, 'retry'::text, 'concurrency'::text, 'effect'::text, 'worker'::text, 'worker_lost'::text, 'killed'::text]))) NOT VALID;
 ALTER TABLE ONLY public.sessions
     ADD CONSTRAINT sessions_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.sign_in_links
@@ -314,7 +463,17 @@ CREATE INDEX audit_records_by_target ON public.audit_records USING btree (tenant
 CREATE INDEX audit_records_by_time ON public.audit_records USING btree (tenant, id);
 CREATE INDEX effects_open ON public.effects USING btree (tenant, id) WHERE (state = ANY (ARRAY['INTENT'::text, 'UNKNOWN'::text]));
 CREATE INDEX idempotency_keys_by_age ON public.idempotency_keys USING btree (created_at);
+CREATE INDEX kills_by_tenant ON public.kills USING btree (tenant, id);
+CREATE UNIQUE INDEX kills_in_force ON public.kills USING btree (tenant, kind, name, COALESCE(version, 0)) WHERE (lifted_at IS NULL);
+CREATE INDEX pin_members_by_digest ON public.pin_members USING btree (tenant, digest);
+CREATE INDEX release_history_by_name ON public.release_history USING btree (tenant, environment, kind, name, no);
+CREATE INDEX release_history_by_rollout ON public.release_history USING btree (rollout_id) WHERE (rollout_id IS NOT NULL);
+CREATE UNIQUE INDEX rollout_members_open ON public.rollout_members USING btree (tenant, environment, kind, name) WHERE (ended_at IS NULL);
+CREATE INDEX rollouts_active ON public.rollouts USING btree (environment, id) WHERE (state = 'ACTIVE'::text);
+CREATE INDEX rollouts_by_tenant ON public.rollouts USING btree (tenant, environment, id);
+CREATE INDEX rollouts_open ON public.rollouts USING btree (tenant, environment, id) WHERE (ended_at IS NULL);
 CREATE INDEX runs_by_blueprint ON public.runs USING btree (tenant, blueprint, id);
+CREATE INDEX runs_by_pins ON public.runs USING btree (tenant, pins, id) WHERE (parent_id IS NULL);
 CREATE INDEX runs_by_tenant ON public.runs USING btree (tenant, id);
 CREATE INDEX runs_cancelling ON public.runs USING btree (id) WHERE ((cancel_reason IS NOT NULL) AND (status = ANY (ARRAY['PENDING'::text, 'SUSPENDED'::text])));
 CREATE INDEX runs_dead ON public.runs USING btree (tenant, id) WHERE ((status = 'FAILED'::text) AND (dead_reason IS NOT NULL) AND (discarded_at IS NULL));
@@ -327,20 +486,47 @@ CREATE INDEX runs_waiting ON public.runs USING btree (waiting_kind, id) WHERE (s
 CREATE INDEX runs_worker_lost ON public.runs USING btree (queue, ready_at) WHERE ((status = 'PENDING'::text) AND (waiting_kind = 'worker_lost'::text));
 CREATE INDEX workers_dead ON public.workers USING btree (id) WHERE ((state = ANY (ARRAY['stopped'::text, 'lost'::text])) AND (reclaimed_at IS NULL));
 CREATE INDEX workers_live ON public.workers USING btree (lease_until) WHERE (state = ANY (ARRAY['live'::text, 'draining'::text]));
+CREATE TRIGGER pin_sets_members AFTER INSERT ON public.pin_sets FOR EACH ROW EXECUTE FUNCTION public.note_pin_members();
+CREATE TRIGGER release_inserted AFTER INSERT ON public.releases FOR EACH ROW EXECUTE FUNCTION public.record_release();
+CREATE TRIGGER release_moved AFTER UPDATE ON public.releases FOR EACH ROW WHEN ((old.version <> new.version)) EXECUTE FUNCTION public.record_release();
 ALTER TABLE ONLY public.api_keys
     ADD CONSTRAINT api_keys_principal_id_fkey FOREIGN KEY (principal_id) REFERENCES public.principals(id);
 ALTER TABLE ONLY public.api_keys
     ADD CONSTRAINT api_keys_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.artifacts
     ADD CONSTRAINT artifacts_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.kill_revisions
+    ADD CONSTRAINT kill_revisions_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.kills
+    ADD CONSTRAINT kills_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.pin_members
+    ADD CONSTRAINT pin_members_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.pin_sets
     ADD CONSTRAINT pin_sets_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.principals
     ADD CONSTRAINT principals_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.release_history
+    ADD CONSTRAINT release_history_rollout_id_fkey FOREIGN KEY (rollout_id) REFERENCES public.rollouts(id);
+ALTER TABLE ONLY public.release_history
+    ADD CONSTRAINT release_history_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.releases
     ADD CONSTRAINT releases_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.releases
     ADD CONSTRAINT releases_tenant_kind_name_version_fkey FOREIGN KEY (tenant, kind, name, version) REFERENCES public.artifacts(tenant, kind, name, version);
+ALTER TABLE ONLY public.retired_artifacts
+    ADD CONSTRAINT retired_artifacts_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.retired_artifacts
+    ADD CONSTRAINT retired_artifacts_tenant_kind_name_version_fkey FOREIGN KEY (tenant, kind, name, version) REFERENCES public.artifacts(tenant, kind, name, version);
+ALTER TABLE ONLY public.rollout_members
+    ADD CONSTRAINT rollout_members_rollout_id_fkey FOREIGN KEY (rollout_id) REFERENCES public.rollouts(id);
+ALTER TABLE ONLY public.rollout_members
+    ADD CONSTRAINT rollout_members_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.rollout_members
+    ADD CONSTRAINT rollout_members_tenant_kind_name_candidate_version_fkey FOREIGN KEY (tenant, kind, name, candidate_version) REFERENCES public.artifacts(tenant, kind, name, version);
+ALTER TABLE ONLY public.rollout_members
+    ADD CONSTRAINT rollout_members_tenant_kind_name_stable_version_fkey FOREIGN KEY (tenant, kind, name, stable_version) REFERENCES public.artifacts(tenant, kind, name, version);
+ALTER TABLE ONLY public.rollouts
+    ADD CONSTRAINT rollouts_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.sessions
     ADD CONSTRAINT sessions_principal_id_fkey FOREIGN KEY (principal_id) REFERENCES public.principals(id);
 ALTER TABLE ONLY public.sessions
@@ -359,22 +545,39 @@ CREATE POLICY engine ON public.artifacts TO stanchion_engine USING (true) WITH C
 CREATE POLICY engine ON public.audit_records TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.effects TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.idempotency_keys TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.kill_revisions TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.kills TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.pin_members TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.pin_sets TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.principals TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.release_history TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.releases TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.retired_artifacts TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.rollout_members TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.rollouts TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.runs TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.step_runs TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.tenants TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.workers TO stanchion_engine USING (true) WITH CHECK (true);
 ALTER TABLE public.idempotency_keys ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.kill_revisions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.kills ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own_insert ON public.kill_revisions FOR INSERT TO stanchion_app WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY own_tenant ON public.tenants TO stanchion_app USING ((name = current_setting('stanchion.tenant'::text))) WITH CHECK ((name = current_setting('stanchion.tenant'::text)));
+CREATE POLICY own_update ON public.kill_revisions FOR UPDATE TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+ALTER TABLE public.pin_members ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.pin_sets ENABLE ROW LEVEL SECURITY;
 CREATE POLICY presented ON public.api_keys FOR SELECT TO stanchion_app USING ((id = (NULLIF(current_setting('stanchion.presented'::text, true), ''::text))::uuid));
 CREATE POLICY presented ON public.sessions FOR SELECT TO stanchion_app USING ((id = (NULLIF(current_setting('stanchion.presented'::text, true), ''::text))::uuid));
 CREATE POLICY presented ON public.sign_in_links FOR SELECT TO stanchion_app USING ((id = (NULLIF(current_setting('stanchion.presented'::text, true), ''::text))::uuid));
 ALTER TABLE public.principals ENABLE ROW LEVEL SECURITY;
+CREATE POLICY read_all ON public.kill_revisions FOR SELECT TO stanchion_app USING (true);
 CREATE POLICY read_only ON public.workers FOR SELECT TO stanchion_app USING (true);
+ALTER TABLE public.release_history ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.releases ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.retired_artifacts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.rollout_members ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.rollouts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.runs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.sessions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.sign_in_links ENABLE ROW LEVEL SECURITY;
@@ -385,9 +588,15 @@ CREATE POLICY tenant_wall ON public.artifacts TO stanchion_app USING ((tenant = 
 CREATE POLICY tenant_wall ON public.audit_records TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.effects TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.idempotency_keys TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.kills TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.pin_members TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.pin_sets TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.principals TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.release_history TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.releases TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.retired_artifacts TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.rollout_members TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.rollouts TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.runs TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.sessions TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.sign_in_links TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
@@ -405,14 +614,28 @@ GRANT SELECT,INSERT,UPDATE ON TABLE public.effects TO stanchion_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.effects TO stanchion_engine;
 GRANT SELECT,INSERT ON TABLE public.idempotency_keys TO stanchion_app;
 GRANT SELECT,INSERT,DELETE ON TABLE public.idempotency_keys TO stanchion_engine;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.kill_revisions TO stanchion_app;
+GRANT SELECT ON TABLE public.kill_revisions TO stanchion_engine;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.kills TO stanchion_app;
+GRANT SELECT ON TABLE public.kills TO stanchion_engine;
 GRANT SELECT ON TABLE public.migrations TO stanchion_app;
 GRANT SELECT ON TABLE public.migrations TO stanchion_engine;
+GRANT SELECT,INSERT ON TABLE public.pin_members TO stanchion_app;
+GRANT SELECT,INSERT ON TABLE public.pin_members TO stanchion_engine;
 GRANT SELECT,INSERT ON TABLE public.pin_sets TO stanchion_app;
 GRANT SELECT,INSERT ON TABLE public.pin_sets TO stanchion_engine;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.principals TO stanchion_app;
 GRANT SELECT ON TABLE public.principals TO stanchion_engine;
+GRANT SELECT,INSERT ON TABLE public.release_history TO stanchion_app;
+GRANT SELECT ON TABLE public.release_history TO stanchion_engine;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.releases TO stanchion_app;
 GRANT SELECT ON TABLE public.releases TO stanchion_engine;
+GRANT SELECT,INSERT,DELETE ON TABLE public.retired_artifacts TO stanchion_app;
+GRANT SELECT ON TABLE public.retired_artifacts TO stanchion_engine;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.rollout_members TO stanchion_app;
+GRANT SELECT ON TABLE public.rollout_members TO stanchion_engine;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.rollouts TO stanchion_app;
+GRANT SELECT ON TABLE public.rollouts TO stanchion_engine;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.runs TO stanchion_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.runs TO stanchion_engine;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.sessions TO stanchion_app;
