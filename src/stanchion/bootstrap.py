@@ -16,10 +16,13 @@ from stanchion.base import Problem, SystemClock, SystemIds
 from stanchion.base.settings import Settings
 from stanchion.blueprints import LOGIC_GATE, TRANSFORM, BlueprintKind, VerbSpec, program_from_body
 from stanchion.context import Ctx, Env, Environment, system_actor
+from stanchion.controls import kills
+from stanchion.controls.kills import NO_KILLS, Killable, Kills
 from stanchion.db import Database, DatabaseUrls
 from stanchion.identity import Authenticator, CedarAuthorizer, Pepper, bootstrap_admin, create_key
 from stanchion.queue import Notifier
-from stanchion.runs import sweeping
+from stanchion.releases import rollouts
+from stanchion.runs import killing, sweeping
 from stanchion.telemetry import Telemetry
 
 HOME_TENANT = "default"
@@ -116,17 +119,23 @@ def build_parts(env: Env, settings: Settings) -> Parts:
 
 @asynccontextmanager
 async def built_worker(
-    env: Env, settings: Settings, *, name: str, spawn: runs.SpawnProbation | None, probation_of: UUID | None
+    env: Env,
+    settings: Settings,
+    *,
+    name: str,
+    spawn: runs.SpawnProbation | None,
+    probation_of: UUID | None,
+    switches: Kills = NO_KILLS,
 ) -> AsyncGenerator[runs.Worker]:
     """A worker with the handlers of every verb; what it holds open is closed after the block."""
     parts = build_parts(env, settings)
-    effects = tools.EffectPort(env, approvals.ApprovalCheck())
+    effects = tools.EffectPort(env, approvals.ApprovalCheck(), switches)
     handlers: tuple[runs.StepHandler, ...] = (
         runs.TransformHandler(),
         approvals.GovernHandler(),
-        tools.FetchHandler(parts.adapters),
-        tools.LookupHandler(parts.adapters),
-        tools.PushHandler(parts.adapters, effects),
+        tools.FetchHandler(parts.adapters, switches),
+        tools.LookupHandler(parts.adapters, switches),
+        tools.PushHandler(parts.adapters, effects, switches),
     )
     try:
         yield runs.Worker(
@@ -140,6 +149,7 @@ async def built_worker(
             hook=approvals.PendingApprovals(env),
             spawn_probation=spawn,
             probation_of=probation_of,
+            kills=switches,
         )
     finally:
         await effects.flush()
@@ -155,19 +165,29 @@ class Duty:
     run: Callable[[Env], Awaitable[object]]
 
 
-def build_duties(env: Env) -> Sequence[Duty]:
+def build_duties(env: Env, settings: Settings) -> Sequence[Duty]:
     """What the scheduler does, and how often. Each is idempotent: a repetition changes nothing."""
     hook = approvals.PendingApprovals(env)
     notifier = Notifier(env, role="engine")
     gauges = sweeping.Gauges()
+    kinds = build_parts(env, settings).kinds
+
+    async def watch_rollouts(env: Env) -> None:
+        await rollouts.watch(env, kinds)
 
     async def sweep(env: Env) -> None:
         for queue in await sweeping.sweep(env, hook):
             notifier.ready(queue)
 
+    async def wake_lifted(env: Env) -> None:
+        for queue in await killing.wake_lifted(env):
+            notifier.ready(queue)
+
     return (
         Duty(name="runs.sweep", every_s=1.0, run=sweep),
+        Duty(name="kills.wake", every_s=1.0, run=wake_lifted),
         Duty(name="approvals.expire", every_s=1.0, run=approvals.expire_due),
+        Duty(name="rollouts.watch", every_s=1.0, run=watch_rollouts),
         Duty(name="runs.gauges", every_s=5.0, run=gauges.measure),
         Duty(name="approvals.gauges", every_s=5.0, run=approvals.measure),
         Duty(name="effects.gauges", every_s=5.0, run=tools.measure),
@@ -175,22 +195,30 @@ def build_duties(env: Env) -> Sequence[Duty]:
     )
 
 
+def killable_kinds() -> Killable:
+    """What can be killed in this deployment, by kind. A kind that comes later registers here, and asks at its point of use."""
+    kinds = (killing.PinnedKind("blueprint"), killing.PinnedKind("connector"), killing.TenantKind())
+    return {kind.kind: kind for kind in kinds}
+
+
 @asynccontextmanager
 async def built_routers(
-    env: Env, settings: Settings, authenticator: Authenticator
+    env: Env, settings: Settings, authenticator: Authenticator, switches: Kills = NO_KILLS
 ) -> AsyncGenerator[Sequence[APIRouter]]:
     """The routes of every domain; what they hold open is closed after the block."""
     parts = build_parts(env, settings)
     notifier = Notifier(env, role="app")
-    starter = runs.Starter(env, parts.resolver, notifier)
+    starter = runs.Starter(env, parts.resolver, notifier, switches)
     watcher = runs.Watcher(env)
     try:
         yield (
             runs.build_router(watcher, starter, notifier, approvals.PendingApprovals(env)),
             approvals.build_router(),
             releases.build_router(parts.kinds),
+            rollouts.build_router(parts.kinds),
             artifacts.build_router(),
-            tools.build_router(parts.adapters),
+            tools.build_router(parts.adapters, switches),
+            kills.build_router(killable_kinds()),
             audit.build_router(),
             identity.build_router(authenticator, public_url=settings.web.public_url or ""),
         )

@@ -35,6 +35,10 @@ artifacts.read       x  x  x  x  x  x  x  .  x
 artifacts.publish    .  .  x  .  .  x  .  .  .
 releases.read        x  x  x  x  x  x  x  .  x
 releases.apply       .  .  x  .  .  x  .  .  .
+releases.begin       .  .  x  .  .  x  .  .  .
+releases.promote     .  .  x  .  x  x  .  .  x
+releases.pause       .  .  x  .  x  x  .  .  x
+releases.rollback    .  .  x  .  x  x  .  .  x
 blueprints.validate  .  .  x  .  .  x  .  .  .
 connectors.read      x  .  x  .  x  x  x  .  x
 connectors.test      .  .  x  .  x  x  .  .  .
@@ -52,6 +56,9 @@ keys.read            .  .  .  .  .  x  x  .  .
 keys.create          .  .  .  .  .  x  .  .  x
 keys.revoke          .  .  .  .  .  x  .  .  .
 signin.create        .  .  .  .  .  x  .  .  x
+kills.read           x  .  x  .  x  x  x  .  .
+kills.set            .  .  .  .  x  x  .  .  .
+kills.lift           .  .  .  .  .  x  .  .  .
 operations.read      .  .  .  .  x  x  x  .  x
 """
 

@@ -29,6 +29,10 @@ ACTIONS: Final = (
     "artifacts.publish",
     "releases.read",
     "releases.apply",
+    "releases.begin",
+    "releases.promote",
+    "releases.pause",
+    "releases.rollback",
     "blueprints.validate",
     "connectors.read",
     "connectors.test",
@@ -46,6 +50,9 @@ ACTIONS: Final = (
     "keys.create",
     "keys.revoke",
     "signin.create",
+    "kills.read",
+    "kills.set",
+    "kills.lift",
     "operations.read",
 )
 

@@ -13,8 +13,8 @@ import uvicorn
 from stanchion import approvals, runs
 from stanchion.base.settings import Settings
 from stanchion.bootstrap import build_env, built_routers, opened
-from stanchion.context import Ctx
-from stanchion.controls import RateLimit
+from stanchion.context import Ctx, Env
+from stanchion.controls import RateLimit, kills
 from stanchion.identity import Authenticator, Pepper
 from stanchion.processes.boot import Boot
 from stanchion.processes.database import required_urls
@@ -23,7 +23,7 @@ from stanchion.processes.lifecycle import keep_secrets, run_process
 from stanchion.processes.logs import configure_logs
 from stanchion.processes.metrics import Siblings
 from stanchion.processes.needs import database_and
-from stanchion.web import Waiting, WebSettings, create_app, uvicorn_options
+from stanchion.web import Dependency, Waiting, WebSettings, create_app, uvicorn_options
 
 
 def main(boot: Boot) -> int:
@@ -40,13 +40,17 @@ async def _serve(boot: Boot, stop: asyncio.Event) -> int:
     settings = boot.settings
     async with opened(build_env(settings, required_urls(settings), process=boot.name)) as env:
         authenticator = Authenticator(env, Pepper.from_file(settings.pepper_file, env.ids))
-        async with built_routers(env, settings, authenticator) as routers:
+        async with (
+            kills.kept(env, role="app") as switches,
+            built_routers(env, settings, authenticator, switches) as routers,
+        ):
             bounds = web_settings(settings)
             app = create_app(
                 env,
                 routers,
                 authenticator=authenticator,
                 settings=bounds,
+                dependencies=(_kill_switches(switches),),
                 counters=(_approvals, _dead_letters),
                 exposition=Siblings(settings.run_folder, env.telemetry).expose,
             )
@@ -75,6 +79,15 @@ async def _approvals(ctx: Ctx) -> Waiting:
 
 async def _dead_letters(ctx: Ctx) -> Waiting:
     return Waiting(what="dead letters", count=await runs.count_dead(ctx), path="/api/dlq", shape="fail")
+
+
+def _kill_switches(switches: kills.Snapshot) -> Dependency:
+    async def check(_: Env) -> None:
+        age_s = switches.age_s
+        if age_s is None or age_s > kills.AGE_S_MAX:
+            raise kills.unread(age_s)
+
+    return Dependency(name="kill switches", check=check, age_s=lambda: switches.age_s or 0.0)
 
 
 class _Server(uvicorn.Server):

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from stanchion.bootstrap import build_env, built_worker, opened
 from stanchion.context import Env
+from stanchion.controls import kills
 from stanchion.processes.boot import Boot, boot_said, write_boot
 from stanchion.processes.database import overrides_for, required_urls
 from stanchion.processes.health import HealthServer, Needs
@@ -42,7 +43,10 @@ async def _serve(boot: Boot, stop: asyncio.Event) -> int:
     async with opened(build_env(settings, required_urls(settings), process=boot.name)) as env:
         spawn = None if boot.probation_of else probation
         async with (
-            built_worker(env, settings, name=boot.name, spawn=spawn, probation_of=boot.probation_of) as worker,
+            kills.kept(env, role="engine") as switches,
+            built_worker(
+                env, settings, name=boot.name, spawn=spawn, probation_of=boot.probation_of, switches=switches
+            ) as worker,
             HealthServer(boot.socket_path, env.telemetry, _needs(env, worker)),
         ):
             keep_secrets()

@@ -1,9 +1,10 @@
 """Wake-ups: who waits for work hears of it at once. Never the state: losing every wake-up loses no run (DESIGN §4).
 
-Three channels of PostgreSQL's NOTIFY: `stanchion_ready` (payload: names of queues in which something became ready),
-`stanchion_runs` (ids of runs that changed, for watchers; `*` means "look at all you watch") and `stanchion_cancel`
-(ids of runs to break off). Sent after the commit, on a connection of their own, since NOTIFY inside a transaction
-halves insert throughput (measured), a few at once and then one per 5 ms, without waiting for the disk.
+Four channels of PostgreSQL's NOTIFY: `stanchion_ready` (payload: names of queues in which something became ready),
+`stanchion_runs` (ids of runs that changed, for watchers; `*` means "look at all you watch"), `stanchion_cancel`
+(ids of runs to break off) and `stanchion_kills` (a kill switch changed; rare, so sent within its transaction). The others
+are sent after the commit, on a connection of their own, since NOTIFY inside a transaction halves insert throughput
+(measured), a few at once and then one per 5 ms, without waiting for the disk.
 """
 
 from stanchion.queue.listener import Listener

@@ -28,5 +28,7 @@ async def listen(connection: Tx, channel: str) -> None:
         await execute(connection, "listen stanchion_ready")
     elif channel == "stanchion_runs":
         await execute(connection, "listen stanchion_runs")
+    elif channel == "stanchion_kills":
+        await execute(connection, "listen stanchion_kills")
     else:
         await execute(connection, "listen stanchion_cancel")

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
+from stanchion.controls.kills import Kills
 from stanchion.http import CtxDep, Page, PageDep, asks, shows
 from stanchion.queue import Notifier
 from stanchion.runs import deadletters, reading, samples, service, wire
@@ -54,8 +55,8 @@ def build_router(watcher: Watcher, starter: Starter, notifier: Notifier, hook: R
     _add_starts(router, starter, watcher)
     _add_reads(router)
     _add_streams(router, watcher)
-    _add_decisions(router, notifier, hook)
-    _add_dead_letters(router, notifier)
+    _add_decisions(router, notifier, hook, starter.kills)
+    _add_dead_letters(router, notifier, starter.kills)
     return router
 
 
@@ -192,7 +193,7 @@ def _add_streams(router: APIRouter, watcher: Watcher) -> None:
         return EventStream(ctx, run_events(ctx, watcher, run_id, after))
 
 
-def _add_decisions(router: APIRouter, notifier: Notifier, hook: RunEndHook | None) -> None:
+def _add_decisions(router: APIRouter, notifier: Notifier, hook: RunEndHook | None, kills: Kills) -> None:
     @router.post(
         "/runs/{run_id}/cancel",
         tags=["runs"],
@@ -214,10 +215,10 @@ def _add_decisions(router: APIRouter, notifier: Notifier, hook: RunEndHook | Non
     )
     async def retry_run(ctx: CtxDep, run_id: UUID, body: wire.ReasonBody) -> wire.RunReply:
         """Begin a new attempt of a FAILED run at the step it failed at."""
-        return wire.run_reply(await deadletters.retry(ctx, notifier, run_id, reason=body.reason))
+        return wire.run_reply(await deadletters.retry(ctx, notifier, run_id, reason=body.reason, kills=kills))
 
 
-def _add_dead_letters(router: APIRouter, notifier: Notifier) -> None:
+def _add_dead_letters(router: APIRouter, notifier: Notifier, kills: Kills) -> None:
     @router.get("/dlq", tags=["dlq"], summary="List dead letters", operation_id="list_dead_letters")
     async def list_dead_letters(
         ctx: CtxDep,
@@ -240,7 +241,13 @@ def _add_dead_letters(router: APIRouter, notifier: Notifier) -> None:
     async def requeue(ctx: CtxDep, body: wire.SelectionBody) -> wire.DecidedReply:
         """Begin a new attempt of each, at the step it failed at; its failed items with it. Ids are taken all or none."""
         done = await deadletters.requeue(
-            ctx, notifier, run_ids=body.run_ids, where=_where(body.filter), most=body.max, reason=body.reason
+            ctx,
+            notifier,
+            run_ids=body.run_ids,
+            where=_where(body.filter),
+            most=body.max,
+            reason=body.reason,
+            kills=kills,
         )
         return wire.DecidedReply(count=len(done), run_ids=done)
 

@@ -199,6 +199,7 @@ _TEXTS: Final[Mapping[WaitingKind, str]] = {
     WaitingKind.CONCURRENCY: "It is an item that waits until fewer items of its for_each run at once.",
     WaitingKind.EFFECT: "It is not known whether effect {ref} happened: the target is asked, or a person must say.",
     WaitingKind.WORKER_LOST: "Its worker was lost; it is in queue {queue} again and the next free worker resumes it.",
+    WaitingKind.KILLED: "Kill switch {ref} holds it back; it goes on by itself when that is lifted.",
 }
 
 

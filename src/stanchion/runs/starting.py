@@ -14,6 +14,7 @@ from stanchion.audit import rows as audit_rows
 from stanchion.base import Conflict, Invalid, Json, LimitExceeded, canonical, digest_bytes, dumps, raw
 from stanchion.blueprints import OpKind, validate_value, with_defaults
 from stanchion.context import Ctx, Env
+from stanchion.controls.kills import NO_KILLS, Kills
 from stanchion.db import GroupWriter
 from stanchion.queue import Notifier
 from stanchion.runs import store
@@ -51,8 +52,9 @@ class _Start:
 class Starter:
     """Starts runs for one process; holds the group writer of its starts."""
 
-    def __init__(self, env: Env, resolver: PinResolver, notifier: Notifier) -> None:
+    def __init__(self, env: Env, resolver: PinResolver, notifier: Notifier, kills: Kills = NO_KILLS) -> None:
         self._env = env
+        self.kills = kills
         self._resolver = resolver
         self._notifier = notifier
         self._group = GroupWriter[_Start, Started | Conflict](self._commit, clock=env.clock, lanes=2, batch_max=256)
@@ -80,7 +82,8 @@ class Starter:
 
         Raises:
             Invalid `run.input_invalid` with `errors` [{pointer, message}], Invalid `run.bad_argument`,
-            Conflict `run.idempotency_mismatch`, NotFound `blueprint.unknown`, Denied, LimitExceeded `run.input_too_large`.
+            Conflict `run.idempotency_mismatch`, NotFound `blueprint.unknown`, Denied (also `kill.active`),
+            Unavailable `kill.unread`, LimitExceeded `run.input_too_large`.
         """
         ctx.require("runs.start", blueprint=blueprint, queue=queue)
         _check_arguments(queue, priority, idempotency_key)
@@ -89,6 +92,7 @@ class Starter:
         if resolved.choose is not None:
             begins = Begins(tenant=ctx.tenant, run_id=run_id, principal=ctx.actor.principal, value=value)
             resolved = resolved.choose(begins)
+        self.kills.admit(ctx.tenant, "blueprint", blueprint, resolved.blueprint.digest)
         data = _checked_input(resolved, value)
         with self._env.telemetry.span("run.start", ctx.traceparent, blueprint=blueprint):
             start = self._start(ctx, run_id, resolved, data, queue, priority, idempotency_key)

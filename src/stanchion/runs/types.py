@@ -53,6 +53,7 @@ class WaitingKind(StrEnum):
     EFFECT = "effect"
     WORKER = "worker"
     WORKER_LOST = "worker_lost"
+    KILLED = "killed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

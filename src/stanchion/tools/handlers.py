@@ -8,12 +8,14 @@ from typing import cast
 
 from stanchion.base import Internal, Invalid, Json, LimitExceeded, NotFound, dumps
 from stanchion.context import Env
+from stanchion.controls.kills import NO_KILLS, Kills
 from stanchion.runs import StepCall, StepResult
 from stanchion.telemetry import current_traceparent
 from stanchion.tools.adapter import Adapter, Target
 from stanchion.tools.adapters import Adapters
 from stanchion.tools.connectors import connector_of, resource_of
 from stanchion.tools.effects import EffectPort
+from stanchion.tools.held import held
 from stanchion.tools.records import check_parameters, check_record
 from stanchion.tools.types import OUTPUT_BYTES_MAX, RECORDS_MAX, Connector, Envelope
 
@@ -26,16 +28,21 @@ _ROOM_SHARE, _ROOM_S = 0.2, 1.0
 class _ToolHandler:
     """What the three share: finding the target of the step, calling it under a span, measuring the call."""
 
-    def __init__(self, adapters: Adapters) -> None:
+    def __init__(self, adapters: Adapters, kills: Kills = NO_KILLS) -> None:
         self._adapters = adapters
+        self._kills = kills
         self._parsed: OrderedDict[str, Connector] = OrderedDict()
 
-    def _target(self, call: StepCall, verb: str) -> tuple[Adapter, Target]:
+    def _target(self, env: Env, call: StepCall, verb: str) -> tuple[Adapter, Target]:
+        """Where the step goes. Raises Suspend while the connector is killed."""
         reference = ("connector", str(call.config["connector"]))
         body = call.bodies.get(reference)
         if body is None:
             raise Internal("connector.not_pinned", f"The run holds no version of the connector {reference[1]!r}.")
-        connector = self._connector(call.digests.get(reference, ""), body)
+        digest = call.digests.get(reference, "")
+        if (wait := held(env, self._kills, call, reference[1], digest, writes=verb == "push")) is not None:
+            raise wait
+        connector = self._connector(digest, body)
         resource, operation = resource_of(connector, str(call.config["resource"]), verb)
         target = Target(
             connector=connector,
@@ -95,7 +102,7 @@ class FetchHandler(_ToolHandler):
         AdapterProblem.
         """
         with env.telemetry.span("fetch", call.traceparent):
-            adapter, target = self._target(call, self.verb)
+            adapter, target = self._target(env, call, self.verb)
             where = cast("Mapping[str, Json]", call.config.get("where") or {})
             values = check_parameters(f"{target.name}.fetch", target.operation.parameters, where)
             limit, page = call.config.get("limit"), call.config.get("page")
@@ -133,7 +140,7 @@ class LookupHandler(_ToolHandler):
         Raises NotFound `lookup.missing`, Invalid `lookup.bad_key`, AdapterProblem.
         """
         with env.telemetry.span("lookup", call.traceparent):
-            adapter, target = self._target(call, self.verb)
+            adapter, target = self._target(env, call, self.verb)
             key = call.config["key"]
             if isinstance(key, bool) or not isinstance(key, str | int) or key == "":
                 raise Invalid("lookup.bad_key", f"The key for {target.name} is neither a text nor a whole number.")
@@ -154,14 +161,14 @@ class PushHandler(_ToolHandler):
 
     verb = "push"
 
-    def __init__(self, adapters: Adapters, effects: EffectPort) -> None:
-        super().__init__(adapters)
+    def __init__(self, adapters: Adapters, effects: EffectPort, kills: Kills = NO_KILLS) -> None:
+        super().__init__(adapters, kills)
         self._effects = effects
 
     async def execute(self, env: Env, call: StepCall) -> StepResult:
         """Write the record. Raises Invalid `push.bad_record`, and what `EffectPort.perform` raises."""
         with env.telemetry.span("push", call.traceparent):
-            adapter, target = self._target(call, self.verb)
+            adapter, target = self._target(env, call, self.verb)
             raw = call.config["record"]
             record = check_record(target.name, target.resource.fields, raw)
             started = env.clock.monotonic()

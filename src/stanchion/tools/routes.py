@@ -11,6 +11,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import ConfigDict, Field
 
 from stanchion.base import Json
+from stanchion.controls.kills import NO_KILLS, Kills
 from stanchion.http import CtxDep, Model, Page, PageDep, Reply, shows
 from stanchion.tools.adapters import Adapters
 from stanchion.tools.effects import Effect, EffectState, list_effects, resolve, show
@@ -208,7 +209,7 @@ def _effect(effect: Effect) -> EffectReply:
     return EffectReply.model_validate(effect)
 
 
-def build_router(adapters: Adapters) -> APIRouter:
+def build_router(adapters: Adapters, kills: Kills = NO_KILLS) -> APIRouter:
     """The routes of connectors and effects."""
     router = APIRouter(prefix="/api")
 
@@ -229,7 +230,7 @@ def build_router(adapters: Adapters) -> APIRouter:
     )
     async def post_test(ctx: CtxDep, name: _Name) -> TestedReply:
         """Reach the target without changing it; a failure is an answer with `ok` false."""
-        return TestedReply.model_validate(await test_connector(ctx, name, adapters))
+        return TestedReply.model_validate(await test_connector(ctx, name, adapters, kills))
 
     @router.get("/effects", summary="List effects", operation_id="list_effects", tags=["effects"])
     async def get_effects(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from stanchion.base import NotFound, Problem
 from stanchion.context import Ctx
+from stanchion.controls.kills import Kills
 from stanchion.http import PageParams, Slice, decode_cursor, slice_of
 from stanchion.tools import store
 from stanchion.tools.adapters import Adapters
@@ -44,13 +45,14 @@ async def show_connector(ctx: Ctx, name: str) -> tuple[LiveConnector, Connector]
     return await _live(ctx, name)
 
 
-async def test_connector(ctx: Ctx, name: str, adapters: Adapters) -> Tested:
+async def test_connector(ctx: Ctx, name: str, adapters: Adapters, kills: Kills) -> Tested:
     """Reach the target of a live connector without changing it. That it fails is an answer, not an error.
 
-    Raises NotFound `connector.unknown`.
+    Raises NotFound `connector.unknown`, Denied `kill.active`, Unavailable `kill.unread`.
     """
     ctx.require("connectors.test", name=name)
     _, connector = await _live(ctx, name)
+    kills.admit(ctx.tenant, "connector", name, connector.digest)
     started = ctx.env.clock.monotonic()
     try:
         detail = await adapters.get(connector.adapter).test(connector, min(connector.timeout_s, TEST_TIMEOUT_S))

@@ -28,11 +28,13 @@ class Dependency:
         name: shown in /health/dependencies.
         check: returns if it is well; raises a Problem (or anything) if not. Cut off after 2 s.
         serving: whether this process can serve nothing without it, so that it is not ready.
+        age_s: for what is kept in memory: how old it is. None: the age of the finding.
     """
 
     name: str
     check: Callable[[Env], Awaitable[None]]
     serving: bool = False
+    age_s: Callable[[], float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +115,7 @@ class Board:
                 serving=d.serving,
                 code=f.code,
                 latency_ms=round(f.latency_s * 1000, 1),
-                age_s=round(now - f.at, 1),
+                age_s=round(now - f.at if d.age_s is None else d.age_s(), 1),
             )
             for d, f in zip(asked, found, strict=True)
         ]

@@ -9,6 +9,7 @@ from uuid import UUID
 from stanchion import audit
 from stanchion.base import Conflict, Invalid, NotFound
 from stanchion.context import Ctx
+from stanchion.controls.kills import NO_KILLS, TENANT, Kills
 from stanchion.db import Tx
 from stanchion.http import PageParams, Slice, slice_of
 from stanchion.queue import Notifier
@@ -64,14 +65,17 @@ async def requeue(
     where: DeadFilter | None = None,
     most: int = MANY_MAX,
     reason: str,
+    kills: Kills = NO_KILLS,
 ) -> list[UUID]:
     """Begin a new attempt of dead letters, each at the step it failed at; return which.
 
     Give `run_ids`, all of which are decided about or none; or a filter: at most `most` of its newest, also none.
     Raises Invalid `dlq.bad_selection`, NotFound `run.unknown` for an id that is no run, Conflict `dlq.not_dead` for one
-    that is no dead letter (any more), with `runs` [{run_id, status}].
+    that is no dead letter (any more), with `runs` [{run_id, status}]; Denied `kill.active` if the tenant is killed. Runs
+    of a killed Blueprint are taken, and wait before their next step.
     """
     ctx.require("dlq.requeue")
+    kills.admit(ctx.tenant, TENANT, ctx.tenant, None)
     async with ctx.tx() as tx:
         chosen = await _choose(tx, ctx, run_ids, where, most)
         queues = await store.revive(tx, ctx.tenant, chosen)
@@ -100,10 +104,11 @@ async def discard(
     return chosen
 
 
-async def retry(ctx: Ctx, notifier: Notifier, run_id: UUID, *, reason: str) -> RunDetail:
+async def retry(ctx: Ctx, notifier: Notifier, run_id: UUID, *, reason: str, kills: Kills = NO_KILLS) -> RunDetail:
     """Begin a new attempt of a FAILED run at the step it failed at.
 
-    Raises NotFound `run.unknown`, Conflict `run.not_failed`, Conflict `run.is_item` for an item of a for_each.
+    Raises NotFound `run.unknown`, Conflict `run.not_failed`, Conflict `run.is_item` for an item of a for_each, Denied
+    `kill.active` if the version of the Blueprint that it is bound to, or the tenant, is killed.
     """
     ctx.require("runs.retry")
     async with ctx.tx() as tx:
@@ -120,6 +125,8 @@ async def retry(ctx: Ctx, notifier: Notifier, run_id: UUID, *, reason: str) -> R
                 f"Run {run_id} is item {run.item_no} of run {run.parent_id}.",
                 hint=f"Retry the run that fanned out: {run.root_id}. It tries its failed items again.",
             )
+        pins = await runs_store.select_pins(tx, ctx.tenant, run.pins) if kills.any else []
+        kills.admit(ctx.tenant, "blueprint", run.blueprint, digest_among(pins, run.blueprint))
         queues = await store.revive(tx, ctx.tenant, [run_id])
         await audit.record(tx, ctx, "run.retried", target=("run", run_id), run_id=run_id, reason=reason)
     for queue in queues:

@@ -235,7 +235,9 @@ class Execution:
     async def attempt(
         self, op: OpPlan, hand: Hand, *, path: str, attempt: int, resumed: bool, scope: Mapping[str, Json]
     ) -> Outcome:
-        """Perform one attempt and count it."""
+        """Perform one attempt and count it; or wait, if the Blueprint is killed."""
+        if self.host.kills.any and (wish := suspension.killed(self)) is not None:
+            return Waits(wish)
         return await perform(
             self.host.env, self.plan, self.run, op, hand, path=path, attempt=attempt, resumed=resumed, scope=scope
         )
@@ -257,6 +259,8 @@ class Execution:
         attempt, first = self.run.step_attempt or 1, self.run.step_first_attempt or 1
         if op.position != self.run.cursor:
             attempt = first = 1
+        if for_each.block is not None and self.host.kills.any and (wish := suspension.killed(self)) is not None:
+            await suspension.suspend(self, op, wish, attempt=attempt, first=first)
         try:
             if for_each.block is None:
                 output = await items.run_items(self, op, for_each)

@@ -115,6 +115,8 @@ class _Items:
         # Items that have a row and have not ended.
         self.open: dict[int, _Item] = {}
         self.waiting: list[_Wait] = []
+        # A kill switch holds an item back: no further one is begun.
+        self.killed = False
         self.succeeded: list[tuple[int, Json]] = []
         self.failed: list[tuple[int, Json]] = []
         values = values_of(execution, op, for_each)
@@ -186,7 +188,7 @@ class _Items:
         """The next item to start, or None if there is none or none may be started any more."""
         if not self.todo or self._handing_back() or self.execution.cancel_reason is not None:
             return None
-        if rules.fan_out_failed(self.rule, len(self.failed)):
+        if self.killed or rules.fan_out_failed(self.rule, len(self.failed)):
             return None
         item = self.todo.popleft()
         self.open[item.no] = item
@@ -261,6 +263,7 @@ class _Items:
             after_s = max(after, timedelta()).total_seconds()
             row["delay_s"] = after_s
         self.waiting.append(_Wait(kind=wish.kind, ref=wish.ref, after_s=after_s))
+        self.killed = self.killed or wish.kind is WaitingKind.KILLED
         return row
 
     def _row(
@@ -300,6 +303,8 @@ class _Items:
         """Nothing is left but items that wait: the run waits for what a person or a target must say, if there is
         such an item, and in any case no longer than until the earliest due time."""
         asked = [wait for wait in self.waiting if wait.kind is not WaitingKind.RETRY]
+        # The lifting of a kill lets all go on, and those that wait for a person wait again then.
+        asked.sort(key=lambda wait: wait.kind is not WaitingKind.KILLED)
         kind, ref = (asked[0].kind, asked[0].ref) if asked else (WaitingKind.RETRY, self.op.path)
         due = [wait.after_s for wait in self.waiting if wait.after_s is not None]
         row = self.execution.row(self.op, StepStatus.SUSPENDED)

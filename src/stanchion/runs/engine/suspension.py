@@ -27,6 +27,18 @@ def run_cancelled(run_id: UUID) -> Conflict:
     return Conflict("run.cancelled", f"Run {run_id} was cancelled.")
 
 
+def killed(execution: Execution) -> Suspend | None:
+    """The wait of a run whose Blueprint (at the version it is pinned to) or tenant is killed, or None. It is woken when
+    the kill is lifted (`runs.killing`)."""
+    run, kills = execution.run, execution.host.kills
+    digest = execution.plan.digests.get(("blueprint", run.blueprint))
+    blocked = kills.blocked(run.tenant, "blueprint", run.blueprint, digest)
+    if blocked is None:
+        return None
+    execution.host.env.telemetry.emit("kill.stopped", 1.0, "step")
+    return Suspend(WaitingKind.KILLED, ref=blocked.ref)
+
+
 async def suspend(execution: Execution, op: OpPlan, wish: Suspend, *, attempt: int, first: int) -> None:
     """Write the suspension a handler asked for, with what it wants in the same transaction."""
     if execution.interruption == "cancel":

@@ -22,6 +22,7 @@ import psycopg
 from stanchion.base import Internal, Problem, Unavailable
 from stanchion.blueprints import VerbSpec
 from stanchion.context import Env
+from stanchion.controls.kills import NO_KILLS, Kills
 from stanchion.queue import Listener, Notifier
 from stanchion.runs import fanout, sweeping
 from stanchion.runs.engine import store
@@ -65,6 +66,7 @@ class Worker:
             and returns the child's exit code. Without it such runs are executed here like any other.
         probation_of: in that child: the parent's id. Such a worker claims only runs on probation, one at a time, and
             `run` returns when there is none left.
+        kills: the kill switches; a run whose Blueprint is killed waits before its next step.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Worker:
         hook: RunEndHook | None = None,
         spawn_probation: SpawnProbation | None = None,
         probation_of: UUID | None = None,
+        kills: Kills = NO_KILLS,
     ) -> None:
         self._env = env
         self._queues = tuple(queues)
@@ -98,6 +101,7 @@ class Worker:
             item_ended=self._item_ended,
             retry_in=self._retry_in,
             changed=self.notifier.changed,
+            kills=kills,
         )
         self._claims = Claims(
             self._host,

@@ -7,8 +7,9 @@ from typing import cast
 from uuid import UUID
 
 from stanchion import audit, runs
-from stanchion.base import Invalid, Json, NotFound, Problem, Unavailable
+from stanchion.base import Denied, Invalid, Json, NotFound, Problem, Unavailable
 from stanchion.context import Ctx, Env
+from stanchion.controls.kills import NO_KILLS, Kills
 from stanchion.db import Tx
 from stanchion.http import PageParams, Slice, decode_cursor, slice_of
 from stanchion.runs import StepCall, Suspend, WaitingKind
@@ -16,6 +17,7 @@ from stanchion.tools.adapter import Adapter, AdapterProblem, Target
 from stanchion.tools.effects import rules, store
 from stanchion.tools.effects.ledger import Ledger
 from stanchion.tools.effects.types import ApprovalCheck, Effect, EffectState, Next
+from stanchion.tools.held import held
 from stanchion.tools.types import Record
 
 Receipt = Mapping[str, "Json"]
@@ -25,12 +27,13 @@ class EffectPort:
     """The one place in which the outside world is changed. Built once per worker.
 
     Order of what happens: environment (I10) → intent, under the run's claim and with the approval looked at again
-    (I3, I8) → call with the key → receipt. A crash between any two leaves a row from which the next attempt knows
+    (I3, I8) → kill switches, once more → call with the key → receipt. A crash between any two leaves a row from which the next attempt knows
     whether to call, to ask the target, or to ask a person.
     """
 
-    def __init__(self, env: Env, approvals: ApprovalCheck | None) -> None:
+    def __init__(self, env: Env, approvals: ApprovalCheck | None, kills: Kills = NO_KILLS) -> None:
         self._env = env
+        self._kills = kills
         self._ledger = Ledger(env, approvals)
 
     async def perform(self, call: StepCall, adapter: Adapter, target: Target, record: Record, raw: Json) -> Receipt:
@@ -46,7 +49,8 @@ class EffectPort:
         Raises:
             Denied: the environment or an approval says no; nothing was sent.
             AdapterProblem: nothing was written, or (`effect.outcome_unknown`) the next attempt will ask the target.
-            Suspend: the outcome is unknown and only a person can tell.
+            Suspend: the outcome is unknown and only a person can tell; or the connector was killed meanwhile, and
+                nothing was sent.
         """
         rules.check_environment(target.connector, self._env.environment)
         wanted = self._wanted(call, target, record)
@@ -58,7 +62,23 @@ class EffectPort:
         if begun.next is Next.ASK_PERSON:
             raise self._waits(call, target, effect, None)
         asked = begun.next is Next.ASK_TARGET
+        await self._hold_back(call, target, effect, asked=asked)
         return await self._called(call, adapter, target, record, effect, asked=asked)
+
+    async def _hold_back(self, call: StepCall, target: Target, effect: Effect, *, asked: bool) -> None:
+        """Raise Suspend if a kill came while the intent was committed: nothing is sent now, which the ledger says."""
+        connector = target.connector
+        wait = held(self._env, self._kills, call, connector.name, connector.digest, writes=True)
+        if wait is None:
+            return
+        state = EffectState.UNKNOWN if asked else EffectState.FAILED
+        problem = Denied(
+            "kill.held_back",
+            f"Connector {connector.name!r} was killed before this was sent; nothing was sent.",
+            hint="The step goes on by itself when the kill is lifted.",
+        )
+        await self._ended(call, target, effect, state, error=problem)
+        raise wait
 
     def _wanted(self, call: StepCall, target: Target, record: Record) -> Effect:
         operation = target.operation
