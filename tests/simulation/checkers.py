@@ -103,7 +103,10 @@ class Transitions:
                 )
 
     def _effect_changed(self, old: Row | None, new: Row) -> None:
-        """An attempt is recorded only under the claim that owns its run (I3)."""
+        """An attempt is recorded only under the claim that owns its run (I3), and only what did not happen as FAILED (I5)."""
+        if new["state"] == "FAILED" and new["key"] in self._sim.bank.applied:
+            reason = f"{new['path']} is called FAILED, and the bank has it"
+            self.found.append(Violation("known effects", new["run_id"], reason))
         if new["state"] == "INTENT" and (old is None or old["intent_at"] != new["intent_at"]):
             run = self.runs[new["run_id"]]
             if run["status"] != "RUNNING" or run["epoch"] != new["epoch"]:

@@ -294,7 +294,7 @@ def unknown_is_repeated() -> AbstractContextManager[Any]:
     return patched(effect_rules, "next_of", blind)
 
 
-@mutant("a repetition that was not sent makes an unknown effect a failed one", "audit")
+@mutant("a repetition that was not sent makes an unknown effect a failed one", "known effects")
 def unsent_repetition_fails() -> AbstractContextManager[Any]:
     def forgets(original: Any) -> Any:
         async def called(self: Any, *args: Any, asked: bool) -> Any:

@@ -12,8 +12,8 @@ SEEDS = 200
 QUICK_SEEDS = 25
 QUICK = (
     "acknowledged_before_commit", "childs_end_unheard", "decided_twice", "decision_not_bound", "double_claim",
-    "epoch_not_raised", "living_workers_swept", "next_step_not_carried", "no_intent", "outcome_not_recorded",
-    "rejection_approves", "self_approval", "start_key_ignored", "starts_of_one_tenant", "unknown_is_repeated",
+    "epoch_not_raised", "items_left_open", "living_workers_swept", "next_step_not_carried", "no_intent", "outcome_not_recorded",
+    "rejection_approves", "self_approval", "start_key_ignored", "starts_of_one_tenant", "unknown_is_repeated", "unsent_repetition_fails",
 )  # fmt: skip
 
 

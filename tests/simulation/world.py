@@ -45,6 +45,8 @@ class Bank:
         self.orders: dict[str, dict[str, Json]] = {}
         self.ledger: list[Received] = []
         self.keys: dict[tuple[str, str], Received] = {}
+        # What was applied, by key alone.
+        self.applied: dict[str, Received] = {}
         self.natural: dict[tuple[str, str, Json], Received] = {}
         # Requests on their way, by key: who settles an effect of unknown outcome waits until there is none.
         self.travelling: dict[str, int] = {}
@@ -62,6 +64,7 @@ class Bank:
         self.ledger.append(received)
         if applied:
             self.keys[resource, key] = received
+            self.applied[key] = received
             self.natural[resource, str(record["order"]), record["amount"]] = received
         return applied
 
