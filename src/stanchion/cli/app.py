@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "connector": ("nouns.connector", "connector", "Connectors: list, show, test."),
     "artifact": ("nouns.artifact", "artifact", "Immutable versions: list, show, diff, usage, history, retire."),
     "release": ("nouns.release", "release", "Which versions are live: list."),
+    "kill": ("nouns.kill", "kill", "Kill switches: stop a thing at once, list, show, lift."),
     "audit": ("nouns.audit", "audit", "The record of every change: list."),
     "auth": ("nouns.auth", "auth", "Sign in, keys, principals, roles."),
     "tenant": ("nouns.tenant", "tenant", "Tenants: list, create."),
