@@ -65,6 +65,9 @@ def test_the_assignment_of_known_units_never_changes() -> None:
         Unit(kind=UnitKind.PRINCIPAL, tenant="acme", value="ada"): 7880,
     }
     assert {unit: bucket_of("s", unit) for unit in known} == known
+    for unit, place in known.items():
+        assert assign("r1", "s", unit, Exposure(share=place)).arm is Arm.STABLE
+        assert assign("r1", "s", unit, Exposure(share=place + 1)).arm is Arm.CANDIDATE
 
 
 @given(unit=UNITS, exposure=EXPOSURES, rings=RINGS, attributes=ATTRIBUTES, salt=TEXT)

@@ -55,6 +55,8 @@ def test_a_good_document_has_no_findings() -> None:
         (changed(type=3), "/type", "boolean, string, number, object"),
         (changed(variants=None), "/variants", "variants: {on: true, off: false}"),
         (changed(variants={}), "/variants", "maps 1 to 100 names"),
+        (changed(variants={"off": False, "": True}), "/variants/", "1 to 100 characters"),
+        (changed(variants={"off": False, "x" * 101: True}), "/variants/" + "x" * 101, "1 to 100 characters"),
         (changed(variants={"on": True, "off": "false"}), "/variants/off", "has the value 'false', and the flag is of type boolean"),
         (changed(type="number"), "/variants/on", "value true, and the flag is of type number"),
         (changed(type="object"), "/variants/on", "the flag is of type object"),

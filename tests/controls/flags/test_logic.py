@@ -201,6 +201,10 @@ def test_fractional_deals_by_the_flag_and_the_targeting_key_where_it_has_no_key(
     assert run({"fractional": ["another-flagunit-1", *buckets]}) != by_hand
 
 
+def test_a_weight_below_0_counts_as_0() -> None:
+    assert {run({"fractional": [f"key-{n}", ["a", -50], ["b", 50]]}) for n in range(50)} == {"b"}
+
+
 def test_what_is_not_chosen_is_not_evaluated() -> None:
     endless: Json = {"reduce": [{"var": "scores"}, {"cat": [var("accumulator")] * 60}, "x" * 60]}
     assert run({"if": [True, "a", endless]}) == "a"
