@@ -44,7 +44,7 @@ async def _serve(boot: Boot, stop: asyncio.Event) -> int:
     ):
         keep_secrets()
         env.telemetry.emit("process.started")
-        leading = asyncio.create_task(lead(env, build_duties(env)))
+        leading = asyncio.create_task(lead(env, build_duties(env, settings)))
         await stop.wait()
         env.telemetry.emit("process.stopping")
         leading.cancel()

@@ -6,7 +6,9 @@ environment, what it moves goes together, and nothing is dealt that was not chec
 """
 
 from stanchion.releases.rollouts.assignment import assign, bucket_of, grows, in_ring, key_of, reproduces, share_of
+from stanchion.releases.rollouts.duty import watch
 from stanchion.releases.rollouts.returning import rollback
+from stanchion.releases.rollouts.routes import build_router
 from stanchion.releases.rollouts.service import (
     Begun,
     advance,
@@ -64,6 +66,7 @@ __all__ = [
     "assign",
     "begin",
     "bucket_of",
+    "build_router",
     "grows",
     "history",
     "in_ring",
@@ -77,4 +80,5 @@ __all__ = [
     "share_of",
     "show_release",
     "show_rollout",
+    "watch",
 ]

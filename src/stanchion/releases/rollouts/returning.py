@@ -52,7 +52,7 @@ async def rollback(
     ctx.require("releases.rollback", kind=target.kind, name=target.name, environment=environment)
     if leaving is None:
         live, opened = await service.show_release(ctx, target.kind, target.name)
-        leaving = _left(live.version, opened, target.key)
+        leaving = left(live.version, opened, target.key)
     async with ctx.tx() as tx:
         await releases_store.lock_tenant(tx, ctx.tenant, environment)
         at = await ground(tx, ctx)
@@ -90,7 +90,7 @@ class _Step:
     rollout: Rollout | None
 
 
-def _left(live: int, opened: Rollout | None, key: Key) -> int:
+def left(live: int, opened: Rollout | None, key: Key) -> int:
     """The version that a rollback leaves: an open rollout's candidate, else the live one."""
     if opened is None:
         return live
@@ -108,7 +108,7 @@ async def _refuse_moved(tx: Tx, ctx: Ctx, at: Ground, target: Target, leaving: i
     live = at.live.get(target.key)
     if live is None:
         raise service.unknown_release(target.kind, target.name)
-    if _left(live.version, at.opened(target.key), target.key) == leaving:
+    if left(live.version, at.opened(target.key), target.key) == leaving:
         return
     environment = ctx.env.environment.name
     latest = await store.history(tx, ctx.tenant, environment, target.kind, target.name, before=None, limit=1)
