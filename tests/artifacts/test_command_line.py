@@ -67,7 +67,9 @@ def test_no_change_a_large_value_and_a_cut_are_said() -> None:
     assert "order of keys only: facts" in said
     assert "more than is shown" in said
     large = {"op": "added", "path": "facts", "before": None, "after": {f"k{n}": n for n in range(40)}, "words": []}
-    assert '      "k7": 7,' in "\n".join(render({**same, "changes": [large]})).replace("\x1b[32m", "").replace("\x1b[0m", "")
+    assert '      "k7": 7,' in "\n".join(render({**same, "changes": [large]})).replace("\x1b[32m", "").replace(
+        "\x1b[0m", ""
+    )
 
 
 def test_a_file_is_sent_and_compared(cli, at, tmp_path) -> None:  # noqa: F811

@@ -41,6 +41,9 @@ def test_what_only_looks_like_one_passes(name: str) -> None:
     assert look(f"policy: harmless\n{LOOK_ALIKES[name]}\n") == []
 
 
+PLANTED_IN_DOCS = "pl4nted-" + "horse"
+
+
 def test_the_repository_gives_no_false_find(repo) -> None:
     paths = [*repo.glob("examples/**/*.yaml"), *repo.glob("tests/blueprints/fixtures/*.yaml")]
     sources = {str(path): path.read_text() for path in paths}
@@ -50,7 +53,14 @@ def test_the_repository_gives_no_false_find(repo) -> None:
             sources[f"{page}#{number}"] = fence.text
     assert len(paths) >= 7
     assert len(sources) > 50
-    found = {name: [(i.line, i.message) for i in look(source)] for name, source in sources.items()}
+    # One page plants one, to show that it is refused.
+    shown = [name for name, source in sources.items() if PLANTED_IN_DOCS in source]
+    assert {name.partition("#")[0] for name in shown} == {str(repo / "docs/howto/review-changes.md")}
+    assert look(sources[shown[0]])
+    found = {
+        name: [(i.line, i.message) for i in look(source.replace(PLANTED_IN_DOCS, "${input.password}"))]
+        for name, source in sources.items()
+    }
     assert {name: issues for name, issues in found.items() if issues} == {}
 
 

@@ -95,12 +95,12 @@ def diff_of(before: ArtifactVersion | None, after: ArtifactVersion | Document, p
     """The diff of two versions, or of a version and a file with what its kind made of it. None: there was nothing."""
     new = _half(after) if isinstance(after, ArtifactVersion) else _file(before, after, cast("Parsed", parsed))
     old = _half(before) if before is not None else None
-    edits = list(changes(dict(old.body) if old else {}, dict(new.body)))
+    was = read_document(old.document) if old else None
+    now = read_document(new.document)
+    edits = changes(_as_written(old.body, was.body) if old and was else {}, _as_written(new.body, now.body))
     order: list[str] = []
     came: list[Comment] = []
     went: list[Comment] = []
-    was = read_document(old.document) if old else None
-    now = read_document(new.document)
     if was is not None:
         order = list(_order(was.body, now.body, ""))
         went, came = _comments(comments_of(was.positions.source, was), comments_of(now.positions.source, now))
@@ -115,6 +115,12 @@ def diff_of(before: ArtifactVersion | None, after: ArtifactVersion | Document, p
         comments_removed=tuple(went[:COMMENTS_MAX]),
         cut=len(edits) > EDITS_MAX or len(order) > EDITS_MAX or max(len(came), len(went)) > COMMENTS_MAX,
     )
+
+
+def _as_written(body: Mapping[str, Json], read: Json) -> Json:
+    """A stored body in the order in which its author wrote it, which the store does not keep."""
+    whole = dict(body)
+    return read if _same(whole, read) else whole
 
 
 def _half(artifact: ArtifactVersion) -> _Half:

@@ -170,7 +170,7 @@ class DiffReply(Reply):
                     "before": {**_SIDE, "version": 1, "changelog": "First."},
                     "after": _SIDE,
                     "changes": [_EDIT],
-                    "order": ["facts.properties"],
+                    "order": ["facts"],
                     "comments_added": [{"text": "Agreed with the board.", "line": 5, "column": 1}],
                     "comments_removed": [],
                     "cut": False,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, cast
+from typing import Final, TypedDict, cast
 
 from stanchion.artifacts import BODY_BYTES_MAX, Document, KindSpec, Parsed, secret_issues, unstorable
 from stanchion.base import Json, canonical, digest
-from stanchion.blueprints import Issue
+from stanchion.blueprints import Issue, read_document
 from stanchion.releases.types import Checked, Item, Live, Release
 
 Key = tuple[str, str]
@@ -205,29 +205,60 @@ def _reference_issues(key: Key, document: Document, found: _Set, kinds: Mapping[
     parsed = found.read(key)
     if _has_errors(parsed.issues):
         return []
+    may = kinds[key[0]].refs
     issues: list[Issue] = []
     for kind, name in parsed.references:
-        code, message, hint = "", "", ""
-        if kind not in kinds[key[0]].refs:
-            may = ", ".join(sorted(kinds[key[0]].refs)) or "nothing"
-            code, message, hint = (
-                "artifact.reference",
-                f"A {key[0]} cannot refer to {kind} {name!r}.",
-                f"It may to: {may}.",
-            )
-        elif not found.exists((kind, name)):
-            code, message = (
-                "artifact.unknown_reference",
-                f"There is no {kind} {name!r} in this apply, and none is live.",
-            )
-            hint = f"Apply the {kind} together with it, or correct the name."
-        if code:
+        place = _named_at(document, kind, name)
+        if kind not in may:
             issues.append(
                 Issue(
-                    code=code, message=message, hint=hint, file=document.path, line=1, column=1, step=None, pointer=""
+                    code="artifact.reference",
+                    message=f"A {key[0]} cannot refer to {kind} {name!r}.",
+                    hint=f"It may refer to: {', '.join(sorted(may)) or 'nothing'}.",
+                    **place,
+                )
+            )
+        elif not found.exists((kind, name)):
+            issues.append(
+                Issue(
+                    code="artifact.unknown_reference",
+                    message=f"There is no {kind} {name!r} in this apply, and none is live.",
+                    hint=f"Apply the {kind} together with it, or correct the name.",
+                    **place,
                 )
             )
     return issues
+
+
+class _Named(TypedDict):
+    """The fields of an issue that say where."""
+
+    file: str
+    line: int
+    column: int
+    step: str | None
+    pointer: str
+
+
+def _named_at(document: Document, kind: str, name: str) -> _Named:
+    """Where a document names another: the text that is its name, rather beside a key of its kind than elsewhere."""
+    read = read_document(document)
+    texts = [(pointer.rpartition("/")[2] != kind, pointer) for pointer, text in _texts(read.body, "") if text == name]
+    pointer = min(texts)[1] if texts else ""
+    line, column = read.positions.of_value(pointer) if pointer else (1, 1)
+    return {"file": document.path, "line": line, "column": column, "step": None, "pointer": pointer}
+
+
+def _texts(value: Json, pointer: str) -> Iterator[tuple[str, str]]:
+    """Every text of a JSON value with its JSON pointer."""
+    if isinstance(value, str):
+        yield pointer, value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _texts(inner, f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}")
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _texts(inner, f"{pointer}/{number}")
 
 
 def unexpected(expected: Mapping[Key, int], live: Mapping[Key, Release]) -> list[Key]:
