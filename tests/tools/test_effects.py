@@ -16,6 +16,7 @@ from stanchion.runs import LostClaim, Suspend
 from stanchion.tools import EffectState, effect_key, list_effects, resolve, show
 from stanchion.tools.adapter import AdapterProblem
 from stanchion.tools.effects import TRANSITIONS
+from stanchion.tools.effects.ledger import Ledger
 from tests.conftest import make_env
 from tests.tools.support import RAW, Bench, Crash, admin, call_of, new_run, reclaim, suspended
 
@@ -196,6 +197,30 @@ async def test_an_unsent_repetition_says_nothing_about_the_attempt_before_it(ben
     assert await bench.received() == ["C1"]
     assert (await bench.effect(run_id))["state"] == "DONE"
     assert await bench.audited(run_id) == ["effect.attempted", *["effect.completed"] * 3]
+
+
+async def test_the_same_if_the_commit_of_the_intent_had_to_be_repeated(bench: Bench, monkeypatch) -> None:
+    """Found by the simulation: the repeated transaction finds its own intent, and must not forget why it was written."""
+    run_id = await new_run(bench.env, bench.superuser)
+    with pytest.raises(Unavailable):
+        await losing(bench, sent=True, written=False).execute(bench.env, call_of(bench.world, run_id))
+    await reclaim(bench.superuser, run_id, 2)
+    commit, lost = Ledger._commit, []
+
+    async def applied_and_lost(self: Any, batch: Any) -> Any:
+        settled = await commit(self, batch)
+        if not lost:
+            lost.append(batch)
+            raise psycopg.OperationalError("the answer was lost")
+        return settled
+
+    monkeypatch.setattr(Ledger, "_commit", applied_and_lost)
+    with pytest.raises(AdapterProblem):
+        await losing(bench, sent=False, written=False).execute(
+            bench.env, call_of(bench.world, run_id, epoch=2, attempt=2)
+        )
+    assert lost
+    assert (await bench.effect(run_id))["state"] == "UNKNOWN"
 
 
 @pytest.fixture

@@ -52,11 +52,13 @@ class Ledger:
 
         Raises LostClaim, Denied of the approval check, Conflict `effect.arguments_changed`.
         """
+        # What an earlier pass decided: a transaction that is repeated after its outcome was lost finds its own writing.
+        decided: list[Next] = []
 
         async def write(tx: Tx) -> Settled:
             try:
                 await runs.hold(tx, [call.claim])
-                return await self._intent(tx, call, wanted, record_digest)
+                return await self._intent(tx, call, wanted, record_digest, decided)
             except LostClaim as lost:
                 self._env.telemetry.emit("effect.fenced", 1.0)
                 return lost
@@ -68,11 +70,12 @@ class Ledger:
             return settled
         raise settled or LostClaim
 
-    async def _intent(self, tx: Tx, call: StepCall, wanted: Effect, record_digest: str) -> Begun:
+    async def _intent(self, tx: Tx, call: StepCall, wanted: Effect, record_digest: str, decided: list[Next]) -> Begun:
         found = await store.lock_of_step(tx, wanted.tenant, wanted.run_id, wanted.path)
         if found is not None and _written_by_us(found, wanted):
-            return Begun(next=Next.CALL, effect=found)
+            return Begun(next=decided[-1] if decided else Next.CALL, effect=found)
         what = rules.next_of(found, wanted.idempotency, wanted.args_digest)
+        decided.append(what)
         if what is not Next.RETURN and call.op.approvals:
             await self._check_approvals(tx, call, record_digest)
         if found is not None and what in {Next.RETURN, Next.ASK_PERSON}:
