@@ -1,0 +1,139 @@
+"""What one process knows of kill switches: how it learns of them, how old that may be, what asking costs."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from statistics import quantiles
+
+import pytest
+
+from stanchion.base import Denied, Unavailable
+from stanchion.controls import kills
+from stanchion.controls.kills import NO_KILLS, Snapshot, kept
+from stanchion.db import Database, DatabaseUrls
+from tests.conftest import make_env
+from tests.controls.kills.support import KINDS, Clock, make_tenants, person
+
+ROUNDS = 10
+
+
+@pytest.fixture(autouse=True)
+def tenants(database_urls) -> None:
+    make_tenants(database_urls.owner)
+
+
+async def until(condition, what: str, timeout_s: float = 10.0) -> float:
+    """Seconds until `condition()` holds."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    while not condition():
+        assert loop.time() - began < timeout_s, what
+        await asyncio.sleep(0.002)
+    return loop.time() - began
+
+
+@pytest.mark.parametrize("role", ["app", "engine"])
+@pytest.mark.parametrize("notified", [True, False], ids=["notified", "notifications lost"])
+async def test_a_kill_is_known_within_a_second(env, role: str, notified: bool) -> None:
+    olga, took = person(env), []
+    async with kept(env, role=role, notified=notified) as snapshot:
+        if notified:
+            await asyncio.sleep(0.2)  # the listener's connection: what it misses meanwhile, the looks find
+        for _ in range(ROUNDS):
+            made = await kills.set_kill(olga, KINDS, "widget", "left", reason="It leaks.")
+            took.append(await until(lambda: snapshot.blocked("acme", "widget", "left", None), "known"))
+            await kills.lift_kill(olga, made.id, reason="Mended.")
+            took.append(await until(lambda: not snapshot.blocked("acme", "widget", "left", None), "lifted"))
+    print(f"\nknown after ({role}, {'notified' if notified else 'looks alone'}): "
+          f"median {sorted(took)[len(took) // 2] * 1000:.1f} ms, p99 {quantiles(took, n=100)[98] * 1000:.0f} ms")  # fmt: skip
+    assert max(took) <= 1.0
+    if notified:
+        assert sorted(took)[len(took) // 2] < 0.25
+
+
+async def test_before_the_first_read_nobody_knows_so_everything_waits(env) -> None:
+    snapshot = Snapshot(env, role="app")
+    assert snapshot.any is True
+    assert snapshot.age_s is None
+    blocked = snapshot.blocked("acme", "blueprint", "triage", None)
+    assert blocked is not None
+    assert blocked.ref == "unread"
+    with pytest.raises(Unavailable) as caught:
+        snapshot.admit("acme", "blueprint", "triage", None)
+    assert caught.value.code == "kill.unread"
+    await snapshot.refresh()
+    assert snapshot.blocked("acme", "blueprint", "triage", None) is None
+    snapshot.admit("acme", "blueprint", "triage", None)
+
+
+async def test_a_snapshot_that_is_too_old_begins_nothing_and_sends_nothing(db) -> None:
+    clock = Clock()
+    snapshot = Snapshot(make_env(db, clock=clock), role="app")
+    await snapshot.refresh()
+    clock.passed_s = kills.AGE_S_MAX
+    snapshot.admit("acme", "blueprint", "triage", None)
+    assert snapshot.blocked("acme", "connector", "casebook", None, strict=True) is None
+    clock.passed_s = kills.AGE_S_MAX + 0.1
+    with pytest.raises(Unavailable) as caught:
+        snapshot.admit("acme", "blueprint", "triage", None)
+    assert "5.1 s" in caught.value.message
+    blocked = snapshot.blocked("acme", "connector", "casebook", None, strict=True)
+    assert blocked is not None
+    assert blocked.ref == "unread"
+    assert snapshot.blocked("acme", "connector", "casebook", None) is None  # a read goes on with what is known
+    await snapshot.refresh()
+    snapshot.admit("acme", "blueprint", "triage", None)
+
+
+async def test_while_the_database_is_away_the_snapshot_ages_and_says_so(database_urls) -> None:
+    clock = Clock()
+    async with Database(database_urls) as database:
+        env = make_env(database, clock=clock)
+        snapshot = Snapshot(env, role="app")
+        await snapshot.look()
+        nowhere = DatabaseUrls(app="postgresql://nobody@127.0.0.1:1/x", engine="postgresql://nobody@127.0.0.1:1/x")
+        async with Database(nowhere, acquire_timeout_s=0.2) as away:
+            snapshot._env = replace(env, db=away)
+            clock.passed_s = 6.0
+            await snapshot.look()
+            assert b"stanchion_kills_age_seconds 6.0" in env.telemetry.expose()
+            with pytest.raises(Unavailable):
+                snapshot.admit("acme", "blueprint", "triage", None)
+        snapshot._env = env
+        await snapshot.look()
+        assert b"stanchion_kills_age_seconds 0.0" in env.telemetry.expose()
+        snapshot.admit("acme", "blueprint", "triage", None)
+
+
+async def test_asking_costs_no_query_and_looking_costs_one(env, monkeypatch) -> None:
+    olga = person(env)
+    made = await kills.set_kill(olga, KINDS, "widget", "left", reason="It leaks.")
+    snapshot = Snapshot(env, role="app")
+    await snapshot.refresh()
+    asked: list[str] = []
+    connection = env.db.connection
+
+    def counted(role: str):
+        asked.append(role)
+        return connection(role)
+
+    monkeypatch.setattr(env.db, "connection", counted)
+    for _ in range(100):
+        with pytest.raises(Denied):
+            snapshot.admit("acme", "widget", "left", None)
+        snapshot.admit("beta", "widget", "left", None)
+        assert snapshot.blocked("acme", "widget", "left", None, strict=True) is not None
+    assert asked == []
+    await snapshot.refresh()
+    assert asked == ["app"]
+    await kills.lift_kill(olga, made.id, reason="Mended.")
+    asked.clear()
+    await snapshot.refresh()
+    assert asked == ["app", "app"]  # the number, and the one tenant in which something changed
+
+
+async def test_without_switches_nothing_is_killed() -> None:
+    assert NO_KILLS.any is False
+    assert NO_KILLS.blocked("acme", "blueprint", "triage", None, strict=True) is None
+    NO_KILLS.admit("acme", "blueprint", "triage", None)
