@@ -214,7 +214,8 @@ TEN = 0.1
 
 
 def _line(text: str, found: Outcome, *, medians: bool = False) -> None:
-    tail = f"   median after {found.rounds:g} comparisons, {found.candidates:g} of the candidate" if medians else ""
+    tail = f"   median after {found.rounds:g} comparisons, {found.candidates:g} of the candidate"
+    tail = "" if not medians else tail if math.isfinite(found.rounds) else "   (fewer than half)"
     print(f"{text:<64}{found.rollouts:>5}{found.share:>7.1%}{tail}", flush=True)
 
 

@@ -118,6 +118,15 @@ def test_a_crossing_stays_when_the_wealth_falls_again():
     assert healed.peak == failed.peak
 
 
+@pytest.mark.parametrize(("margin", "exclude"), [(0.0, 0.02), (0.3, 0.5), (0.8, 0.95)])
+@pytest.mark.parametrize("outcome", [(1, 0), (0, 1)])
+def test_no_bet_can_ruin(margin, exclude, outcome):
+    guarded = guard(margin=margin, exclude=exclude)
+    comparison = observe(guarded, begin(guarded, NOON), pairs([outcome] * 9))
+    for wealth in (comparison.worse, comparison.harmless, comparison.better):
+        assert min(wealth.stakes) > 0
+
+
 def test_a_block_is_the_first_arrivals_and_its_means_are_compared():
     guarded = guard()
     open_block = observe(guarded, begin(guarded, NOON), canary("csc", [1, 0, 0]))
@@ -205,7 +214,9 @@ def test_the_limit_of_a_block_is_fixed_when_it_opens():
     limit = running_limit(guarded, comparison)
     comparison = observe(guarded, comparison, canary("sss", [1e6, 1e6, 1e6]))
     assert comparison.block.limit == limit
-    assert running_limit(guarded, comparison) > limit
+    between = (limit + running_limit(guarded, comparison)) / 2
+    assert between > limit
+    assert observe(guarded, comparison, canary("c", [between])).candidate.badness == 1
 
 
 def test_zero_latency_and_cost_are_values_like_others():
