@@ -66,12 +66,7 @@ async def rollback(
         asked = [step.to for step in steps]
         await refuse_misfits(tx, ctx, kinds, at, then, what="Going back", asked=asked)
         rollouts = [await service.take_back(tx, ctx, rollout, reason, evidence) for rollout in ended.values()]
-        await store.explain_moves(tx, "release.rolled_back", None, reason)
-        for key, row in moves.items():
-            before = at.live[key]
-            await service.move(
-                tx, ctx, "release.rolled_back", key, (before.version, before.digest), (row.version, row.digest), reason, None
-            )  # fmt: skip
+        await _move(tx, ctx, at, moves, reason)
     ctx.env.telemetry.emit("rollout.changed", 1, "rolled_back")
     return RolledBack(
         rollouts=tuple(rollouts),
@@ -80,6 +75,14 @@ async def rollback(
             *((key[0], key[1], at.live[key].version, row.version) for key, row in moves.items()),
         ),
     )
+
+
+async def _move(tx: Tx, ctx: Ctx, at: Ground, moves: Mapping[Key, Live], reason: str) -> None:
+    event = "release.rolled_back"
+    await store.explain_moves(tx, event, None, reason)
+    for key, row in moves.items():
+        before = (at.live[key].version, at.live[key].digest)
+        await service.move(tx, ctx, event, key, before, (row.version, row.digest), reason, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
