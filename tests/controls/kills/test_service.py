@@ -23,13 +23,8 @@ PAGE = PageParams(limit=10)
 
 
 @pytest.fixture(autouse=True)
-def tenants(fresh_database_urls) -> None:
-    make_tenants(fresh_database_urls.owner)
-
-
-@pytest.fixture
-def database_urls(fresh_database_urls):
-    return fresh_database_urls
+def tenants(database_urls) -> None:
+    make_tenants(database_urls.owner)
 
 
 async def test_a_registered_kind_is_killed_by_version_and_lifted(env) -> None:
