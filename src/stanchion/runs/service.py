@@ -37,7 +37,9 @@ async def cancel(
                 f"Run {run_id} is being cancelled already.",
                 hint="It ends when its step in hand does.",
             )
-        running = await store.request_cancel(tx, ctx.tenant, run_id, reason)
+        running: list[UUID] = []
+        while marked := await store.request_cancel(tx, ctx.tenant, run_id, reason):
+            running += [run.id for run in marked if run.running]
         await audit.record(tx, ctx, "run.cancel_requested", target=("run", run_id), run_id=run_id, reason=reason)
         waiting = await store.lock_cancelled_below(tx, ctx.tenant, run_id, CANCELLED_AT_ONCE)
         errors = {id_: ending.cancelled_error(id_) for id_ in waiting}

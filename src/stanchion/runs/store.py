@@ -417,10 +417,20 @@ async def count_items(tx: Tx, tenant: str, parents: Sequence[UUID]) -> list[Item
     )
 
 
-async def request_cancel(tx: Tx, tenant: str, run_id: UUID, reason: str) -> list[UUID]:
-    """Mark a run and everything below it as cancelled, where it has not ended; return those that are RUNNING."""
-    return await scalars(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marked:
+    """A run that was marked as cancelled, and whether a worker holds it."""
+
+    id: UUID
+    running: bool
+
+
+async def request_cancel(tx: Tx, tenant: str, run_id: UUID, reason: str) -> list[Marked]:
+    """Mark a run and everything below it as cancelled, where it has not ended and is not marked yet; return what was
+    marked. What a RUNNING item inserted while its row was waited for is seen only by another call in the transaction."""
+    return await many(
         tx,
+        Marked,
         """
         with recursive tree as (
             select id from runs where tenant = %(tenant)s and id = %(run_id)s
@@ -431,7 +441,7 @@ async def request_cancel(tx: Tx, tenant: str, run_id: UUID, reason: str) -> list
             from tree where r.id = tree.id and r.status in ('PENDING', 'RUNNING', 'SUSPENDED') and r.cancel_reason is null
             returning r.id, r.status
         )
-        select id from marked where status = 'RUNNING'
+        select id, status = 'RUNNING' as running from marked
         """,
         {"tenant": tenant, "run_id": run_id, "reason": reason},
     )

@@ -44,6 +44,8 @@ async def a_claim_leaves_cancelled_probation_and_newer_runs(a: Arranged) -> None
     worker = await a.worker()
     (cancelled,), (newer,), (struck,) = await a.start(), await a.start(engine_v=2), await a.start()
     async with a.db.tenant_tx("acme") as tx:
+        [marked] = await runs.request_cancel(tx, "acme", cancelled, "no")
+        assert (marked.id, marked.running) == (cancelled, False)
         assert await runs.request_cancel(tx, "acme", cancelled, "no") == []
     async with a.db.connection("engine") as tx:
         for _ in range(2):

@@ -103,7 +103,8 @@ async def a_cancel_reaches_the_whole_tree(a: Arranged) -> None:
         async with a.db.tenant_tx("globex") as tx:
             assert await runs.request_cancel(tx, "globex", parent, "no") == []
     async with a.other("acme") as tx:
-        assert await runs.request_cancel(tx, "acme", parent, "no") == []
+        marked = await runs.request_cancel(tx, "acme", parent, "no")
+        assert sorted((run.id, run.running) for run in marked) == sorted((id_, False) for id_ in (parent, *items))
         async with a.db.connection("engine") as beside:
             assert await a.at_once(runs.lock_cancelling(beside, 9)) == []
         assert await runs.lock_cancelled_below(tx, "acme", parent, 9) == sorted([parent, *items])
@@ -121,6 +122,25 @@ async def a_release_looks_again_once_the_item_is_free(a: Arranged) -> None:
     assert await result_of(releases) == 0
     row = await a.run(items[0])
     assert (row["status"], row["ended_at"] is not None) == ("CANCELLED", True)
+
+
+async def a_second_request_marks_what_came_while_the_first_waited(a: Arranged) -> None:
+    """A RUNNING item inserts items of its own while a cancel of the whole tree waits for its row."""
+    parent, (item,) = await a.fan_out(1)
+    async with a.db.engine_tx() as tx:
+        await fanout.release(tx, parent, "first", 1)
+    assert await a.claim(await a.worker())
+    below = uuid4()
+
+    async def cancel() -> list[set[tuple[UUID, bool]]]:
+        async with a.db.tenant_tx("acme") as tx:
+            passes = [await runs.request_cancel(tx, "acme", parent, "no") for _ in range(3)]
+            return [{(run.id, run.running) for run in marked} for marked in passes]
+
+    async with a.other() as tx:
+        assert await a.items(item, [below], tx) == 1
+        cancelled = await a.waits(cancel())
+    assert await result_of(cancelled) == [{(parent, False), (item, True)}, {(below, False)}, set()]
 
 
 async def a_new_attempt_takes_the_failed_items_with_it(a: Arranged) -> None:
@@ -172,5 +192,6 @@ SCENARIOS = [
     an_unattended_fan_out_is_found,
     a_cancel_reaches_the_whole_tree,
     a_release_looks_again_once_the_item_is_free,
+    a_second_request_marks_what_came_while_the_first_waited,
     a_new_attempt_takes_the_failed_items_with_it,
 ]

@@ -19,7 +19,9 @@ NOW: Final = object()
 
 _RUN: Final = frozenset({"PENDING", "RUNNING", "SUSPENDED", "SUCCEEDED", "FAILED", "CANCELLED"})
 _STEP: Final = frozenset({"PENDING", "RUNNING", "SUCCEEDED", "FAILED", "SKIPPED", "SUSPENDED", "UNKNOWN"})
-_WAITING: Final = frozenset({"approval", "child", "retry", "concurrency", "effect", "worker", "worker_lost", "killed", None})
+_WAITING: Final = frozenset(
+    {"approval", "child", "retry", "concurrency", "effect", "worker", "worker_lost", "killed", None}
+)
 _APPROVAL: Final = frozenset({"PENDING", "APPROVED", "REJECTED", "EXPIRED", "CANCELLED"})
 _WORKER: Final = frozenset({"live", "draining", "stopped", "lost"})
 _EFFECT: Final = frozenset({"INTENT", "DONE", "FAILED", "UNKNOWN"})

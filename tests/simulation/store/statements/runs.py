@@ -402,8 +402,7 @@ async def request_cancel(tx: SimTx, params: dict[str, Any]) -> Rows:
         if run is None or not markable(run):
             continue
         tx.update("runs", run, {"cancel_reason": params["reason"], "rev": run["rev"] + 1})
-        if run["status"] == "RUNNING":
-            rows.append({"id": run["id"]})
+        rows.append({"id": run["id"], "running": run["status"] == "RUNNING"})
     return rows
 
 
