@@ -36,7 +36,14 @@ def running(reader, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]
 
 @pytest.mark.parametrize(
     "page",
-    ["ask-for-approval.md", "recover-failed-runs.md", "review-changes.md", "roll-out-a-change.md", "use-the-http-api.md", "size-and-tune.md"],
+    [
+        "ask-for-approval.md",
+        "recover-failed-runs.md",
+        "review-changes.md",
+        "roll-out-a-change.md",
+        "use-the-http-api.md",
+        "size-and-tune.md",
+    ],
 )
 def test_howto(repo, running, page) -> None:
     assert run_page(repo / "docs/howto" / page, running) >= 4
