@@ -12,6 +12,7 @@ from stanchion.context import Ctx
 from stanchion.db import Tx
 from stanchion.http import PageParams, Slice, decode_cursor, slice_of
 from stanchion.releases import rules, store
+from stanchion.releases.rollouts.fitting import refuse_apply
 from stanchion.releases.types import Applied, BlueprintSummary, Change, Checked, Item, Live, Release, ReleaseChange
 
 # What an answer about usage is bounded to: referrers, pin sets looked through, runs counted, ids shown.
@@ -49,7 +50,8 @@ async def apply(
 
     Raises:
         Denied; Invalid `apply.invalid` with every error of every file in `errors`; Conflict `release.superseded` if
-        another version than `expected` is live, saying which, since when and by whom.
+        another version than `expected` is live, saying which, since when and by whom; Conflict `rollout.open` or
+        `rollout.incompatible` if a rollout is under way that moves one of them, or whose candidates would not fit.
     """
     ctx.require("releases.apply", environment=ctx.env.environment.name)
     async with ctx.tx() as tx:
@@ -67,6 +69,7 @@ async def apply(
                 changes.append(await _foreseen(tx, ctx, item, before))
             else:
                 changes.append(await _released(tx, ctx, item, before, changelog))
+        await refuse_apply(tx, ctx, kinds, live, checked.items, changes)
     for change in changes:
         if not dry_run and change.change is not ReleaseChange.UNCHANGED:
             ctx.env.telemetry.emit("release.applied", 1, change.kind)

@@ -18,7 +18,7 @@ from stanchion.queue import Notifier
 from stanchion.releases import Resolver, apply
 from stanchion.releases.rollouts import Plan, Step, Strategy, Target, service
 from stanchion.runs import Starter, TransformHandler, Worker
-from stanchion.tools import FETCH, Adapters, ConnectorKind
+from stanchion.tools import FETCH, LOOKUP, Adapters, ConnectorKind
 from tests.artifacts.support import ctx_of
 
 POLICY = """\
@@ -89,7 +89,7 @@ class Stage:
     def __init__(self, env: Env, folder: Path, *, tenant: str = "acme") -> None:
         self.env = env
         self.adapters = Adapters(folder, env.clock)
-        self.verbs = {verb.verb: verb for verb in (TRANSFORM, GovernVerb(), FETCH)}
+        self.verbs = {verb.verb: verb for verb in (TRANSFORM, GovernVerb(), FETCH, LOOKUP)}
         kinds = (BlueprintKind(self.verbs), PolicyKind(), ConnectorKind(self.adapters))
         self.kinds = {kind.kind: kind for kind in kinds}
         self.ctx = ctx_of(env, tenant, roles=("admin",))

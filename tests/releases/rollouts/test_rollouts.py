@@ -14,7 +14,7 @@ import pytest
 from stanchion.base import Conflict, Invalid
 from stanchion.db import Database
 from stanchion.http import PageParams
-from stanchion.releases import MAX_AGE_S
+from stanchion.releases import MAX_AGE_S, apply
 from stanchion.releases.rollouts import (
     Arm,
     Assignment,
@@ -444,3 +444,30 @@ async def test_tenants_are_walls(stage: Stage, fresh_database_urls, cluster) -> 
         connection.execute("select set_config('stanchion.tenant', 'umbra', false)")
         for table in ("rollouts", "rollout_members", "release_history"):
             assert connection.execute(f"select count(*) from {table}".encode()).fetchone() == (0,)
+
+
+async def test_an_apply_leaves_alone_what_a_rollout_moves(stage: Stage) -> None:
+    await stage.begin(canary(10), documents=[second("policy")], ctx=stage.as_("bob"))
+    for dry_run in (True, False):
+        with pytest.raises(Conflict, match="bob began") as caught:
+            await apply(stage.ctx, [document("policy", ("first", "third"))], kinds=stage.kinds, dry_run=dry_run)
+        assert caught.value.code == "rollout.open"
+    assert await stage.live() == dict.fromkeys(SOURCES, 1)
+    await stage.apply(second("connector"), document("policy"))
+    assert await stage.live() == dict.fromkeys(SOURCES, 1) | {"connector": 2}
+
+
+async def test_an_apply_has_to_fit_a_candidate_that_is_out(stage: Stage) -> None:
+    roomy = document("connector", ("    fields: {number", "    lookup: {}\n    fields: {number"))
+    await stage.apply(roomy)
+    await stage.begin(canary(10), documents=[document("connector")])
+    looks = document(
+        "blueprint",
+        ("fetch: {connector: casebook, resource: cases}", "lookup: {connector: casebook, resource: cases, key: 1}"),
+    )
+    with pytest.raises(Conflict) as caught:
+        await stage.apply(looks)
+    assert caught.value.code == "rollout.incompatible"
+    assert "blueprint case-triage 2 does not fit with connector casebook 1" in caught.value.message
+    await rollback(stage.ctx, Target(kind="connector", name="casebook"), kinds=stage.kinds, reason="no")
+    await stage.apply(looks)

@@ -7,6 +7,7 @@ environment, what it moves goes together, and nothing is dealt that was not chec
 
 from stanchion.releases.rollouts.assignment import assign, bucket_of, grows, in_ring, key_of, reproduces, share_of
 from stanchion.releases.rollouts.duty import watch
+from stanchion.releases.rollouts.fitting import refuse_apply
 from stanchion.releases.rollouts.returning import rollback
 from stanchion.releases.rollouts.routes import build_router
 from stanchion.releases.rollouts.service import (
@@ -16,7 +17,6 @@ from stanchion.releases.rollouts.service import (
     history,
     list_rollouts,
     pause,
-    refuse_moving,
     resume,
     show_release,
     show_rollout,
@@ -73,7 +73,7 @@ __all__ = [
     "key_of",
     "list_rollouts",
     "pause",
-    "refuse_moving",
+    "refuse_apply",
     "reproduces",
     "resume",
     "rollback",

@@ -14,7 +14,7 @@ from stanchion.releases import store as releases_store
 from stanchion.releases.rollouts import compat, rules, store
 from stanchion.releases.rollouts.compat import Chosen
 from stanchion.releases.rollouts.states import Key, Rollout
-from stanchion.releases.types import Live
+from stanchion.releases.types import Change, Item, Live, ReleaseChange
 
 # How many of a name's latest versions the search for the nearest set looks at.
 _VERSIONS_MAX: Final = 10
@@ -132,4 +132,70 @@ def _incompatible(
             {"kind": row.kind, "name": row.name, "version": row.version}
             for row in ((*wanted, *found.values()) if found else ())
         ],
+    )
+
+
+def refuse_open(rollouts: Sequence[Rollout], keys: Sequence[Key]) -> None:
+    """Raise Conflict `rollout.open` if one of these artifacts has an open rollout, naming it and who began it."""
+    for rollout in rollouts:
+        for member in rollout.members:
+            if member.key in keys:
+                raise Conflict(
+                    "rollout.open",
+                    f"{member.kind} {member.name} has a rollout under way, which {rollout.author} began at"
+                    f" {rollout.created_at:%Y-%m-%d %H:%M:%S} UTC: {rules.told(rollout)}.",
+                    hint=f"Promote it or roll it back first: stanchion release show {member.kind}/{member.name}",
+                    rollout_id=str(rollout.id),
+                    author=rollout.author,
+                )
+
+
+async def refuse_apply(
+    tx: Tx,
+    ctx: Ctx,
+    kinds: Mapping[str, KindSpec],
+    live: Mapping[Key, Live],
+    items: Sequence[Item],
+    changes: Sequence[Change],
+) -> None:
+    """Refuse an apply that would move what a rollout moves, or that does not fit a candidate which is out.
+
+    Args:
+        tx: the apply's transaction, under the lock of the tenant's releases.
+        ctx: who applies.
+        kinds: how each kind is read.
+        live: what was live before the apply.
+        items: its documents, checked against what is live.
+        changes: the version of each.
+
+    Raises:
+        Conflict `rollout.open`, `rollout.incompatible`.
+    """
+    rollouts = await store.open_rollouts(tx, ctx.tenant, ctx.env.environment.name)
+    if not rollouts:
+        return
+    moved = {(c.kind, c.name): c for c in changes if c.change is not ReleaseChange.UNCHANGED}
+    refuse_open(rollouts, list(moved))
+    moving = {key: _applied(item, moved[key]) for item in items if (key := (item.kind, item.parsed.name)) in moved}
+    candidates = await store.candidates(tx, ctx.tenant, [rollout.id for rollout in rollouts])
+    at = Ground(
+        live=live,
+        rollouts=tuple(rollouts),
+        candidates={(row.kind, row.name, row.version): row for row in candidates},
+    )
+    groups = [at.group(rollout) for rollout in rollouts]
+    then = Situation(base={**live, **moving}, groups=groups, about=frozenset(moving))
+    await refuse_misfits(tx, ctx, kinds, at, then, what="This apply", asked=moving.values())
+
+
+def _applied(item: Item, change: Change) -> Live:
+    return Live(
+        kind=item.kind,
+        name=item.parsed.name,
+        version=change.version,
+        digest=change.digest,
+        body=item.parsed.body,
+        refs=[list(reference) for reference in item.parsed.references],
+        source=item.document.source,
+        source_path=item.document.path,
     )

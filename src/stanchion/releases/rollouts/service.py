@@ -21,7 +21,7 @@ from stanchion.http import PageParams, Slice, decode_cursor, slice_of
 from stanchion.releases import rules as document_rules
 from stanchion.releases import store as releases_store
 from stanchion.releases.rollouts import rules, store
-from stanchion.releases.rollouts.fitting import Ground, Situation, ground, refuse_misfits
+from stanchion.releases.rollouts.fitting import Ground, Situation, ground, refuse_misfits, refuse_open
 from stanchion.releases.rollouts.states import (
     MEMBERS_MAX,
     Change,
@@ -219,21 +219,6 @@ def _reached(at: Ground, group: Mapping[Key, Live]) -> tuple[str, ...]:
         if any((row.kind, row.name) in group for rows in both for row in rows):
             found.append(name)
     return tuple(sorted(found))
-
-
-def refuse_open(rollouts: Sequence[Rollout], keys: Sequence[Key]) -> None:
-    """Raise Conflict `rollout.open` if one of these artifacts has an open rollout, naming it and who began it."""
-    for rollout in rollouts:
-        for member in rollout.members:
-            if member.key in keys:
-                raise Conflict(
-                    "rollout.open",
-                    f"{member.kind} {member.name} has a rollout under way, which {rollout.author} began at"
-                    f" {rollout.created_at:%Y-%m-%d %H:%M:%S} UTC: {rules.told(rollout)}.",
-                    hint=f"Promote it or roll it back first: stanchion release show {member.kind}/{member.name}",
-                    rollout_id=str(rollout.id),
-                    author=rollout.author,
-                )
 
 
 async def advance(
@@ -489,9 +474,3 @@ def unknown_release(kind: str, name: str) -> NotFound:
         f"No version of {kind} {name} is live in this environment.",
         hint="`stanchion release list` shows what is.",
     )
-
-
-async def refuse_moving(tx: Tx, ctx: Ctx, keys: Sequence[Key]) -> None:
-    """For whoever moves pointers otherwise (an apply), under the lock of the tenant's releases: raises Conflict
-    `rollout.open` if one of these artifacts has a rollout under way."""
-    refuse_open(await store.open_rollouts(tx, ctx.tenant, ctx.env.environment.name), keys)
