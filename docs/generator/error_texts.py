@@ -260,6 +260,18 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "approval.unknown": ("There is no such approval.", "`stanchion approval list --status any` shows them."),
         "approval.when": ("`when` gave neither true nor false.", "Compare its facts."),
     },
+    "Kill switches": {
+        "kill.active": ("New work is refused: its Blueprint, its connector or the whole tenant was killed. Who, when and why is in the message.", "An admin lifts it when the cause is mended: `stanchion kill lift`."),
+        "kill.unread": ("The process could not read the kill switches for 5 s (or not yet), and begins nothing while it does not know what is killed.", "Try again; look at the database in `/health/dependencies`."),
+        "kill.held_back": ("The connector was killed after an effect's intent was recorded and before it was sent; nothing was sent.", "Nothing: the step goes on when the kill is lifted."),
+        "kill.already": ("The same thing is killed already; nothing was changed.", "`stanchion kill show` shows by whom."),
+        "kill.lifted": ("The kill was lifted before; nothing was changed.", "Nothing to do."),
+        "kill.unknown": ("There is no such kill.", "`stanchion kill list --lifted` shows them."),
+        "kill.unknown_kind": ("Things of this kind cannot be killed.", "The message names those that can."),
+        "kill.unknown_target": ("There is no such thing, or no such version of it, to kill.", "`stanchion artifact list` shows names; a tenant kills only itself, whole."),
+        "kill.no_reason": ("A kill or its lifting came without a reason, or with too long a one.", "Say why in up to 500 characters: everybody whose work stops reads it."),
+        "cli.not_killed": ("What you named is not killed.", "`stanchion kill list` shows what is."),
+    },
     "Releases and rollouts": {
         "release.moved": ("Somebody else was first: the version you wanted to leave is not what runs get any more.", "The message says who and when; look again (`stanchion release show`) and decide again."),
         "release.no_previous": ("Nothing was live before this version, or the version named is live already.", "Name the version to go to: `--to N`."),

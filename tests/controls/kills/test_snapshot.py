@@ -46,7 +46,7 @@ async def test_a_kill_is_known_within_a_second(env, role: str, notified: bool) -
             await kills.lift_kill(olga, made.id, reason="Mended.")
             took.append(await until(lambda: not snapshot.blocked("acme", "widget", "left", None), "lifted"))
     print(f"\nknown after ({role}, {'notified' if notified else 'looks alone'}): "
-          f"median {sorted(took)[len(took) // 2] * 1000:.1f} ms, p99 {quantiles(took, n=100)[98] * 1000:.0f} ms")  # fmt: skip
+          f"median {sorted(took)[len(took) // 2] * 1000:.1f} ms, p99 {quantiles(took, n=100, method="inclusive")[98] * 1000:.0f} ms")  # fmt: skip
     assert max(took) <= 1.0
     if notified:
         assert sorted(took)[len(took) // 2] < 0.25

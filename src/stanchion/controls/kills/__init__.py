@@ -2,7 +2,7 @@
 
 A kill stops every use of a Blueprint, a connector, a tenant, or any kind that registers a `KillableKind`. It is set and
 lifted by a principal with a reason, audited in its own transaction, and effective on every process within a second: each
-holds a `Snapshot` in memory, read on notification and twice a second. Points of use ask it on every call: new work is
+holds a `Snapshot` in memory, read on notification and four times a second. Points of use ask it on every call: new work is
 refused (`Kills.admit`), work that has begun waits (`Kills.blocked`) and goes on when the kill is lifted. If the switches
 cannot be read for longer than 5 s, nothing is begun and no effect is sent (I11).
 

@@ -11,8 +11,8 @@ from stanchion.base import Conflict, Denied, Invalid, Unavailable
 from stanchion.controls.kills.types import TENANT, UNREAD, Blocked, Kill
 
 # How often a process looks for changes by itself: a kill is effective everywhere within a second even if every
-# notification is lost , with half of it left for the read.
-LOOK_S: Final = 0.5
+# notification is lost, with the greater part of it left for the read and for calls in hand on a busy machine.
+LOOK_S: Final = 0.25
 # How old the snapshot may be before it is no longer believed where the outside world would be changed or work begun.
 AGE_S_MAX: Final = 5.0
 REASON_CHARS_MAX: Final = 500

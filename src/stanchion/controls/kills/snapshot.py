@@ -1,4 +1,4 @@
-"""What is killed, in the memory of one process: read at its start, on every notification, and twice a second anyway.
+"""What is killed, in the memory of one process: read at its start, on every notification, and four times a second anyway.
 
 A use costs an attribute and, only if anything anywhere is killed, two look-ups in a dict. A look for changes is one
 query of one number; the kills of a tenant are read again only when its number has changed.
@@ -103,7 +103,7 @@ class Snapshot:
                 await self.refresh()
         except (TimeoutError, psycopg.Error, Problem) as error:
             if not self._failing:  # told once; the age tells the rest
-                self._env.telemetry.emit("duty.failed", duty="kills.look", error=repr(error))
+                self._env.telemetry.emit("duty.failed", duty="kill switches", error=repr(error))
             self._failing = True
         else:
             self._failing = False

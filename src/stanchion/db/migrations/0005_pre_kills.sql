@@ -22,7 +22,7 @@ create table kills (
 create unique index kills_in_force on kills (tenant, kind, name, coalesce(version, 0)) where lifted_at is null;
 create index kills_by_tenant on kills (tenant, id);
 
--- How often the kills of a tenant were changed. Every process asks twice a second for the sum of these, across tenants,
+-- How often the kills of a tenant were changed. Every process asks four times a second for the sum of these, across tenants,
 -- hence readable by all: it holds a number and no more.
 create table kill_revisions (
     tenant text primary key references tenants (name),
