@@ -292,6 +292,7 @@ async def test_every_verb_asks_first(env: Env) -> None:
 async def test_warnings_refuse_nothing(env: Env) -> None:
     class Warning_:
         kind = "policy"
+        refs = frozenset()
 
         def parse(self, document, lookup):
             parsed = KINDS["policy"].parse(document, lookup)
