@@ -43,6 +43,7 @@ def running(reader, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]
         "roll-out-a-change.md",
         "use-the-http-api.md",
         "size-and-tune.md",
+        "stop-something-now.md",
     ],
 )
 def test_howto(repo, running, page) -> None:
