@@ -49,7 +49,7 @@ class SqlMutant:
             yield
 
 
-_CHECKPOINT = "r.epoch = c.epoch and r.status = 'RUNNING'"
+_CHECKPOINT = "r.epoch = c.epoch and r.status || '' = 'RUNNING'"
 _CLAIM = "cross join lateral"
 _START = "insert into idempotency_keys"
 _OWNED = "with parent as materialized"
@@ -64,7 +64,7 @@ MUTANTS = (
     SqlMutant(
         "a checkpoint writes a run that is not RUNNING",
         _CHECKPOINT,
-        " and r.status = 'RUNNING'",
+        " and r.status || '' = 'RUNNING'",
         "",
         claims.a_checkpoint_of_an_older_epoch_writes_nothing,
     ),

@@ -193,7 +193,9 @@ with c as materialized (
         cursor = c.cursor, path = c.path, strikes = 0, rev = r.rev + 1,
         output = c.output, error = c.error, dead_reason = c.dead_reason,
         ended_at = case when c.status in ('SUCCEEDED', 'FAILED', 'CANCELLED') then clock_timestamp() end
-    from c where r.id = c.id and r.epoch = c.epoch and r.status = 'RUNNING'
+    -- By key, whatever the planner believes of the tables when a session plans this once and for all: written plainly it joins
+    -- through the index of all RUNNING runs, its dead entries included (measured: 197 pages for one run instead of 6).
+    from c where r.id = any (array(select id from c)) and r.id = c.id and r.epoch = c.epoch and r.status || '' = 'RUNNING'
     returning r.id, r.tenant, r.rev, r.status, r.cancel_reason,
               extract(epoch from clock_timestamp() - r.created_at)::float8 as duration_s
 ), s as (
