@@ -241,12 +241,9 @@ async def wake(tx: Tx, tenant: str, run_id: UUID, kind: str, ref: str | None) ->
     return str(found[0]) if found else None
 
 
-_UNKNOWN: Final = "run.unknown"
-
-
 def unknown_run(run_id: UUID) -> NotFound:
     """There is no such run for this tenant."""
-    return NotFound(_UNKNOWN, f"There is no run {run_id}.", hint="`stanchion run list` shows the runs there are.")
+    return NotFound("run.unknown", f"There is no run {run_id}.", hint="`stanchion run list` shows the runs there are.")
 
 
 async def select_run(tx: Tx, tenant: str, run_id: UUID) -> BlueprintRun:
@@ -434,8 +431,7 @@ async def request_cancel(tx: Tx, tenant: str, run_id: UUID, reason: str) -> list
         """
         with recursive tree as (
             select id from runs where tenant = %(tenant)s and id = %(run_id)s
-            union all
-            select c.id from runs c join tree on c.parent_id = tree.id
+            union all select c.id from runs c join tree on c.parent_id = tree.id
         ), marked as (
             update runs r set cancel_reason = %(reason)s, rev = r.rev + 1
             from tree where r.id = tree.id and r.status in ('PENDING', 'RUNNING', 'SUSPENDED') and r.cancel_reason is null
