@@ -89,7 +89,9 @@ CATALOGUE: dict[str, EventSpec] = {
         _counter("effect.ended", "effects_total", "Effects by outcome.", "adapter", "state"),
         _gauge("effects.unknown", "effects_unknown", "Effects whose outcome is unknown."),
         _histogram("adapter.called", "adapter_call_seconds", "One call of an external system.", "adapter", "operation"),
-        _counter("kill.changed", "kills_changed_total", "Kill switches set and lifted.", "kind", "change", log="warning"),
+        _counter(
+            "kill.changed", "kills_changed_total", "Kill switches set and lifted.", "kind", "change", log="warning"
+        ),
         _counter("kill.stopped", "kill_stopped_total", "Uses that a kill switch stopped, by point of use.", "point"),
         _gauge("kills.active", "kills_active", "Kill switches in force, as this process knows them."),
         _gauge("kills.age", "kills_age_seconds", "Age of what this process knows of kill switches, at its last look."),

@@ -102,9 +102,7 @@ def _expectations(said: tuple[str, ...]) -> dict[str, int]:
     help="Refuse if another version is live by now (0: none); may be repeated.",
 )
 @remote
-def apply(
-    session: Session, paths: tuple[Path, ...], dry_run: bool, changelog: str, expected: tuple[str, ...]
-) -> None:
+def apply(session: Session, paths: tuple[Path, ...], dry_run: bool, changelog: str, expected: tuple[str, ...]) -> None:
     """Publish the artifacts of a folder and make them live. What did not change stays as it is."""
     body: dict[str, Any] = {"documents": read_documents(paths), "dry_run": dry_run, "changelog": changelog}
     if expected:
