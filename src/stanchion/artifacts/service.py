@@ -10,7 +10,7 @@ from stanchion.artifacts import rules, store
 from stanchion.artifacts.credentials import WAY_OUT, Credential, accepted_facts, credentials_in
 from stanchion.artifacts.diff import Diff, diff_of
 from stanchion.artifacts.types import ArtifactSummary, ArtifactVersion, PublishChange, Usage
-from stanchion.base import Conflict, Invalid, NotFound, canonical, digest_bytes, invariant
+from stanchion.base import Conflict, Invalid, NotFound, canonical, digest_bytes, invariant, present
 from stanchion.blueprints import Document, Parsed
 from stanchion.context import Ctx
 from stanchion.db import Tx
@@ -95,9 +95,8 @@ async def _audit_published(
 
 async def _known(tx: Tx, ctx: Ctx, kind: str, name: str, version: int, changelog: str) -> ArtifactVersion:
     """A version that is there already. If it was retired, publishing its content again takes it back."""
-    known = await store.by_version(tx, ctx.tenant, kind, name, version)
-    invariant(known is not None, "a version that was just listed exists")
-    assert known is not None  # noqa: S101 - the invariant above, for the type checker
+    listed = await store.by_version(tx, ctx.tenant, kind, name, version)
+    known = present(listed, "a version that was just listed exists")
     if known.retired_at is None or not await store.reinstate(tx, known):
         return known
     await audit.record(

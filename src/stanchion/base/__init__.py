@@ -13,6 +13,7 @@ from stanchion.base.errors import (
     Unauthenticated,
     Unavailable,
     invariant,
+    present,
 )
 from stanchion.base.ids import Ids, SystemIds
 from stanchion.base.json import Json, canonical, digest, digest_bytes, dumps, loads, raw
@@ -39,5 +40,6 @@ __all__ = [
     "dumps",
     "invariant",
     "loads",
+    "present",
     "raw",
 ]

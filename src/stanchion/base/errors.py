@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class Kind(StrEnum):
@@ -111,7 +114,18 @@ class Internal(Problem):
     kind = Kind.INTERNAL
 
 
+def present(value: T | None, message: str) -> T:
+    """`value`, which cannot be None here; raises Internal like `invariant` if it is."""
+    if value is None:
+        raise _broken(message)
+    return value
+
+
 def invariant(condition: bool, message: str) -> None:
     """Raise Internal if `condition` is false. Unlike `assert` it stays on under `python -O`."""
     if not condition:
-        raise Internal("internal.invariant", f"Invariant broken: {message}", hint="Please report this.")
+        raise _broken(message)
+
+
+def _broken(message: str) -> Internal:
+    return Internal("internal.invariant", f"Invariant broken: {message}", hint="Please report this.")

@@ -7,7 +7,7 @@ are sent after the commit, on a connection of their own, since NOTIFY inside a t
 (measured), a few at once and then one per 5 ms, without waiting for the disk.
 """
 
-from stanchion.queue.listener import Listener
+from stanchion.queue.listener import Listener, hear
 from stanchion.queue.notifier import Notifier
 
-__all__ = ["Listener", "Notifier"]
+__all__ = ["Listener", "Notifier", "hear"]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
+import psycopg
+
+from stanchion.base import Problem
 from stanchion.context import Env
 from stanchion.db import Tx
 from stanchion.queue import store
@@ -35,3 +38,25 @@ class Listener:
     async def close(self) -> None:
         """Close the connection; a session lock on it is freed."""
         await self.connection.close()
+
+
+async def hear(env: Env, role: str, channels: Sequence[str], heard: Callable[[str], None], *, retry_s: float) -> None:
+    """Call `heard` with each payload until cancelled; a lost connection is made anew after `retry_s` seconds.
+
+    What was told meanwhile is not heard: whoever uses this also looks by itself now and then. An outage is reported once.
+    """
+    failing = False
+    while True:
+        try:
+            listener = await Listener.open(env, role, channels)
+            failing = False
+            try:
+                async for _, payload in listener.messages():
+                    heard(payload)
+            finally:
+                await listener.close()
+        except (psycopg.Error, Problem, OSError) as error:
+            if not failing:
+                env.telemetry.emit("duty.failed", duty=f"hearing {', '.join(channels)}", error=repr(error))
+            failing = True
+        await env.clock.sleep(retry_s)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from stanchion.artifacts import LiveIn, Referrer
 from stanchion.base import Json
-from stanchion.db import Tx, execute, many, maybe, scalar, scalars
+from stanchion.db import Tx, execute, many, maybe, scalars
 from stanchion.releases.types import BlueprintSummary, Live, Release
 
 
@@ -53,37 +53,6 @@ async def point(
             "at": at,
             "by": by,
         },
-    )
-
-
-async def revision(tx: Tx, tenant: str, environment: str) -> str:
-    """A text that differs whenever anything live in the environment differs: count and 64-bit hash of all pointers."""
-    return await scalar(
-        tx,
-        "select count(*) || ':' || coalesce(hashtextextended(string_agg(kind || '/' || name || '@' || version, ','"
-        " order by kind, name), 0), 0) from releases where tenant = %s and environment = %s",
-        (tenant, environment),
-    )
-
-
-async def closure(tx: Tx, tenant: str, environment: str, blueprint: str) -> list[Live]:
-    """A live Blueprint and everything live that it refers to, directly or not, as of one moment: one statement.
-
-    An artifact that is referred to and not live is absent; its referrer is there to name it.
-    """
-    return await many(
-        tx,
-        Live,
-        "with recursive reached (kind, name) as (select 'blueprint', %(blueprint)s::text"
-        " union select ref ->> 0, ref ->> 1 from reached r join releases l on l.tenant = %(tenant)s"
-        " and l.environment = %(environment)s and l.kind = r.kind and l.name = r.name"
-        " join artifacts a on a.tenant = l.tenant and a.kind = l.kind and a.name = l.name and a.version = l.version"
-        " cross join lateral jsonb_array_elements(a.refs) as ref)"
-        " select l.kind, l.name, l.version, l.digest, a.body, a.refs, a.source, a.source_path from reached r"
-        " join releases l on l.tenant = %(tenant)s and l.environment = %(environment)s and l.kind = r.kind"
-        " and l.name = r.name"
-        " join artifacts a on a.tenant = l.tenant and a.kind = l.kind and a.name = l.name and a.version = l.version",
-        {"tenant": tenant, "environment": environment, "blueprint": blueprint},
     )
 
 

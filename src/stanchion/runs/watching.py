@@ -18,7 +18,7 @@ import psycopg
 
 from stanchion.base import Problem
 from stanchion.context import Ctx, Env
-from stanchion.queue import Listener
+from stanchion.queue import hear
 from stanchion.runs import rules, store
 from stanchion.runs.tasks import end_tasks
 from stanchion.runs.types import BlueprintRun, ItemSummary, StepRun
@@ -62,7 +62,7 @@ class Watcher:
         key, event = (tenant, run_id), asyncio.Event()
         self._events.setdefault(key, set()).add(event)
         if not self._tasks:
-            self._tasks = [asyncio.create_task(self._hear()), asyncio.create_task(self._poll())]
+            self._tasks = [asyncio.create_task(self._hearing()), asyncio.create_task(self._poll())]
         try:
             yield event
         finally:
@@ -84,18 +84,8 @@ class Watcher:
         self._tasks = []
         hear.cancel()
 
-    async def _hear(self) -> None:
-        while True:
-            try:
-                listener = await Listener.open(self._env, "app", ("stanchion_runs",))
-                try:
-                    async for _, payload in listener.messages():
-                        self._told(payload)
-                finally:
-                    await listener.close()
-            except psycopg.OperationalError:
-                pass  # the poll goes on by itself
-            await self._env.clock.sleep(POLL_S)
+    async def _hearing(self) -> None:
+        await hear(self._env, "app", ("stanchion_runs",), self._told, retry_s=POLL_S)
 
     def _told(self, payload: str) -> None:
         ids = set(payload.split(","))

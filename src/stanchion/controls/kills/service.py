@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from stanchion import audit
-from stanchion.base import Invalid, NotFound, invariant
+from stanchion.base import Invalid, NotFound, present
 from stanchion.context import Ctx
 from stanchion.controls.kills import rules, store
 from stanchion.controls.kills.types import InFlight, Kill, KillableKind
@@ -42,9 +42,7 @@ async def set_kill(ctx: Ctx, kinds: Killable, kind: str, name: str, *, version: 
         )
         if not await store.insert(tx, kill):
             there = await store.in_force_on(tx, ctx.tenant, kind, name, version)
-            invariant(there is not None, "what a kill conflicts with is in force")
-            assert there is not None  # noqa: S101 - the invariant above, for the type checker
-            raise rules.already(there)
+            raise rules.already(present(there, "what a kill conflicts with is in force"))
         await audit.record(
             tx, ctx, "kill.set", target=("kill", kill.id), after=_facts(kill), reason=why, extra=_facts(kill)
         )

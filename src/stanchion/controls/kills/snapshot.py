@@ -17,7 +17,7 @@ from stanchion.base import Problem
 from stanchion.context import Env
 from stanchion.controls.kills import rules, store
 from stanchion.controls.kills.types import Blocked, Kill
-from stanchion.queue import Listener
+from stanchion.queue import hear
 
 CHANNEL: Final = "stanchion_kills"
 # A look that takes longer has failed; the next one begins on another connection.
@@ -128,17 +128,7 @@ class Snapshot:
                 await asyncio.gather(hearing, return_exceptions=True)
 
     async def _hear(self) -> None:
-        while True:
-            try:
-                listener = await Listener.open(self._env, self._role, (CHANNEL,))
-                try:
-                    async for _ in listener.messages():
-                        self._poke.set()
-                finally:
-                    await listener.close()
-            except (psycopg.Error, Problem, OSError):
-                pass  # the looks go on; only the notifications are missing
-            await self._env.clock.sleep(_RECONNECT_S)
+        await hear(self._env, self._role, (CHANNEL,), lambda _: self._poke.set(), retry_s=_RECONNECT_S)
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from typing import cast
 from uuid import UUID
 
 from stanchion import audit, runs
-from stanchion.base import Denied, Invalid, Json, NotFound, Problem, Unavailable
+from stanchion.base import Denied, Invalid, Json, NotFound, Problem, Unavailable, present
 from stanchion.context import Ctx, Env
 from stanchion.controls.kills import NO_KILLS, Kills
 from stanchion.db import Tx
@@ -217,8 +217,7 @@ async def resolve(ctx: Ctx, effect_id: UUID, *, happened: bool, evidence: str) -
         )
         await runs.wake(tx, ctx.tenant, before.run_id, WaitingKind.EFFECT, str(effect_id))
         after = await store.by_id(tx, ctx.tenant, effect_id)
-    assert after is not None  # noqa: S101 - locked and updated above
-    return after
+    return present(after, "an effect that was locked and updated exists")
 
 
 async def show(ctx: Ctx, effect_id: UUID) -> Effect:
