@@ -30,6 +30,7 @@ from stanchion.blueprints import (
     Issue,
     Lookup,
     Schema,
+    Specimen,
     check_document,
     closed,
     dangling,
@@ -198,11 +199,33 @@ def _scope(facts: Schema) -> Schema:
     return {"type": "object", "properties": {"facts": cast("Json", facts)}, "additionalProperties": False}
 
 
+_SPECIMEN: Final = """\
+policy: specimen-policy
+type: approval
+owner: specimen
+facts: {type: object, required: [amount], properties: {amount: {type: integer}}}
+when: facts.amount > 100
+"""
+_SPECIMEN_USE: Final = """\
+blueprint: specimen-of-policy
+owner: specimen
+steps:
+  - id: asked
+    govern: {policy: specimen-policy, facts: {amount: 50}, show: [A payment of 50 euros.]}
+output: "${steps.asked.decision == 'approved' ? 'second' : 'first'}"
+"""
+
+
 class PolicyKind:
     """Fills `artifacts.KindSpec`: how a document of kind `policy` is read."""
 
     kind = "policy"
     refs = frozenset[str]()
+    specimen: Specimen | None = Specimen(
+        first=Document(path="specimen-policy.yaml", source=_SPECIMEN),
+        second=Document(path="specimen-policy.yaml", source=_SPECIMEN.replace("100", "10")),
+        others=(Document(path="specimen-of-policy.yaml", source=_SPECIMEN_USE),),
+    )
 
     def __init__(self, deciders: Iterable[str] | None = None) -> None:
         """`deciders` are the roles that permit `approvals.decide`; by default those of the shipped policy."""

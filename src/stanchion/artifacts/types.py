@@ -10,7 +10,7 @@ from typing import Final, Literal, Protocol
 from uuid import UUID
 
 from stanchion.base import Json
-from stanchion.blueprints import Document, Lookup, Parsed
+from stanchion.blueprints import Document, Lookup, Parsed, Specimen
 
 Risk = Literal["low", "medium", "high"]
 
@@ -125,12 +125,15 @@ class KindSpec(Protocol):
         kind: that key.
         refs: the kinds whose artifacts documents of this kind may refer to. What `Parsed.references` names is checked
             at publish, for every kind alike: its kind is one of these, and it is in the same apply or live.
+        specimen: what the kind is tried by; None only for a kind whose versions no run's work depends on.
     """
 
     @property
     def kind(self) -> str: ...  # noqa: D102 - see above
     @property
     def refs(self) -> frozenset[str]: ...  # noqa: D102
+    @property
+    def specimen(self) -> Specimen | None: ...  # noqa: D102
 
     def parse(self, document: Document, lookup: Lookup) -> Parsed:
         """Read and check the document; all issues at once, never an exception for what the author wrote. `lookup`

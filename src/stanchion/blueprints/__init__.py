@@ -24,6 +24,7 @@ from stanchion.blueprints.types import (
     Program,
     Retry,
     Schema,
+    Specimen,
     Step,
     VerbSpec,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "Read",
     "Retry",
     "Schema",
+    "Specimen",
     "Step",
     "VerbSpec",
     "check_document",

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Final, cast
 
 from stanchion.base import Json
 from stanchion.blueprints.compiler import compile_read
 from stanchion.blueprints.reader import read_document
-from stanchion.blueprints.types import Document, Lookup, Parsed, VerbSpec
+from stanchion.blueprints.types import Document, Lookup, Parsed, Specimen, VerbSpec
+
+_SPECIMEN: Final = """\
+blueprint: specimen-blueprint
+owner: specimen
+steps:
+  - id: words
+    transform: {value: first}
+output: ${steps.words.value}
+"""
 
 
 class BlueprintKind:
@@ -22,6 +31,11 @@ class BlueprintKind:
     # Its verbs say which kinds a Blueprint names.
     refs = frozenset(
         ("blueprint", "prompt", "route", "tool", "index", "connector", "policy", "config", "flag", "eval_suite")
+    )
+
+    specimen: Specimen | None = Specimen(
+        first=Document(path="specimen-blueprint.yaml", source=_SPECIMEN),
+        second=Document(path="specimen-blueprint.yaml", source=_SPECIMEN.replace("first", "second")),
     )
 
     def __init__(self, verbs: Mapping[str, VerbSpec]) -> None:

@@ -7,7 +7,7 @@ jump targets, so that a run's position is one integer. The same digest always co
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, Protocol
 
@@ -58,6 +58,28 @@ class Parsed:
     owner: str
     references: tuple[tuple[str, str], ...]
     issues: tuple[Issue, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Specimen:
+    """Two versions of one artifact of a kind, and a Blueprint whose runs show by what they say which one they have.
+
+    By it a kind takes part, from the day it registers, in whatever is shown for every kind: a canary over real runs, a
+    regression that takes itself back, one rollback alone.
+
+    A run of the Blueprint, with no input, ends SUCCEEDED with the output `first` or `second`. If it waits for an approval
+    on its way, any approver may approve. The Blueprint's first step is none of a `logic_gate`.
+
+    Attributes:
+        first, second: the two versions. `others`: what is live beside them, the Blueprint among it, unless that is the
+            artifact itself.
+        files: path in the folder of connectors -> text, for what the documents read.
+    """
+
+    first: Document
+    second: Document
+    others: tuple[Document, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from typing import cast
+from typing import Final, cast
 
 from stanchion.base import Json
 from stanchion.blueprints import (
@@ -12,6 +12,7 @@ from stanchion.blueprints import (
     Fault,
     Lookup,
     Parsed,
+    Specimen,
     check_document,
     faults_of,
     in_order,
@@ -28,11 +29,40 @@ from stanchion.tools.connectors.sound import sound_part, worth_saying
 _AT_KEY = {"connector.unknown_field", "connector.not_offered", "connector.reserved_field", "connector.unused_probe"}
 
 
+_SPECIMEN: Final = """\
+connector: specimen-connector
+owner: specimen
+adapter: files
+environment: local
+root: specimen
+resources:
+  words:
+    file: first.jsonl
+    key: number
+    fields: {number: {type: integer}, word: {type: string}}
+    lookup: {}
+"""
+_SPECIMEN_USE: Final = """\
+blueprint: specimen-of-connector
+owner: specimen
+steps:
+  - id: found
+    lookup: {connector: specimen-connector, resource: words, key: 1}
+output: ${steps.found.record.word}
+"""
+
+
 class ConnectorKind:
     """Fills `artifacts.KindSpec`. `adapters` say what a connector of theirs may hold; nothing is called."""
 
     kind = "connector"
     refs = frozenset[str]()
+    specimen: Specimen | None = Specimen(
+        first=Document(path="specimen-connector.yaml", source=_SPECIMEN),
+        second=Document(path="specimen-connector.yaml", source=_SPECIMEN.replace("first", "second")),
+        others=(Document(path="specimen-of-connector.yaml", source=_SPECIMEN_USE),),
+        files={f"specimen/{word}.jsonl": f'{{"number": 1, "word": "{word}"}}\n' for word in ("first", "second")},
+    )
 
     def __init__(self, adapters: Adapters) -> None:
         self._adapters = adapters
