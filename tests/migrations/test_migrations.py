@@ -68,9 +68,12 @@ def test_a_newer_database_is_refused(fresh_database_urls: DatabaseUrls) -> None:
     assert "9999_pre_future" in caught.value.message
 
 
-def test_names_are_numbered_without_gaps_and_say_their_phase() -> None:
+def test_names_are_numbered_once_each_and_say_their_phase() -> None:
+    # Numbers are given out before the work begins, so one may stay unused.
     found = migrations()
-    assert [m.number for m in found] == list(range(1, len(found) + 1))
+    numbers = [m.number for m in found]
+    assert numbers[0] == 1
+    assert numbers == sorted(set(numbers))
     assert all(re.fullmatch(r"\d{4}_(pre|post)_[a-z0-9_]+", m.name) for m in found)
 
 

@@ -1,3 +1,23 @@
+CREATE FUNCTION public.flag_pointer_moved() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+    if tg_op = 'DELETE' then
+        perform raise_flag_revision(old.tenant, old.environment);
+    else
+        perform raise_flag_revision(new.tenant, new.environment);
+    end if;
+    return null;
+end $$;
+CREATE FUNCTION public.flag_rollout_moved() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+    if exists (select 1 from rollout_members m where m.tenant = new.tenant and m.rollout_id = new.id and m.kind = 'flag') then
+        perform raise_flag_revision(new.tenant, new.environment);
+    end if;
+    return null;
+end $$;
 CREATE FUNCTION public.note_pin_members() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -8,15 +28,24 @@ begin
     on conflict do nothing;
     return null;
 end $$;
+CREATE FUNCTION public.raise_flag_revision(of_tenant text, of_environment text) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+begin
+    insert into flag_revisions as known (tenant, environment, rev) values (of_tenant, of_environment, 1)
+    on conflict (tenant, environment) do update set rev = known.rev + 1;
+    perform pg_notify('stanchion_flags', '');
+end $$;
 CREATE FUNCTION public.record_release() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 begin
-    insert into release_history (tenant, environment, kind, name, event, version_before, version, rollout_id, reason, by, at)
+    insert into release_history (tenant, environment, kind, name, event, version_before, version, rollout_id, evidence, reason, by, at)
     values (new.tenant, new.environment, new.kind, new.name,
             coalesce(nullif(current_setting('stanchion.release_event', true), ''), 'release.applied'),
             case when tg_op = 'UPDATE' then old.version end, new.version,
             nullif(current_setting('stanchion.release_rollout', true), '')::uuid,
+            nullif(current_setting('stanchion.release_evidence', true), '')::jsonb,
             coalesce(current_setting('stanchion.release_reason', true), ''), new.released_by, new.released_at);
     return null;
 end $$;
@@ -98,6 +127,33 @@ CREATE TABLE public.audit_records (
     leaf bytea NOT NULL
 );
 ALTER TABLE ONLY public.audit_records FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.broken_glass (
+    tenant text NOT NULL,
+    id uuid NOT NULL,
+    environment text NOT NULL,
+    move text NOT NULL,
+    subject text NOT NULL,
+    members jsonb NOT NULL,
+    rollout_id uuid,
+    policy_digest text NOT NULL,
+    findings jsonb NOT NULL,
+    reason text NOT NULL,
+    by text NOT NULL,
+    at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    review_due_at timestamp with time zone NOT NULL,
+    review text,
+    reviewed_by text,
+    reviewed_at timestamp with time zone,
+    review_reason text,
+    CONSTRAINT broken_glass_check CHECK (((review IS NULL) = (reviewed_by IS NULL))),
+    CONSTRAINT broken_glass_check1 CHECK (((review IS NULL) = (reviewed_at IS NULL))),
+    CONSTRAINT broken_glass_check2 CHECK (((review IS NULL) = (review_reason IS NULL))),
+    CONSTRAINT broken_glass_check3 CHECK ((reviewed_by <> by)),
+    CONSTRAINT broken_glass_move_check CHECK ((move = ANY (ARRAY['apply'::text, 'begin'::text, 'advance'::text]))),
+    CONSTRAINT broken_glass_reason_check CHECK (((length(reason) >= 8) AND (length(reason) <= 2000))),
+    CONSTRAINT broken_glass_review_check CHECK ((review = ANY (ARRAY['JUSTIFIED'::text, 'UNJUSTIFIED'::text])))
+);
+ALTER TABLE ONLY public.broken_glass FORCE ROW LEVEL SECURITY;
 CREATE TABLE public.effects (
     tenant text NOT NULL,
     id uuid NOT NULL,
@@ -123,6 +179,12 @@ CREATE TABLE public.effects (
     CONSTRAINT effects_state_check CHECK ((state = ANY (ARRAY['INTENT'::text, 'DONE'::text, 'FAILED'::text, 'UNKNOWN'::text])))
 );
 ALTER TABLE ONLY public.effects FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.flag_revisions (
+    tenant text NOT NULL,
+    environment text NOT NULL,
+    rev bigint NOT NULL
+);
+ALTER TABLE ONLY public.flag_revisions FORCE ROW LEVEL SECURITY;
 CREATE TABLE public.idempotency_keys (
     tenant text NOT NULL,
     key text NOT NULL,
@@ -132,6 +194,29 @@ CREATE TABLE public.idempotency_keys (
     CONSTRAINT idempotency_keys_key_check CHECK (((length(key) >= 1) AND (length(key) <= 255)))
 );
 ALTER TABLE ONLY public.idempotency_keys FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.imported_artifacts (
+    tenant text NOT NULL,
+    bundle text NOT NULL,
+    kind text NOT NULL,
+    name text NOT NULL,
+    version integer NOT NULL,
+    digest text NOT NULL,
+    origin_version integer NOT NULL,
+    author text NOT NULL,
+    evidence jsonb DEFAULT '[]'::jsonb NOT NULL
+);
+ALTER TABLE ONLY public.imported_artifacts FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.imported_bundles (
+    tenant text NOT NULL,
+    digest text NOT NULL,
+    content text NOT NULL,
+    fingerprint text NOT NULL,
+    origin jsonb NOT NULL,
+    imported_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    imported_by text NOT NULL,
+    reason text NOT NULL
+);
+ALTER TABLE ONLY public.imported_bundles FORCE ROW LEVEL SECURITY;
 CREATE TABLE public.kill_revisions (
     tenant text NOT NULL,
     rev bigint NOT NULL
@@ -179,6 +264,20 @@ CREATE TABLE public.pin_sets (
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
 );
 ALTER TABLE ONLY public.pin_sets FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.prepared_releases (
+    tenant text NOT NULL,
+    id uuid NOT NULL,
+    environment text NOT NULL,
+    subject text NOT NULL,
+    members jsonb NOT NULL,
+    author text NOT NULL,
+    reason text NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    moved_by text,
+    moved_at timestamp with time zone,
+    CONSTRAINT prepared_releases_check CHECK (((moved_at IS NULL) = (moved_by IS NULL)))
+);
+ALTER TABLE ONLY public.prepared_releases FORCE ROW LEVEL SECURITY;
 CREATE TABLE public.principals (
     tenant text NOT NULL,
     id uuid NOT NULL,
@@ -192,6 +291,40 @@ CREATE TABLE public.principals (
     CONSTRAINT principals_name_check CHECK ((name ~ '^[A-Za-z0-9][A-Za-z0-9._@+-]{0,126}$'::text))
 );
 ALTER TABLE ONLY public.principals FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.release_evidence (
+    tenant text NOT NULL,
+    id uuid NOT NULL,
+    environment text NOT NULL,
+    gate text NOT NULL,
+    subject text NOT NULL,
+    members jsonb NOT NULL,
+    verdict text NOT NULL,
+    why text NOT NULL,
+    details jsonb DEFAULT '{}'::jsonb NOT NULL,
+    details_digest text NOT NULL,
+    by text NOT NULL,
+    by_kind text NOT NULL,
+    made_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    key text NOT NULL,
+    withdrawn_by text,
+    withdrawn_at timestamp with time zone,
+    withdraw_reason text,
+    CONSTRAINT release_evidence_check CHECK (((withdrawn_at IS NULL) = (withdrawn_by IS NULL))),
+    CONSTRAINT release_evidence_check1 CHECK (((withdrawn_at IS NULL) = (withdraw_reason IS NULL))),
+    CONSTRAINT release_evidence_gate_check CHECK ((gate ~ '^[a-z][a-z_]{0,31}$'::text)),
+    CONSTRAINT release_evidence_verdict_check CHECK ((verdict = ANY (ARRAY['PASS'::text, 'FAIL'::text, 'INCONCLUSIVE'::text]))),
+    CONSTRAINT release_evidence_why_check CHECK (((length(why) >= 1) AND (length(why) <= 2000)))
+);
+ALTER TABLE ONLY public.release_evidence FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.release_evidence_members (
+    tenant text NOT NULL,
+    evidence_id uuid NOT NULL,
+    kind text NOT NULL,
+    name text NOT NULL,
+    digest text NOT NULL
+);
+ALTER TABLE ONLY public.release_evidence_members FORCE ROW LEVEL SECURITY;
 CREATE TABLE public.release_history (
     tenant text NOT NULL,
     no bigint NOT NULL,
@@ -229,6 +362,24 @@ CREATE TABLE public.releases (
     released_by text NOT NULL
 );
 ALTER TABLE ONLY public.releases FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.repins (
+    tenant text NOT NULL,
+    id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    withdrawal_id uuid NOT NULL,
+    kind text NOT NULL,
+    name text NOT NULL,
+    version_before integer NOT NULL,
+    version integer NOT NULL,
+    digest_before text NOT NULL,
+    digest text NOT NULL,
+    pins_before text NOT NULL,
+    pins text NOT NULL,
+    reason text NOT NULL,
+    by text NOT NULL,
+    at timestamp with time zone NOT NULL
+);
+ALTER TABLE ONLY public.repins FORCE ROW LEVEL SECURITY;
 CREATE TABLE public.retired_artifacts (
     tenant text NOT NULL,
     kind text NOT NULL,
@@ -372,6 +523,52 @@ CREATE TABLE public.tenants (
     CONSTRAINT tenants_name_check CHECK ((name ~ '^[a-z][a-z0-9-]{0,62}$'::text))
 );
 ALTER TABLE ONLY public.tenants FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.trusted_keys (
+    tenant text NOT NULL,
+    id uuid NOT NULL,
+    name text NOT NULL,
+    fingerprint text NOT NULL,
+    public_key text NOT NULL,
+    origin_tenant text NOT NULL,
+    origin_environment text,
+    added_by text NOT NULL,
+    added_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    reason text NOT NULL,
+    removed_by text,
+    removed_at timestamp with time zone,
+    removal_reason text,
+    CONSTRAINT trusted_keys_check CHECK (((removed_at IS NULL) = (removed_by IS NULL))),
+    CONSTRAINT trusted_keys_check1 CHECK (((removed_at IS NULL) = (removal_reason IS NULL)))
+);
+ALTER TABLE ONLY public.trusted_keys FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.withdrawal_revisions (
+    tenant text NOT NULL,
+    rev bigint NOT NULL
+);
+ALTER TABLE ONLY public.withdrawal_revisions FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.withdrawals (
+    tenant text NOT NULL,
+    id uuid NOT NULL,
+    mode text NOT NULL,
+    kind text NOT NULL,
+    name text NOT NULL,
+    version integer NOT NULL,
+    digest text NOT NULL,
+    reason text NOT NULL,
+    set_by text NOT NULL,
+    set_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    emptied_at timestamp with time zone,
+    lifted_by text,
+    lifted_at timestamp with time zone,
+    lift_reason text,
+    CONSTRAINT withdrawals_check CHECK (((emptied_at IS NULL) OR (mode = 'drain'::text))),
+    CONSTRAINT withdrawals_check1 CHECK (((lifted_at IS NULL) = (lifted_by IS NULL))),
+    CONSTRAINT withdrawals_check2 CHECK (((lifted_at IS NULL) = (lift_reason IS NULL))),
+    CONSTRAINT withdrawals_mode_check CHECK ((mode = ANY (ARRAY['drain'::text, 'revoke'::text]))),
+    CONSTRAINT withdrawals_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 500))),
+    CONSTRAINT withdrawals_version_check CHECK ((version > 0))
+);
+ALTER TABLE ONLY public.withdrawals FORCE ROW LEVEL SECURITY;
 CREATE TABLE public.workers (
     id uuid NOT NULL,
     name text NOT NULL,
@@ -405,14 +602,22 @@ ALTER TABLE ONLY public.artifacts
     ADD CONSTRAINT artifacts_tenant_kind_name_digest_key UNIQUE (tenant, kind, name, digest);
 ALTER TABLE ONLY public.audit_records
     ADD CONSTRAINT audit_records_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.broken_glass
+    ADD CONSTRAINT broken_glass_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.effects
     ADD CONSTRAINT effects_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.effects
     ADD CONSTRAINT effects_run_id_path_key UNIQUE (run_id, path);
 ALTER TABLE ONLY public.effects
     ADD CONSTRAINT effects_tenant_key_key UNIQUE (tenant, key);
+ALTER TABLE ONLY public.flag_revisions
+    ADD CONSTRAINT flag_revisions_pkey PRIMARY KEY (tenant, environment);
 ALTER TABLE ONLY public.idempotency_keys
     ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (tenant, key);
+ALTER TABLE ONLY public.imported_artifacts
+    ADD CONSTRAINT imported_artifacts_pkey PRIMARY KEY (tenant, bundle, kind, name);
+ALTER TABLE ONLY public.imported_bundles
+    ADD CONSTRAINT imported_bundles_pkey PRIMARY KEY (tenant, digest);
 ALTER TABLE ONLY public.kill_revisions
     ADD CONSTRAINT kill_revisions_pkey PRIMARY KEY (tenant);
 ALTER TABLE ONLY public.kills
@@ -423,14 +628,22 @@ ALTER TABLE ONLY public.pin_members
     ADD CONSTRAINT pin_members_pkey PRIMARY KEY (tenant, kind, name, version, pins);
 ALTER TABLE ONLY public.pin_sets
     ADD CONSTRAINT pin_sets_pkey PRIMARY KEY (tenant, digest);
+ALTER TABLE ONLY public.prepared_releases
+    ADD CONSTRAINT prepared_releases_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.principals
     ADD CONSTRAINT principals_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.principals
     ADD CONSTRAINT principals_tenant_name_key UNIQUE (tenant, name);
+ALTER TABLE ONLY public.release_evidence_members
+    ADD CONSTRAINT release_evidence_members_pkey PRIMARY KEY (tenant, kind, name, digest, evidence_id);
+ALTER TABLE ONLY public.release_evidence
+    ADD CONSTRAINT release_evidence_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.release_history
     ADD CONSTRAINT release_history_pkey PRIMARY KEY (no);
 ALTER TABLE ONLY public.releases
     ADD CONSTRAINT releases_pkey PRIMARY KEY (tenant, environment, kind, name);
+ALTER TABLE ONLY public.repins
+    ADD CONSTRAINT repins_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.retired_artifacts
     ADD CONSTRAINT retired_artifacts_pkey PRIMARY KEY (tenant, kind, name, version);
 ALTER TABLE ONLY public.rollout_members
@@ -440,7 +653,7 @@ ALTER TABLE ONLY public.rollouts
 ALTER TABLE ONLY public.runs
     ADD CONSTRAINT runs_pkey PRIMARY KEY (id);
 ALTER TABLE public.runs
-    ADD CONSTRAINT runs_waiting_kind_check CHECK ((waiting_kind = ANY (ARRAY['approval'::text, 'child'::text, 'retry'::text, 'concurrency'::text, 'effect'::text, 'worker'::text, 'worker_lost'::text, 'killed'::text]))) NOT VALID;
+    ADD CONSTRAINT runs_waiting_kind_check CHECK ((waiting_kind = ANY (ARRAY['approval'::text, 'child'::text, 'retry'::text, 'concurrency'::text, 'effect'::text, 'worker'::text, 'worker_lost'::text, 'killed'::text, 'revoked'::text]))) NOT VALID;
 ALTER TABLE ONLY public.sessions
     ADD CONSTRAINT sessions_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.sign_in_links
@@ -449,6 +662,12 @@ ALTER TABLE ONLY public.step_runs
     ADD CONSTRAINT step_runs_pkey PRIMARY KEY (run_id, path);
 ALTER TABLE ONLY public.tenants
     ADD CONSTRAINT tenants_pkey PRIMARY KEY (name);
+ALTER TABLE ONLY public.trusted_keys
+    ADD CONSTRAINT trusted_keys_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.withdrawal_revisions
+    ADD CONSTRAINT withdrawal_revisions_pkey PRIMARY KEY (tenant);
+ALTER TABLE ONLY public.withdrawals
+    ADD CONSTRAINT withdrawals_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.workers
     ADD CONSTRAINT workers_lock_key_key UNIQUE (lock_key);
 ALTER TABLE ONLY public.workers
@@ -461,13 +680,24 @@ CREATE INDEX approvals_pending ON public.approvals USING btree (tenant, id) WHER
 CREATE INDEX audit_records_by_run ON public.audit_records USING btree (tenant, run_id, id) WHERE (run_id IS NOT NULL);
 CREATE INDEX audit_records_by_target ON public.audit_records USING btree (tenant, target_kind, target_id, id);
 CREATE INDEX audit_records_by_time ON public.audit_records USING btree (tenant, id);
+CREATE INDEX broken_glass_by_rollout ON public.broken_glass USING btree (rollout_id) WHERE (rollout_id IS NOT NULL);
+CREATE INDEX broken_glass_by_tenant ON public.broken_glass USING btree (tenant, environment, id);
+CREATE INDEX broken_glass_open ON public.broken_glass USING btree (environment, review_due_at) WHERE (review IS NULL);
 CREATE INDEX effects_open ON public.effects USING btree (tenant, id) WHERE (state = ANY (ARRAY['INTENT'::text, 'UNKNOWN'::text]));
 CREATE INDEX idempotency_keys_by_age ON public.idempotency_keys USING btree (created_at);
+CREATE INDEX imported_artifacts_by_version ON public.imported_artifacts USING btree (tenant, kind, name, version);
+CREATE INDEX imported_bundles_by_time ON public.imported_bundles USING btree (tenant, imported_at, digest);
 CREATE INDEX kills_by_tenant ON public.kills USING btree (tenant, id);
 CREATE UNIQUE INDEX kills_in_force ON public.kills USING btree (tenant, kind, name, COALESCE(version, 0)) WHERE (lifted_at IS NULL);
 CREATE INDEX pin_members_by_digest ON public.pin_members USING btree (tenant, digest);
+CREATE INDEX prepared_releases_by_tenant ON public.prepared_releases USING btree (tenant, environment, id);
+CREATE UNIQUE INDEX prepared_releases_waiting ON public.prepared_releases USING btree (tenant, environment, subject) WHERE (moved_at IS NULL);
+CREATE INDEX release_evidence_by_tenant ON public.release_evidence USING btree (tenant, id);
+CREATE INDEX release_evidence_members_by_evidence ON public.release_evidence_members USING btree (evidence_id);
+CREATE UNIQUE INDEX release_evidence_once ON public.release_evidence USING btree (tenant, key) WHERE (withdrawn_at IS NULL);
 CREATE INDEX release_history_by_name ON public.release_history USING btree (tenant, environment, kind, name, no);
 CREATE INDEX release_history_by_rollout ON public.release_history USING btree (rollout_id) WHERE (rollout_id IS NOT NULL);
+CREATE INDEX repins_by_run ON public.repins USING btree (tenant, run_id, id);
 CREATE UNIQUE INDEX rollout_members_open ON public.rollout_members USING btree (tenant, environment, kind, name) WHERE (ended_at IS NULL);
 CREATE INDEX rollouts_active ON public.rollouts USING btree (environment, id) WHERE (state = 'ACTIVE'::text);
 CREATE INDEX rollouts_by_tenant ON public.rollouts USING btree (tenant, environment, id);
@@ -484,8 +714,18 @@ CREATE INDEX runs_of_worker ON public.runs USING btree (worker_id) WHERE (status
 CREATE INDEX runs_ready ON public.runs USING btree (queue, priority DESC, ready_at, id) WHERE (status = 'PENDING'::text);
 CREATE INDEX runs_waiting ON public.runs USING btree (waiting_kind, id) WHERE (status = 'SUSPENDED'::text);
 CREATE INDEX runs_worker_lost ON public.runs USING btree (queue, ready_at) WHERE ((status = 'PENDING'::text) AND (waiting_kind = 'worker_lost'::text));
+CREATE UNIQUE INDEX trusted_keys_by_name ON public.trusted_keys USING btree (tenant, name) WHERE (removed_at IS NULL);
+CREATE INDEX trusted_keys_by_tenant ON public.trusted_keys USING btree (tenant, id);
+CREATE UNIQUE INDEX trusted_keys_in_force ON public.trusted_keys USING btree (tenant, fingerprint, origin_tenant, COALESCE(origin_environment, ''::text)) WHERE (removed_at IS NULL);
+CREATE INDEX withdrawals_by_tenant ON public.withdrawals USING btree (tenant, id);
+CREATE INDEX withdrawals_draining ON public.withdrawals USING btree (id) WHERE ((mode = 'drain'::text) AND (lifted_at IS NULL) AND (emptied_at IS NULL));
+CREATE UNIQUE INDEX withdrawals_in_force ON public.withdrawals USING btree (tenant, mode, digest) WHERE (lifted_at IS NULL);
 CREATE INDEX workers_dead ON public.workers USING btree (id) WHERE ((state = ANY (ARRAY['stopped'::text, 'lost'::text])) AND (reclaimed_at IS NULL));
 CREATE INDEX workers_live ON public.workers USING btree (lease_until) WHERE (state = ANY (ARRAY['live'::text, 'draining'::text]));
+CREATE TRIGGER flag_offered AFTER INSERT OR UPDATE ON public.rollout_members FOR EACH ROW WHEN ((new.kind = 'flag'::text)) EXECUTE FUNCTION public.flag_pointer_moved();
+CREATE TRIGGER flag_released AFTER INSERT OR UPDATE ON public.releases FOR EACH ROW WHEN ((new.kind = 'flag'::text)) EXECUTE FUNCTION public.flag_pointer_moved();
+CREATE TRIGGER flag_rollout_changed AFTER UPDATE ON public.rollouts FOR EACH ROW EXECUTE FUNCTION public.flag_rollout_moved();
+CREATE TRIGGER flag_withdrawn AFTER DELETE ON public.releases FOR EACH ROW WHEN ((old.kind = 'flag'::text)) EXECUTE FUNCTION public.flag_pointer_moved();
 CREATE TRIGGER pin_sets_members AFTER INSERT ON public.pin_sets FOR EACH ROW EXECUTE FUNCTION public.note_pin_members();
 CREATE TRIGGER release_inserted AFTER INSERT ON public.releases FOR EACH ROW EXECUTE FUNCTION public.record_release();
 CREATE TRIGGER release_moved AFTER UPDATE ON public.releases FOR EACH ROW WHEN ((old.version <> new.version)) EXECUTE FUNCTION public.record_release();
@@ -495,6 +735,20 @@ ALTER TABLE ONLY public.api_keys
     ADD CONSTRAINT api_keys_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.artifacts
     ADD CONSTRAINT artifacts_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.broken_glass
+    ADD CONSTRAINT broken_glass_rollout_id_fkey FOREIGN KEY (rollout_id) REFERENCES public.rollouts(id);
+ALTER TABLE ONLY public.broken_glass
+    ADD CONSTRAINT broken_glass_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.flag_revisions
+    ADD CONSTRAINT flag_revisions_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.imported_artifacts
+    ADD CONSTRAINT imported_artifacts_tenant_bundle_fkey FOREIGN KEY (tenant, bundle) REFERENCES public.imported_bundles(tenant, digest);
+ALTER TABLE ONLY public.imported_artifacts
+    ADD CONSTRAINT imported_artifacts_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.imported_artifacts
+    ADD CONSTRAINT imported_artifacts_tenant_kind_name_version_fkey FOREIGN KEY (tenant, kind, name, version) REFERENCES public.artifacts(tenant, kind, name, version);
+ALTER TABLE ONLY public.imported_bundles
+    ADD CONSTRAINT imported_bundles_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.kill_revisions
     ADD CONSTRAINT kill_revisions_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.kills
@@ -503,8 +757,16 @@ ALTER TABLE ONLY public.pin_members
     ADD CONSTRAINT pin_members_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.pin_sets
     ADD CONSTRAINT pin_sets_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.prepared_releases
+    ADD CONSTRAINT prepared_releases_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.principals
     ADD CONSTRAINT principals_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.release_evidence_members
+    ADD CONSTRAINT release_evidence_members_evidence_id_fkey FOREIGN KEY (evidence_id) REFERENCES public.release_evidence(id);
+ALTER TABLE ONLY public.release_evidence_members
+    ADD CONSTRAINT release_evidence_members_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.release_evidence
+    ADD CONSTRAINT release_evidence_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.release_history
     ADD CONSTRAINT release_history_rollout_id_fkey FOREIGN KEY (rollout_id) REFERENCES public.rollouts(id);
 ALTER TABLE ONLY public.release_history
@@ -513,6 +775,12 @@ ALTER TABLE ONLY public.releases
     ADD CONSTRAINT releases_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.releases
     ADD CONSTRAINT releases_tenant_kind_name_version_fkey FOREIGN KEY (tenant, kind, name, version) REFERENCES public.artifacts(tenant, kind, name, version);
+ALTER TABLE ONLY public.repins
+    ADD CONSTRAINT repins_run_id_fkey FOREIGN KEY (run_id) REFERENCES public.runs(id);
+ALTER TABLE ONLY public.repins
+    ADD CONSTRAINT repins_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.repins
+    ADD CONSTRAINT repins_withdrawal_id_fkey FOREIGN KEY (withdrawal_id) REFERENCES public.withdrawals(id);
 ALTER TABLE ONLY public.retired_artifacts
     ADD CONSTRAINT retired_artifacts_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.retired_artifacts
@@ -535,46 +803,77 @@ ALTER TABLE ONLY public.sign_in_links
     ADD CONSTRAINT sign_in_links_principal_id_fkey FOREIGN KEY (principal_id) REFERENCES public.principals(id);
 ALTER TABLE ONLY public.sign_in_links
     ADD CONSTRAINT sign_in_links_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.trusted_keys
+    ADD CONSTRAINT trusted_keys_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.withdrawal_revisions
+    ADD CONSTRAINT withdrawal_revisions_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.withdrawals
+    ADD CONSTRAINT withdrawals_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE public.api_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.approvals ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.artifacts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.audit_records ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.broken_glass ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.effects ENABLE ROW LEVEL SECURITY;
 CREATE POLICY engine ON public.approvals TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.artifacts TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.audit_records TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.broken_glass TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.effects TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.flag_revisions TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.idempotency_keys TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.imported_artifacts TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.imported_bundles TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.kill_revisions TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.kills TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.pin_members TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.pin_sets TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.prepared_releases TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.principals TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.release_evidence TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.release_evidence_members TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.release_history TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.releases TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.repins TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.retired_artifacts TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.rollout_members TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.rollouts TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.runs TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.step_runs TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.tenants TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.trusted_keys TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.withdrawal_revisions TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.withdrawals TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.workers TO stanchion_engine USING (true) WITH CHECK (true);
+ALTER TABLE public.flag_revisions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.idempotency_keys ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.imported_artifacts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.imported_bundles ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.kill_revisions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.kills ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own_insert ON public.flag_revisions FOR INSERT TO stanchion_app WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY own_insert ON public.kill_revisions FOR INSERT TO stanchion_app WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY own_insert ON public.withdrawal_revisions FOR INSERT TO stanchion_app WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY own_tenant ON public.tenants TO stanchion_app USING ((name = current_setting('stanchion.tenant'::text))) WITH CHECK ((name = current_setting('stanchion.tenant'::text)));
+CREATE POLICY own_update ON public.flag_revisions FOR UPDATE TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY own_update ON public.kill_revisions FOR UPDATE TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY own_update ON public.withdrawal_revisions FOR UPDATE TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 ALTER TABLE public.pin_members ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.pin_sets ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.prepared_releases ENABLE ROW LEVEL SECURITY;
 CREATE POLICY presented ON public.api_keys FOR SELECT TO stanchion_app USING ((id = (NULLIF(current_setting('stanchion.presented'::text, true), ''::text))::uuid));
 CREATE POLICY presented ON public.sessions FOR SELECT TO stanchion_app USING ((id = (NULLIF(current_setting('stanchion.presented'::text, true), ''::text))::uuid));
 CREATE POLICY presented ON public.sign_in_links FOR SELECT TO stanchion_app USING ((id = (NULLIF(current_setting('stanchion.presented'::text, true), ''::text))::uuid));
 ALTER TABLE public.principals ENABLE ROW LEVEL SECURITY;
+CREATE POLICY read_all ON public.flag_revisions FOR SELECT TO stanchion_app USING (true);
 CREATE POLICY read_all ON public.kill_revisions FOR SELECT TO stanchion_app USING (true);
+CREATE POLICY read_all ON public.withdrawal_revisions FOR SELECT TO stanchion_app USING (true);
 CREATE POLICY read_only ON public.workers FOR SELECT TO stanchion_app USING (true);
+ALTER TABLE public.release_evidence ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.release_evidence_members ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.release_history ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.releases ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.repins ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.retired_artifacts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.rollout_members ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.rollouts ENABLE ROW LEVEL SECURITY;
@@ -586,14 +885,21 @@ CREATE POLICY tenant_wall ON public.api_keys TO stanchion_app USING ((tenant = c
 CREATE POLICY tenant_wall ON public.approvals TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.artifacts TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.audit_records TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.broken_glass TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.effects TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.idempotency_keys TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.imported_artifacts TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.imported_bundles TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.kills TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.pin_members TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.pin_sets TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.prepared_releases TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.principals TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.release_evidence TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.release_evidence_members TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.release_history TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.releases TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.repins TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.retired_artifacts TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.rollout_members TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.rollouts TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
@@ -601,7 +907,12 @@ CREATE POLICY tenant_wall ON public.runs TO stanchion_app USING ((tenant = curre
 CREATE POLICY tenant_wall ON public.sessions TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.sign_in_links TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.step_runs TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.trusted_keys TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.withdrawals TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 ALTER TABLE public.tenants ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.trusted_keys ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.withdrawal_revisions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.withdrawals ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.workers ENABLE ROW LEVEL SECURITY;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.api_keys TO stanchion_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.approvals TO stanchion_app;
@@ -610,10 +921,22 @@ GRANT SELECT,INSERT ON TABLE public.artifacts TO stanchion_app;
 GRANT SELECT,INSERT ON TABLE public.artifacts TO stanchion_engine;
 GRANT SELECT,INSERT ON TABLE public.audit_records TO stanchion_app;
 GRANT SELECT,INSERT ON TABLE public.audit_records TO stanchion_engine;
+GRANT SELECT,INSERT ON TABLE public.broken_glass TO stanchion_app;
+GRANT SELECT ON TABLE public.broken_glass TO stanchion_engine;
+GRANT UPDATE(review) ON TABLE public.broken_glass TO stanchion_app;
+GRANT UPDATE(reviewed_by) ON TABLE public.broken_glass TO stanchion_app;
+GRANT UPDATE(reviewed_at) ON TABLE public.broken_glass TO stanchion_app;
+GRANT UPDATE(review_reason) ON TABLE public.broken_glass TO stanchion_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.effects TO stanchion_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.effects TO stanchion_engine;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.flag_revisions TO stanchion_app;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.flag_revisions TO stanchion_engine;
 GRANT SELECT,INSERT ON TABLE public.idempotency_keys TO stanchion_app;
 GRANT SELECT,INSERT,DELETE ON TABLE public.idempotency_keys TO stanchion_engine;
+GRANT SELECT,INSERT ON TABLE public.imported_artifacts TO stanchion_app;
+GRANT SELECT ON TABLE public.imported_artifacts TO stanchion_engine;
+GRANT SELECT,INSERT ON TABLE public.imported_bundles TO stanchion_app;
+GRANT SELECT ON TABLE public.imported_bundles TO stanchion_engine;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.kill_revisions TO stanchion_app;
 GRANT SELECT ON TABLE public.kill_revisions TO stanchion_engine;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.kills TO stanchion_app;
@@ -624,12 +947,25 @@ GRANT SELECT,INSERT ON TABLE public.pin_members TO stanchion_app;
 GRANT SELECT,INSERT ON TABLE public.pin_members TO stanchion_engine;
 GRANT SELECT,INSERT ON TABLE public.pin_sets TO stanchion_app;
 GRANT SELECT,INSERT ON TABLE public.pin_sets TO stanchion_engine;
+GRANT SELECT,INSERT ON TABLE public.prepared_releases TO stanchion_app;
+GRANT SELECT ON TABLE public.prepared_releases TO stanchion_engine;
+GRANT UPDATE(moved_by) ON TABLE public.prepared_releases TO stanchion_app;
+GRANT UPDATE(moved_at) ON TABLE public.prepared_releases TO stanchion_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.principals TO stanchion_app;
 GRANT SELECT ON TABLE public.principals TO stanchion_engine;
+GRANT SELECT,INSERT ON TABLE public.release_evidence TO stanchion_app;
+GRANT SELECT ON TABLE public.release_evidence TO stanchion_engine;
+GRANT UPDATE(withdrawn_by) ON TABLE public.release_evidence TO stanchion_app;
+GRANT UPDATE(withdrawn_at) ON TABLE public.release_evidence TO stanchion_app;
+GRANT UPDATE(withdraw_reason) ON TABLE public.release_evidence TO stanchion_app;
+GRANT SELECT,INSERT ON TABLE public.release_evidence_members TO stanchion_app;
+GRANT SELECT ON TABLE public.release_evidence_members TO stanchion_engine;
 GRANT SELECT,INSERT ON TABLE public.release_history TO stanchion_app;
 GRANT SELECT ON TABLE public.release_history TO stanchion_engine;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.releases TO stanchion_app;
 GRANT SELECT ON TABLE public.releases TO stanchion_engine;
+GRANT SELECT,INSERT ON TABLE public.repins TO stanchion_app;
+GRANT SELECT ON TABLE public.repins TO stanchion_engine;
 GRANT SELECT,INSERT,DELETE ON TABLE public.retired_artifacts TO stanchion_app;
 GRANT SELECT ON TABLE public.retired_artifacts TO stanchion_engine;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.rollout_members TO stanchion_app;
@@ -644,5 +980,12 @@ GRANT SELECT,INSERT,UPDATE ON TABLE public.step_runs TO stanchion_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.step_runs TO stanchion_engine;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.tenants TO stanchion_app;
 GRANT SELECT,INSERT ON TABLE public.tenants TO stanchion_engine;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.trusted_keys TO stanchion_app;
+GRANT SELECT ON TABLE public.trusted_keys TO stanchion_engine;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.withdrawal_revisions TO stanchion_app;
+GRANT SELECT ON TABLE public.withdrawal_revisions TO stanchion_engine;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.withdrawals TO stanchion_app;
+GRANT SELECT ON TABLE public.withdrawals TO stanchion_engine;
+GRANT UPDATE(emptied_at) ON TABLE public.withdrawals TO stanchion_engine;
 GRANT SELECT ON TABLE public.workers TO stanchion_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.workers TO stanchion_engine;
