@@ -30,6 +30,7 @@ class Reason(StrEnum):
     TARGETING_MATCH = "TARGETING_MATCH"
     SPLIT = "SPLIT"  # dealt by shares
     DISABLED = "DISABLED"
+    STALE = "STALE"  # decided on what was known a while ago: nobody could look for changes since
     ERROR = "ERROR"
 
 
@@ -40,6 +41,7 @@ class ErrorCode(StrEnum):
     PARSE_ERROR = "PARSE_ERROR"
     TYPE_MISMATCH = "TYPE_MISMATCH"
     TARGETING_KEY_MISSING = "TARGETING_KEY_MISSING"
+    PROVIDER_NOT_READY = "PROVIDER_NOT_READY"
     GENERAL = "GENERAL"
 
 

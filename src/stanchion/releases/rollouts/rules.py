@@ -238,20 +238,20 @@ def state_json(rollout: Rollout) -> dict[str, Json]:
 
 def unit_of(rollout: Rollout, begins: Begins) -> Unit | None:
     """The unit of a start, or None if its input has none at the path (it gets the stable versions)."""
+    return unit_among(
+        rollout, tenant=begins.tenant, run=str(begins.run_id), principal=begins.principal, value=begins.value
+    )
+
+
+def unit_among(rollout: Rollout, *, tenant: str, run: str, principal: str, value: Json) -> Unit | None:
+    """The unit that the rollout deals by among these; `value` is what an `input:` path leads into. None: it has none."""
     kind, _, path = rollout.unit.partition(":")
-    if kind == "run":
-        value = str(begins.run_id)
-    elif kind == "principal":
-        value = begins.principal
-    elif kind == "tenant":
-        value = begins.tenant
-    else:
-        value = _text_at(begins.value, path)
-    if not value:
+    text = {"run": run, "principal": principal, "tenant": tenant}.get(kind)
+    if text is None:
+        text = _text_at(value, path)
+    if not text:
         return None
-    if len(value) > _UNIT_MAX:
-        value = digest(value)
-    return Unit(kind=UnitKind(kind), tenant=begins.tenant, value=value)
+    return Unit(kind=UnitKind(kind), tenant=tenant, value=text if len(text) <= _UNIT_MAX else digest(text))
 
 
 def _text_at(value: Json, path: str) -> str:
@@ -268,8 +268,11 @@ def _text_at(value: Json, path: str) -> str:
 def dealt(rollout: Rollout, begins: Begins) -> Assignment | None:
     """The arm of a start, or None where it has no unit. A unit of an open ring gets the candidate, whatever the share."""
     unit = unit_of(rollout, begins)
-    if unit is None:
-        return None
+    return None if unit is None else dealt_to(rollout, unit)
+
+
+def dealt_to(rollout: Rollout, unit: Unit) -> Assignment:
+    """The arm of a unit."""
     inside = [name for name in rollout.open_rings if unit.value in rollout.ring_sets[name]]
     return assign(
         str(rollout.id),

@@ -377,11 +377,35 @@ async def offer(tx: Tx, tenant: str, environment: str, blueprint: str) -> Offer:
         " and a.kind = o.kind and a.name = o.name and a.version = o.version",
         {"tenant": tenant, "environment": environment, "blueprint": blueprint},
     )
-    rollouts = [_rollout_of(found) for row in rows for found in row.rollouts or ()]
+    return _offer_of(rows)
+
+
+async def offer_of_kind(tx: Tx, tenant: str, environment: str, kind: str) -> Offer:
+    """Every live version of a kind, the candidates beside them and their rollouts: one statement, of one moment."""
+    rows = await many(
+        tx,
+        _Offered,
+        "with opened as ("  # noqa: S608 - literals only
+        + _ROLLOUT
+        + "where r.tenant = %(tenant)s and r.environment = %(environment)s"
+        " and r.ended_at is null), offered (kind, name, version, rollout) as ("
+        " select kind, name, version, null::uuid from releases where tenant = %(tenant)s and environment = %(environment)s"
+        " and kind = %(kind)s union all select kind, name, candidate_version, rollout_id from rollout_members"
+        " where tenant = %(tenant)s and environment = %(environment)s and kind = %(kind)s and ended_at is null)"
+        " select o.kind, o.name, o.version, a.digest, a.body, a.refs, a.source, a.source_path, o.rollout is null as live,"
+        " (select jsonb_agg(to_jsonb(opened)) from opened where opened.id = o.rollout) as rollouts from offered o"
+        " join artifacts a on a.tenant = %(tenant)s and a.kind = o.kind and a.name = o.name and a.version = o.version",
+        {"tenant": tenant, "environment": environment, "kind": kind},
+    )
+    return _offer_of(rows)
+
+
+def _offer_of(rows: Sequence[_Offered]) -> Offer:
+    rollouts = {row["id"]: row for offered in rows for row in offered.rollouts or ()}
     return Offer(
         live=tuple(_live(row) for row in rows if row.live),
         candidates=tuple(_live(row) for row in rows if not row.live),
-        rollouts=tuple(rollouts),
+        rollouts=tuple(_rollout_of(row) for row in rollouts.values()),
     )
 
 
