@@ -7,7 +7,7 @@ that wakes it, each with its audit record (I6). Right before a write, `ApprovalC
 """
 
 from stanchion.approvals.handlers import GovernHandler, GovernVerb
-from stanchion.approvals.policies import ApprovalPolicy, PolicyKind, policy_of
+from stanchion.approvals.policies import ApprovalPolicy, PolicyKind, PolicyType, policy_of
 from stanchion.approvals.routes import build_router
 from stanchion.approvals.service import (
     ApprovalCheck,
@@ -31,6 +31,7 @@ __all__ = [
     "GovernVerb",
     "PendingApprovals",
     "PolicyKind",
+    "PolicyType",
     "Verdict",
     "build_router",
     "count_pending",

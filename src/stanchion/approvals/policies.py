@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 from stanchion.artifacts import Document, Parsed
 from stanchion.base import Invalid, Json, canonical, dumps, invariant, loads
@@ -36,6 +36,7 @@ from stanchion.blueprints import (
     dangling,
     duration_s,
     in_order,
+    read_document,
     to_issue,
     validate_value,
 )
@@ -216,8 +217,26 @@ output: "${steps.asked.decision == 'approved' ? 'second' : 'first'}"
 """
 
 
+class PolicyType(Protocol):
+    """How policies of another type are read: what a domain registers for its own, handed in by `bootstrap`.
+
+    Attributes:
+        type: the value of the document's `type`.
+        names: names that only policies of this type may bear, because something looks for them by name.
+    """
+
+    @property
+    def type(self) -> str: ...  # noqa: D102 - see above
+    @property
+    def names(self) -> frozenset[str]: ...  # noqa: D102
+
+    def parse(self, document: Document, lookup: Lookup) -> Parsed:
+        """Read and check a document of this type, as `artifacts.KindSpec.parse`."""
+        ...
+
+
 class PolicyKind:
-    """Fills `artifacts.KindSpec`: how a document of kind `policy` is read."""
+    """Fills `artifacts.KindSpec`: how a document of kind `policy` is read. Its `type` says by whom; `approval` is ours."""
 
     kind = "policy"
     refs = frozenset[str]()
@@ -227,19 +246,25 @@ class PolicyKind:
         others=(Document(path="specimen-of-policy.yaml", source=_SPECIMEN_USE),),
     )
 
-    def __init__(self, deciders: Iterable[str] | None = None) -> None:
-        """`deciders` are the roles that permit `approvals.decide`; by default those of the shipped policy."""
+    def __init__(self, deciders: Iterable[str] | None = None, *, others: Iterable[PolicyType] = ()) -> None:
+        """`deciders` are the roles that permit `approvals.decide`; by default those of the shipped policy. `others`: the
+        types of policy beside `approval`."""
         if deciders is None:
             permits = role_matrix()["approvals.decide"]
             deciders = [role for role in ROLES if permits[role]]
         self._deciders = tuple(deciders)
+        self._others = {other.type: other for other in others}
+        self._schema = _schema_of(["approval", *self._others])
 
     def parse(self, document: Document, lookup: Lookup) -> Parsed:
-        """Read and check an approval policy: fields, facts, whom it asks, and its expressions against the facts."""
-        del lookup  # a policy refers to no other artifact
-        value, issues, positions = check_document(document, POLICY_SCHEMA)
+        """Read and check a policy of any type. One of type `approval`: fields, facts, whom it asks, its expressions."""
+        said = read_document(document).body
+        wanted = said.get("type") if isinstance(said, dict) else None
+        if isinstance(wanted, str) and wanted in self._others:
+            return self._others[wanted].parse(document, lookup)
+        value, issues, positions = check_document(document, self._schema)
         body = value if isinstance(value, dict) else {}
-        faults = list(_role_faults(body, self._deciders))
+        faults = [*_role_faults(body, self._deciders), *_name_faults(body, self._others.values())]
         if not _has_errors(issues):
             faults += _deep_faults(body)
         found = in_order([*issues, *(to_issue(fault, positions) for fault in faults)])
@@ -251,6 +276,25 @@ class PolicyKind:
             references=(),
             issues=found,
         )
+
+
+def _schema_of(types: Sequence[str]) -> dict[str, Json]:
+    """The schema of an approval policy, in which `type` names every type that there is."""
+    properties = cast("dict[str, Json]", POLICY_SCHEMA["properties"])
+    named: Json = {"type": "string", "enum": [*types], "description": f"{' or '.join(f'`{one}`' for one in types)}."}
+    return {**POLICY_SCHEMA, "properties": {**properties, "type": named}}
+
+
+def _name_faults(body: dict[str, Json], others: Iterable[PolicyType]) -> Iterable[Fault]:
+    """A name that another type keeps for itself: under it, this policy would push that one aside."""
+    for other in others:
+        if body.get("policy") in other.names:
+            yield Fault(
+                pointer="/policy",
+                code="policy.name",
+                message=f"Policy {body['policy']} is one of type {other.type}, and no other type may bear its name.",
+                hint=f"Give it another name, or write `type: {other.type}`.",
+            )
 
 
 def _role_faults(body: dict[str, Json], deciders: Sequence[str]) -> Iterable[Fault]:
