@@ -390,6 +390,18 @@ CREATE TABLE public.retired_artifacts (
     reason text NOT NULL
 );
 ALTER TABLE ONLY public.retired_artifacts FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.rollout_measurements (
+    tenant text NOT NULL,
+    rollout_id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    metric text NOT NULL,
+    arm text NOT NULL,
+    value double precision NOT NULL,
+    reported_at timestamp with time zone NOT NULL,
+    counted_at timestamp with time zone,
+    CONSTRAINT rollout_measurements_arm_check CHECK ((arm = ANY (ARRAY['candidate'::text, 'stable'::text])))
+);
+ALTER TABLE ONLY public.rollout_measurements FORCE ROW LEVEL SECURITY;
 CREATE TABLE public.rollout_members (
     tenant text NOT NULL,
     rollout_id uuid NOT NULL,
@@ -403,6 +415,29 @@ CREATE TABLE public.rollout_members (
     ended_at timestamp with time zone
 );
 ALTER TABLE ONLY public.rollout_members FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.rollout_runs (
+    tenant text NOT NULL,
+    rollout_id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    arm text,
+    counted_at timestamp with time zone,
+    CONSTRAINT rollout_runs_arm_check CHECK ((arm = ANY (ARRAY['candidate'::text, 'stable'::text])))
+);
+ALTER TABLE ONLY public.rollout_runs FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.rollout_watches (
+    tenant text NOT NULL,
+    rollout_id uuid NOT NULL,
+    environment text NOT NULL,
+    comparisons jsonb,
+    fresh_id uuid,
+    patrol_id uuid,
+    turn_id uuid,
+    counted bigint DEFAULT 0 NOT NULL,
+    looked_at timestamp with time zone,
+    closed boolean DEFAULT false NOT NULL
+)
+WITH (fillfactor='50');
+ALTER TABLE ONLY public.rollout_watches FORCE ROW LEVEL SECURITY;
 CREATE TABLE public.rollouts (
     tenant text NOT NULL,
     id uuid NOT NULL,
@@ -422,12 +457,23 @@ CREATE TABLE public.rollouts (
     changed_by text NOT NULL,
     changed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     ended_at timestamp with time zone,
+    guards jsonb,
     CONSTRAINT rollouts_check CHECK (((state = ANY (ARRAY['ACTIVE'::text, 'PAUSED'::text])) = (ended_at IS NULL))),
     CONSTRAINT rollouts_state_check CHECK ((state = ANY (ARRAY['ACTIVE'::text, 'PAUSED'::text, 'DONE'::text, 'ROLLED_BACK'::text, 'ABANDONED'::text]))),
     CONSTRAINT rollouts_step_check CHECK ((step >= 0)),
     CONSTRAINT rollouts_strategy_check CHECK ((strategy = ANY (ARRAY['all_at_once'::text, 'canary'::text, 'rings'::text, 'blue_green'::text])))
 );
 ALTER TABLE ONLY public.rollouts FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.run_measurements (
+    tenant text NOT NULL,
+    run_id uuid NOT NULL,
+    metric text NOT NULL,
+    value double precision NOT NULL,
+    reported_by text NOT NULL,
+    reported_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT run_measurements_metric_check CHECK ((metric ~ '^[a-z][a-z0-9_.-]{0,62}$'::text))
+);
+ALTER TABLE ONLY public.run_measurements FORCE ROW LEVEL SECURITY;
 CREATE TABLE public.runs (
     tenant text NOT NULL,
     id uuid NOT NULL,
@@ -646,10 +692,18 @@ ALTER TABLE ONLY public.repins
     ADD CONSTRAINT repins_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.retired_artifacts
     ADD CONSTRAINT retired_artifacts_pkey PRIMARY KEY (tenant, kind, name, version);
+ALTER TABLE ONLY public.rollout_measurements
+    ADD CONSTRAINT rollout_measurements_pkey PRIMARY KEY (rollout_id, run_id, metric);
 ALTER TABLE ONLY public.rollout_members
     ADD CONSTRAINT rollout_members_pkey PRIMARY KEY (tenant, rollout_id, kind, name);
+ALTER TABLE ONLY public.rollout_runs
+    ADD CONSTRAINT rollout_runs_pkey PRIMARY KEY (rollout_id, run_id);
+ALTER TABLE ONLY public.rollout_watches
+    ADD CONSTRAINT rollout_watches_pkey PRIMARY KEY (rollout_id);
 ALTER TABLE ONLY public.rollouts
     ADD CONSTRAINT rollouts_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.run_measurements
+    ADD CONSTRAINT run_measurements_pkey PRIMARY KEY (tenant, run_id, metric);
 ALTER TABLE ONLY public.runs
     ADD CONSTRAINT runs_pkey PRIMARY KEY (id);
 ALTER TABLE public.runs
@@ -698,7 +752,10 @@ CREATE UNIQUE INDEX release_evidence_once ON public.release_evidence USING btree
 CREATE INDEX release_history_by_name ON public.release_history USING btree (tenant, environment, kind, name, no);
 CREATE INDEX release_history_by_rollout ON public.release_history USING btree (rollout_id) WHERE (rollout_id IS NOT NULL);
 CREATE INDEX repins_by_run ON public.repins USING btree (tenant, run_id, id);
+CREATE INDEX rollout_measurements_waiting ON public.rollout_measurements USING btree (rollout_id, reported_at) WHERE (counted_at IS NULL);
 CREATE UNIQUE INDEX rollout_members_open ON public.rollout_members USING btree (tenant, environment, kind, name) WHERE (ended_at IS NULL);
+CREATE INDEX rollout_runs_waiting ON public.rollout_runs USING btree (rollout_id, run_id) WHERE (counted_at IS NULL);
+CREATE INDEX rollout_watches_open ON public.rollout_watches USING btree (environment, rollout_id) WHERE (NOT closed);
 CREATE INDEX rollouts_active ON public.rollouts USING btree (environment, id) WHERE (state = 'ACTIVE'::text);
 CREATE INDEX rollouts_by_tenant ON public.rollouts USING btree (tenant, environment, id);
 CREATE INDEX rollouts_open ON public.rollouts USING btree (tenant, environment, id) WHERE (ended_at IS NULL);
@@ -793,8 +850,14 @@ ALTER TABLE ONLY public.rollout_members
     ADD CONSTRAINT rollout_members_tenant_kind_name_candidate_version_fkey FOREIGN KEY (tenant, kind, name, candidate_version) REFERENCES public.artifacts(tenant, kind, name, version);
 ALTER TABLE ONLY public.rollout_members
     ADD CONSTRAINT rollout_members_tenant_kind_name_stable_version_fkey FOREIGN KEY (tenant, kind, name, stable_version) REFERENCES public.artifacts(tenant, kind, name, version);
+ALTER TABLE ONLY public.rollout_watches
+    ADD CONSTRAINT rollout_watches_rollout_id_fkey FOREIGN KEY (rollout_id) REFERENCES public.rollouts(id);
+ALTER TABLE ONLY public.rollout_watches
+    ADD CONSTRAINT rollout_watches_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.rollouts
     ADD CONSTRAINT rollouts_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.run_measurements
+    ADD CONSTRAINT run_measurements_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.sessions
     ADD CONSTRAINT sessions_principal_id_fkey FOREIGN KEY (principal_id) REFERENCES public.principals(id);
 ALTER TABLE ONLY public.sessions
@@ -836,8 +899,12 @@ CREATE POLICY engine ON public.release_history TO stanchion_engine USING (true) 
 CREATE POLICY engine ON public.releases TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.repins TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.retired_artifacts TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.rollout_measurements TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.rollout_members TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.rollout_runs TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.rollout_watches TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.rollouts TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.run_measurements TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.runs TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.step_runs TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.tenants TO stanchion_engine USING (true) WITH CHECK (true);
@@ -875,8 +942,12 @@ ALTER TABLE public.release_history ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.releases ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.repins ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.retired_artifacts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.rollout_measurements ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.rollout_members ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.rollout_runs ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.rollout_watches ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.rollouts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.run_measurements ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.runs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.sessions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.sign_in_links ENABLE ROW LEVEL SECURITY;
@@ -901,8 +972,12 @@ CREATE POLICY tenant_wall ON public.release_history TO stanchion_app USING ((ten
 CREATE POLICY tenant_wall ON public.releases TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.repins TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.retired_artifacts TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.rollout_measurements TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.rollout_members TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.rollout_runs TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.rollout_watches TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.rollouts TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.run_measurements TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.runs TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.sessions TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.sign_in_links TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
@@ -968,10 +1043,16 @@ GRANT SELECT,INSERT ON TABLE public.repins TO stanchion_app;
 GRANT SELECT ON TABLE public.repins TO stanchion_engine;
 GRANT SELECT,INSERT,DELETE ON TABLE public.retired_artifacts TO stanchion_app;
 GRANT SELECT ON TABLE public.retired_artifacts TO stanchion_engine;
+GRANT SELECT,INSERT ON TABLE public.rollout_measurements TO stanchion_app;
+GRANT SELECT,DELETE,UPDATE ON TABLE public.rollout_measurements TO stanchion_engine;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.rollout_members TO stanchion_app;
 GRANT SELECT ON TABLE public.rollout_members TO stanchion_engine;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.rollout_runs TO stanchion_engine;
+GRANT SELECT,INSERT ON TABLE public.rollout_watches TO stanchion_app;
+GRANT SELECT,UPDATE ON TABLE public.rollout_watches TO stanchion_engine;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.rollouts TO stanchion_app;
 GRANT SELECT ON TABLE public.rollouts TO stanchion_engine;
+GRANT SELECT,INSERT ON TABLE public.run_measurements TO stanchion_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.runs TO stanchion_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.runs TO stanchion_engine;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.sessions TO stanchion_app;
