@@ -15,7 +15,7 @@ The assumptions behind the first two, and where they end, are told in docs/expla
 
 from stanchion.releases.watching.codec import comparison_json, read_comparison
 from stanchion.releases.watching.comparing import begin, observe
-from stanchion.releases.watching.guards import guard_json, guards_json, parse_guards, read_guards
+from stanchion.releases.watching.guards import MEASURED, guard_json, guards_json, parse_guards, read_guards
 from stanchion.releases.watching.judging import finding_json, judge, judge_all, judgement_json
 from stanchion.releases.watching.types import (
     Arm,
@@ -34,6 +34,7 @@ from stanchion.releases.watching.types import (
 )
 
 __all__ = [
+    "MEASURED",
     "Arm",
     "Better",
     "Comparison",

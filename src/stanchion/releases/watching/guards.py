@@ -15,6 +15,13 @@ from stanchion.releases.watching.types import Better, Declaration, Flaw, Guard, 
 ALPHA_DEFAULT: Final = 0.05
 GUARDS_MAX: Final = 50
 _NUMBER_MAX: Final = 1e15  # beyond any field's bounds; infinities and numbers that are none lie outside too
+# What the runtime measures of every run that a rollout has dealt, and the kind that each is.
+MEASURED: Final[Mapping[str, Kind]] = {
+    "error_rate": Kind.RATE,
+    "latency_ms": Kind.EXCEEDANCE,
+    "denial_rate": Kind.RATE,
+    "override_rate": Kind.RATE,
+}
 _NAME: Final = re.compile(r"[a-z][a-z0-9_.-]{0,62}\Z")
 
 
@@ -109,8 +116,8 @@ class _Reader:
 def read_guards(declaration: Json) -> tuple[Guards | None, tuple[Flaw, ...]]:
     """Read `{"alpha": 0.05, "guards": [{"metric": …, "kind": …}, …]}`.
 
-    A guard takes `metric` and `kind` (`rate`, `score`, `exceedance`), an exceedance also `limit` or `quantile`; the
-    rest has defaults. Guards without an `alpha` share evenly what the others leave of the whole, so that the chance of
+    A guard takes `metric` and `kind` (`rate`, `score`, `exceedance`; of what the runtime measures itself it is known), an
+    exceedance also `limit` or `quantile`; the rest has defaults. Guards without an `alpha` share evenly what the others leave of the whole, so that the chance of
     a false rollback by ANY of them is at most the whole (Bonferroni; no independence is needed).
 
     Returns:
@@ -183,12 +190,11 @@ def _guard(reader: _Reader, pointer: str, entry: Json) -> Guard | None:
         return None
     before = len(reader.flaws)
     reader.unknown(pointer, entry, _FIELDS)
-    for key, what in (("metric", "what is observed"), ("kind", "rate, score or exceedance")):
-        if key not in entry:
-            reader.flaw(f"{pointer}/{key}", f"`{key}` is missing.", f"Add it: {what}.")
+    if "metric" not in entry:
+        reader.flaw(f"{pointer}/metric", "`metric` is missing.", "Add it: what is observed.")
     metric = reader.name(f"{pointer}/metric", entry["metric"]) if "metric" in entry else None
     name = reader.name(f"{pointer}/name", entry["name"]) if "name" in entry else metric
-    kind = reader.choice(f"{pointer}/kind", entry["kind"], tuple(Kind)) if "kind" in entry else None
+    kind = _kind(reader, pointer, entry, metric)
     natural = Better.HIGHER if kind == Kind.SCORE else Better.LOWER
     better = reader.choice(f"{pointer}/better", entry.get("better", natural.value), tuple(Better))
     numbers = {
@@ -214,6 +220,19 @@ def _guard(reader: _Reader, pointer: str, entry: Json) -> Guard | None:
         limit=_float(optional.get("limit")),
         quantile=_float(optional.get("quantile")),
     )
+
+
+def _kind(reader: _Reader, pointer: str, entry: Mapping[str, Json], metric: str | None) -> str | None:
+    """The guard's kind: as it is written, or as the runtime measures the metric, which nobody may call another."""
+    measured = MEASURED.get(metric or "")
+    if "kind" not in entry:
+        if measured is None:
+            reader.flaw(f"{pointer}/kind", "`kind` is missing.", "Add it: rate, score or exceedance.")
+        return measured
+    kind = reader.choice(f"{pointer}/kind", entry["kind"], tuple(Kind))
+    if measured is not None and kind not in (None, measured.value):
+        reader.flaw(f"{pointer}/kind", f"`{metric}` is measured as a {measured}.", "Leave `kind` out.")
+    return kind
 
 
 def _float(value: float | None) -> float | None:

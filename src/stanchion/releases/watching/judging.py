@@ -26,8 +26,8 @@ from stanchion.releases.watching.types import (
 _ORDER: Final = (Verdict.FAIL, Verdict.MISSING, Verdict.INCONCLUSIVE, Verdict.PASS)
 
 
-def judge(guard: Guard, comparison: Comparison, now: datetime) -> Finding:
-    """What one guard says at `now` (with a time zone).
+def judge(guard: Guard, comparison: Comparison, now: datetime | None) -> Finding:
+    """What one guard says at `now` (with a time zone); None: of what was collected, however old, where an arm has ended.
 
     FAIL once the evidence of a regression beyond `margin` has reached 1/alpha; it stays, whatever comes later. Else
     MISSING if an arm's last observation is older than `staleness_s_max` (or from the future by as much), or none came in
@@ -38,10 +38,10 @@ def judge(guard: Guard, comparison: Comparison, now: datetime) -> Finding:
         Conflict `guard.changed` if the comparison belongs to another guard; Invalid `guard.time` without a time zone.
     """
     require_own(guard, comparison)
-    if now.tzinfo is None:
+    if now is not None and now.tzinfo is None:
         raise Invalid("guard.time", f"The time {now.isoformat()} has no time zone.", hint="Give it one, as UTC.")
     evidence = _evidence(guard, comparison)
-    absent = _absence(guard, comparison, now)
+    absent = "" if now is None else _absence(guard, comparison, now)
     if comparison.crossing is not None:
         verdict, why = Verdict.FAIL, _regression(guard, comparison)
     elif absent:
@@ -57,13 +57,13 @@ def judge(guard: Guard, comparison: Comparison, now: datetime) -> Finding:
     )
 
 
-def judge_all(guards: Guards, comparisons: Mapping[str, Comparison], now: datetime) -> Judgement:
+def judge_all(guards: Guards, comparisons: Mapping[str, Comparison], now: datetime | None) -> Judgement:
     """What all guards say together: FAIL if any fails, else MISSING, else INCONCLUSIVE, PASS only if all pass.
 
     Args:
         guards: the rollout's guards.
         comparisons: one for each, by the guard's name.
-        now: the moment, with a time zone.
+        now: the moment, with a time zone; None as in `judge`.
 
     Raises:
         Invalid `guard.uncompared` if a guard has no comparison; what `judge` raises.
