@@ -60,6 +60,8 @@ keys.read            .  .  .  .  .  x  x  .  .
 keys.create          .  .  .  .  .  x  .  .  x
 keys.revoke          .  .  .  .  .  x  .  .  .
 signin.create        .  .  .  .  .  x  .  .  x
+flags.read           x  x  x  x  x  x  x  .  .
+flags.evaluate       .  x  x  .  x  x  .  x  .
 kills.read           x  .  x  .  x  x  x  .  .
 kills.set            .  .  .  .  x  x  .  .  .
 kills.lift           .  .  .  .  .  x  .  .  .

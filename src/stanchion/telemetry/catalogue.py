@@ -96,6 +96,25 @@ CATALOGUE: dict[str, EventSpec] = {
         _gauge("kills.active", "kills_active", "Kill switches in force, as this process knows them."),
         _gauge("kills.age", "kills_age_seconds", "Age of what this process knows of kill switches, at its last look."),
         _counter(
+            "withdrawal.changed", "withdrawals_changed_total", "Versions revoked, drained, and taken back.", "mode",
+            "change", log="warning",
+        ),
+        _counter(
+            "withdrawal.stopped", "withdrawal_stopped_total", "Uses that a withdrawn version stopped, by point of use.",
+            "point",
+        ),
+        _counter("run.repinned", "runs_repinned_total", "Runs given another version in place of a revoked one.", log="info"),
+        _counter("drain.emptied", "drains_emptied_total", "Drained versions whose last run ended.", "kind", log="info"),
+        _gauge("withdrawals.active", "withdrawals_active", "Versions withdrawn, as this process knows them."),
+        _gauge(
+            "withdrawals.age", "withdrawals_age_seconds",
+            "Age of what this process knows of withdrawn versions, at its last look.",
+        ),
+        _counter("flag.evaluated", "flag_evaluations_total", "Flags evaluated, by the reason of the answer.", "reason"),
+        _gauge("flags.live", "flags_live", "Live flags of all tenants, as this process knows them."),
+        _gauge("flags.revision", "flags_revision", "How often flags were changed, as far as this process knows."),
+        _gauge("flags.age", "flags_age_seconds", "Age of what this process knows of flags, at its last look."),
+        _counter(
             "http.answered", "http_requests_total", "HTTP requests by route and status.", "method", "route", "status"
         ),
         _histogram("http.duration", "http_request_seconds", "HTTP request to last byte.", "method", "route"),
