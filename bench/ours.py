@@ -268,7 +268,7 @@ class Ours:
     async def clear(self) -> None:
         """Forget the runs, as owner would: each round meets tables of the same size."""
         with psycopg.connect(self.urls.owner or "", autocommit=True) as connection:
-            connection.execute("truncate runs, step_runs, idempotency_keys, audit_records, effects, approvals")
+            connection.execute("truncate runs, step_runs, idempotency_keys, audit_records, effects, approvals cascade")
 
 
 @contextlib.asynccontextmanager
