@@ -1,0 +1,169 @@
+"""The live flags of every tenant in the memory of one process: read at its start, on every notification, and twice a
+second anyway.
+
+An evaluation costs no query and no wait. A look for changes is one query of one number; the flags of a tenant are read
+again only when its number has changed, and only documents that are new are compiled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
+
+import psycopg
+
+from stanchion.base import Json, Problem
+from stanchion.context import Env
+from stanchion.controls.flags import Attributes, FlagType
+from stanchion.queue import hear
+from stanchion.releases.flags import rules, store
+from stanchion.releases.flags.types import Answer, LiveFlags, Served
+from stanchion.releases.rollouts import store as rollout_store
+
+CHANNEL: Final = "stanchion_flags"
+# A look that takes longer has failed; the next one begins on another connection.
+_READ_S_MAX: Final = 5.0
+_RECONNECT_S: Final = 1.0
+_NOTHING: Final = LiveFlags()
+
+
+class Snapshot:
+    """The flags of every tenant in this process's environment.
+
+    Args:
+        env: the process's Env, its database open.
+        notified: whether it also listens for notifications; without, it learns of a change at its next look.
+    """
+
+    def __init__(self, env: Env, *, notified: bool = True) -> None:
+        self._env = env
+        self._notified = notified
+        self._flags: dict[str, LiveFlags] = {}
+        self._known: Mapping[str, Served] = {}
+        self._revision: store.Revision | None = None
+        self._read_at: float | None = None
+        self._poke = asyncio.Event()
+        self._failing = False
+
+    @property
+    def age_s(self) -> float | None:
+        """How long ago the last successful look began; None before the first."""
+        return None if self._read_at is None else self._env.clock.monotonic() - self._read_at
+
+    def of(self, tenant: str) -> LiveFlags:
+        """The tenant's flags, as this process knows them. Empty for a tenant that has none."""
+        return self._flags.get(tenant, _NOTHING)
+
+    def evaluate(
+        self,
+        tenant: str,
+        name: str,
+        fallback: Json = None,
+        context: Attributes | None = None,
+        *,
+        principal: str = "",
+        expected: FlagType | None = None,
+    ) -> Answer:
+        """What a flag gives for these attributes, from memory. Never raises; arguments as `rules.evaluated` takes them."""
+        age_s = self.age_s
+        if age_s is None:
+            answer = rules.unread(name, fallback)
+        else:
+            answer = rules.evaluated(
+                self._flags.get(tenant, _NOTHING),
+                name,
+                fallback,
+                {} if context is None else context,
+                tenant=tenant,
+                principal=principal,
+                age_s=age_s,
+                now=self._env.clock.now(),
+                expected=expected,
+            )
+        self._env.telemetry.emit("flag.evaluated", 1.0, answer.resolution.reason.value)
+        return answer
+
+    async def refresh(self) -> None:
+        """Look once. Raises what the database says; the snapshot stays as it was then, and ages."""
+        began = self._env.clock.monotonic()
+        environment = self._env.environment.name
+        async with self._env.db.connection("app") as tx:
+            revision = await store.revision(tx, environment)
+            moved: dict[str, int] = {}
+            if revision != self._revision:
+                found = await store.revisions(tx, environment)
+                moved = {row.tenant: row.rev for row in found if self.of(row.tenant).revision != row.rev}
+        for tenant, rev in moved.items():
+            # A newer state than the number says does no harm: the number then differs at the next look.
+            self._flags[tenant] = await self._read(tenant, rev)
+        if moved:
+            self._known = {served.digest: served for flags in self._flags.values() for served in _served(flags)}
+        if moved or self._revision is None:
+            self._env.telemetry.emit("flags.live", float(sum(len(flags.entries) for flags in self._flags.values())))
+            self._env.telemetry.emit("flags.revision", float(revision.total))
+        self._revision, self._read_at = revision, began
+
+    async def _read(self, tenant: str, revision: int) -> LiveFlags:
+        async with self._env.db.tenant_tx(tenant) as tx:
+            offer = await rollout_store.offer_of_kind(tx, tenant, self._env.environment.name, "flag")
+        known = dict(self._known)
+        for row in (*offer.live, *offer.candidates):
+            if row.digest not in known:
+                known[row.digest] = rules.served(row)
+                # Compiling takes some 0.4 ms each (measured): a tenant's first thousand must not hold up everybody else.
+                await self._env.clock.sleep(0)
+        return rules.live_flags(offer, revision, known)
+
+    async def look(self) -> None:
+        """Look once, and keep what is known if that fails."""
+        try:
+            async with asyncio.timeout(_READ_S_MAX):
+                await self.refresh()
+        except (TimeoutError, psycopg.Error, Problem) as error:
+            if not self._failing:  # told once; the age tells the rest
+                self._env.telemetry.emit("duty.failed", duty="flags", error=repr(error))
+            self._failing = True
+        else:
+            self._failing = False
+        if self.age_s is not None:
+            self._env.telemetry.emit("flags.age", self.age_s)
+
+    async def run(self) -> None:
+        """Look for changes until cancelled."""
+        hearing = asyncio.create_task(self._hear()) if self._notified else None
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(rules.LOOK_S):
+                        await self._poke.wait()
+                except TimeoutError:
+                    pass
+                self._poke.clear()
+                await self.look()
+        finally:
+            if hearing is not None:
+                hearing.cancel()
+                await asyncio.gather(hearing, return_exceptions=True)
+
+    async def _hear(self) -> None:
+        await hear(self._env, "app", (CHANNEL,), lambda _: self._poke.set(), retry_s=_RECONNECT_S)
+
+
+def _served(flags: LiveFlags) -> list[Served]:
+    found = [(entry.live, entry.candidate) for entry in flags.entries.values()]
+    return [served for pair in found for served in pair if served is not None]
+
+
+@asynccontextmanager
+async def kept(env: Env, *, notified: bool = True) -> AsyncGenerator[Snapshot]:
+    """A snapshot that is read before the block begins (or is known to be unread) and kept fresh while it lasts."""
+    snapshot = Snapshot(env, notified=notified)
+    await snapshot.look()
+    keeping = asyncio.create_task(snapshot.run())
+    try:
+        yield snapshot
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
