@@ -21,7 +21,7 @@ from stanchion.controls.kills import NO_KILLS, Killable, Kills
 from stanchion.db import Database, DatabaseUrls
 from stanchion.identity import Authenticator, CedarAuthorizer, Pepper, bootstrap_admin, create_key
 from stanchion.queue import Notifier
-from stanchion.releases import rollouts
+from stanchion.releases import flags, rollouts
 from stanchion.runs import killing, sweeping
 from stanchion.telemetry import Telemetry
 
@@ -112,7 +112,12 @@ def build_parts(env: Env, settings: Settings) -> Parts:
     adapters = tools.Adapters(settings.connectors_root, env.clock)
     specs: tuple[VerbSpec, ...] = (TRANSFORM, LOGIC_GATE, approvals.GovernVerb(), tools.FETCH, tools.LOOKUP, tools.PUSH)
     verbs = {spec.verb: spec for spec in specs}
-    kinds: tuple[KindSpec, ...] = (BlueprintKind(verbs), tools.ConnectorKind(adapters), approvals.PolicyKind())
+    kinds: tuple[KindSpec, ...] = (
+        BlueprintKind(verbs),
+        tools.ConnectorKind(adapters),
+        approvals.PolicyKind(),
+        flags.FlagKind(),
+    )
     resolver = releases.Resolver(env, lambda body, lookup: program_from_body(body, verbs, lookup))
     return Parts(adapters=adapters, verbs=verbs, kinds={kind.kind: kind for kind in kinds}, resolver=resolver)
 
@@ -203,12 +208,17 @@ def killable_kinds() -> Killable:
 
 @asynccontextmanager
 async def built_routers(
-    env: Env, settings: Settings, authenticator: Authenticator, switches: Kills = NO_KILLS
+    env: Env,
+    settings: Settings,
+    authenticator: Authenticator,
+    switches: Kills = NO_KILLS,
+    live_flags: flags.Snapshot | None = None,
 ) -> AsyncGenerator[Sequence[APIRouter]]:
     """The routes of every domain; what they hold open is closed after the block."""
     parts = build_parts(env, settings)
     notifier = Notifier(env, role="app")
     starter = runs.Starter(env, parts.resolver, notifier, switches)
+    served = live_flags or flags.Snapshot(env)  # without one that is kept, flags are unread and say so
     watcher = runs.Watcher(env)
     try:
         yield (
@@ -216,6 +226,8 @@ async def built_routers(
             approvals.build_router(),
             releases.build_router(parts.kinds),
             rollouts.build_router(parts.kinds),
+            flags.build_router(parts.kinds, served),
+            flags.build_ofrep_router(served),
             artifacts.build_router(),
             tools.build_router(parts.adapters, switches),
             kills.build_router(killable_kinds()),

@@ -23,6 +23,7 @@ from stanchion.processes.lifecycle import keep_secrets, run_process
 from stanchion.processes.logs import configure_logs
 from stanchion.processes.metrics import Siblings
 from stanchion.processes.needs import database_and
+from stanchion.releases import flags
 from stanchion.web import Dependency, Waiting, WebSettings, create_app, uvicorn_options
 
 
@@ -42,7 +43,8 @@ async def _serve(boot: Boot, stop: asyncio.Event) -> int:
         authenticator = Authenticator(env, Pepper.from_file(settings.pepper_file, env.ids))
         async with (
             kills.kept(env, role="app") as switches,
-            built_routers(env, settings, authenticator, switches) as routers,
+            flags.kept(env) as live_flags,
+            built_routers(env, settings, authenticator, switches, live_flags) as routers,
         ):
             bounds = web_settings(settings)
             app = create_app(
@@ -50,7 +52,7 @@ async def _serve(boot: Boot, stop: asyncio.Event) -> int:
                 routers,
                 authenticator=authenticator,
                 settings=bounds,
-                dependencies=(_kill_switches(switches),),
+                dependencies=(_kill_switches(switches), _flags(live_flags)),
                 counters=(_approvals, _dead_letters),
                 exposition=Siblings(settings.run_folder, env.telemetry).expose,
             )
@@ -88,6 +90,15 @@ def _kill_switches(switches: kills.Snapshot) -> Dependency:
             raise kills.unread(age_s)
 
     return Dependency(name="kill switches", check=check, age_s=lambda: switches.age_s or 0.0)
+
+
+def _flags(known: flags.Snapshot) -> Dependency:
+    async def check(_: Env) -> None:
+        age_s = known.age_s
+        if age_s is None or age_s > flags.AGE_S_MAX:
+            raise flags.unread_problem(age_s)
+
+    return Dependency(name="flags", check=check, age_s=lambda: known.age_s or 0.0)
 
 
 class _Server(uvicorn.Server):
