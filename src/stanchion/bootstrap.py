@@ -14,7 +14,7 @@ from stanchion import approvals, artifacts, audit, identity, releases, runs, too
 from stanchion.artifacts import KindSpec
 from stanchion.base import Problem, SystemClock, SystemIds
 from stanchion.base.settings import Settings
-from stanchion.blueprints import LOGIC_GATE, TRANSFORM, BlueprintKind, VerbSpec, program_from_body
+from stanchion.blueprints import LOGIC_GATE, TRANSFORM, BlueprintKind, ConfigKind, VerbSpec, program_from_body
 from stanchion.context import Ctx, Env, Environment, system_actor
 from stanchion.controls import kills
 from stanchion.controls.kills import NO_KILLS, Killable, Kills
@@ -117,6 +117,7 @@ def build_parts(env: Env, settings: Settings) -> Parts:
         tools.ConnectorKind(adapters),
         approvals.PolicyKind(),
         flags.FlagKind(),
+        ConfigKind(),
     )
     resolver = releases.Resolver(env, lambda body, lookup: program_from_body(body, verbs, lookup))
     return Parts(adapters=adapters, verbs=verbs, kinds={kind.kind: kind for kind in kinds}, resolver=resolver)

@@ -53,12 +53,12 @@ class FrozenClock:
         self.at += timedelta(seconds=seconds)
 
 
-def parse(source: str = POLICY):
-    return KIND.parse(Document(path="policies/p.yaml", source=source), lambda kind, name: None)
+def parse(source: str = POLICY, *, lookup=lambda kind, name: None):
+    return KIND.parse(Document(path="policies/p.yaml", source=source), lookup)
 
 
-def body_of(source: str = POLICY) -> dict[str, Any]:
-    parsed = parse(source)
+def body_of(source: str = POLICY, *, lookup=lambda kind, name: None) -> dict[str, Any]:
+    parsed = parse(source, lookup=lookup)
     assert parsed.issues == ()
     return dict(parsed.body)
 

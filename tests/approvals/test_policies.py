@@ -4,6 +4,8 @@ import pytest
 
 from stanchion.approvals import policy_of
 from stanchion.base import Internal, Invalid
+from stanchion.blueprints import config_scope
+from stanchion.expressions import FaultyExpression
 from tests.approvals.support import POLICY, body_of, parse
 
 
@@ -11,28 +13,34 @@ def issues_of(source: str) -> list[tuple[str, int, int]]:
     return [(i.code, i.line, i.column) for i in parse(source).issues]
 
 
+def no_config(kind: str, name: str) -> None:
+    """No config is there: the policy names none."""
+
+
 def test_a_policy_is_read() -> None:
     parsed = parse()
     assert parsed.issues == ()
     assert (parsed.name, parsed.owner, parsed.references) == ("supervisor-approval", "casework", ())
-    policy = policy_of(parsed.body)
+    policy = policy_of(parsed.body, no_config)
     assert (policy.roles, policy.principals, policy.forbid_self) == (("approver",), ("cfo",), True)
     assert policy.expires_s == 72 * 3600
-    assert policy.asks({"fine_eur": 100000.5})
-    assert not policy.asks({"fine_eur": 100000.0})
-    assert policy.title_for({"fine_eur": 5.5}, "x") == "Fine of 5.5 euros"
+    assert policy.asks({"fine_eur": 100000.5}, {})
+    assert not policy.asks({"fine_eur": 100000.0}, {})
+    assert policy.title_for({"fine_eur": 5.5}, {}, "x") == "Fine of 5.5 euros"
 
 
 def test_the_defaults_ask_an_approver_other_than_the_requester_for_three_days() -> None:
-    policy = policy_of(body_of("policy: p\ntype: approval\nowner: o\nwhen: 'true'\n"))
+    policy = policy_of(body_of("policy: p\ntype: approval\nowner: o\nwhen: 'true'\n"), no_config)
     assert (policy.roles, policy.principals, policy.forbid_self) == (("approver",), (), True)
     assert policy.expires_s == 72 * 3600
-    assert policy.asks({})
-    assert policy.title_for({}, "case-triage asks at approval") == "case-triage asks at approval"
+    assert policy.asks({}, {})
+    assert policy.title_for({}, {}, "case-triage asks at approval") == "case-triage asks at approval"
 
 
 def test_named_principals_alone_ask_no_role() -> None:
-    policy = policy_of(body_of("policy: p\ntype: approval\nowner: o\nwhen: 'true'\nask: {principals: [cfo]}\n"))
+    policy = policy_of(
+        body_of("policy: p\ntype: approval\nowner: o\nwhen: 'true'\nask: {principals: [cfo]}\n"), no_config
+    )
     assert (policy.roles, policy.principals) == ((), ("cfo",))
 
 
@@ -80,7 +88,7 @@ def test_what_is_no_policy_at_all_is_an_issue_and_never_an_exception(source: str
 
 
 def test_facts_are_checked_before_they_are_judged() -> None:
-    policy = policy_of(body_of())
+    policy = policy_of(body_of(), no_config)
     policy.check_facts({"fine_eur": 5, "country": "ES"})
     for facts in ({}, {"fine_eur": "5"}, {"fine_eur": -1}, {"fine_eur": 5, "other": 1}, [], None):
         with pytest.raises(Invalid) as caught:
@@ -90,18 +98,64 @@ def test_facts_are_checked_before_they_are_judged() -> None:
 
 
 def test_an_absent_fact_fails_and_asks_nobody_silently() -> None:
-    policy = policy_of(body_of(POLICY.replace("  required: [fine_eur]\n", "")))
+    policy = policy_of(body_of(POLICY.replace("  required: [fine_eur]\n", "")), no_config)
     with pytest.raises(Invalid) as caught:
-        policy.asks({"country": "ES"})
+        policy.asks({"country": "ES"}, {})
     assert caught.value.code == "expression.failed"
 
 
 def test_a_policy_of_another_type_is_not_compiled() -> None:
     with pytest.raises(Internal):
-        policy_of({"policy": "p", "type": "gate"})
+        policy_of({"policy": "p", "type": "gate"}, no_config)
 
 
 def test_a_title_is_one_bounded_line() -> None:
-    policy = policy_of(body_of(POLICY.replace("Fine of ${facts.fine_eur} euros", "${facts.country}")))
-    assert policy.title_for({"fine_eur": 1, "country": "a\n b"}, "") == "a b"
-    assert len(policy.title_for({"fine_eur": 1, "country": "x" * 999}, "")) == 300
+    policy = policy_of(body_of(POLICY.replace("Fine of ${facts.fine_eur} euros", "${facts.country}")), no_config)
+    assert policy.title_for({"fine_eur": 1, "country": "a\n b"}, {}, "") == "a b"
+    assert len(policy.title_for({"fine_eur": 1, "country": "x" * 999}, {}, "")) == 300
+
+
+LIMITS = {"config": "limits", "owner": "o", "values": {"fine_eur": 100}, "environments": {"production": {"fine_eur": 9}}}
+READING = """\
+policy: p
+type: approval
+owner: o
+facts: {type: object, required: [fine_eur], properties: {fine_eur: {type: integer}}}
+when: facts.fine_eur > config.limits.fine_eur
+title: More than ${config.limits.fine_eur} euros
+"""
+
+
+def lookup(kind: str, name: str):
+    return LIMITS if (kind, name) == ("config", "limits") else None
+
+
+def test_a_policy_reads_a_config_and_refers_to_it() -> None:
+    parsed = parse(READING, lookup=lookup)
+    assert (parsed.issues, parsed.references) == ((), (("config", "limits"),))
+    policy = policy_of(parsed.body, lookup)
+    assert policy.configs == ("limits",)
+    here, there = (config_scope({"limits": LIMITS}, environment) for environment in ("local", "production"))
+    assert [policy.asks({"fine_eur": 50}, config) for config in (here, there)] == [False, True]
+    assert policy.title_for({"fine_eur": 50}, there, "") == "More than 9 euros"
+
+
+def test_a_policy_is_checked_against_the_types_of_the_config() -> None:
+    def typed(kind: str, name: str):
+        return {**LIMITS, "values": {"fine_eur": "a lot"}, "environments": {}}
+
+    def lacking(kind: str, name: str):
+        return {**LIMITS, "values": {"fine": 1}, "environments": {}}
+
+    assert [(i.code, i.pointer) for i in parse(READING, lookup=typed).issues] == [("expression.invalid", "/when")]
+    missing = parse(READING, lookup=lacking).issues
+    assert [(i.pointer, i.hint) for i in missing] == [
+        ("/when", "Did you mean fine?"),
+        ("/title", "Did you mean fine?"),
+    ]
+    unknown = parse(READING).issues
+    assert [(i.code, i.line, i.column) for i in unknown] == [("config.unknown_artifact", 5, 24)]
+    # The same body beside configs of other types is another policy.
+    number = {**LIMITS, "values": {"fine_eur": "9.5"}, "schema": {"properties": {"fine_eur": {"type": "string"}}}}
+    with pytest.raises(FaultyExpression):
+        policy_of(body_of(READING, lookup=lookup), lambda kind, name: number)

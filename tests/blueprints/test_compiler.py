@@ -203,7 +203,7 @@ SCOPE_CASES = {
         ),
         "on_reject of g",
     ),
-    "config": ("  - {id: a, transform: {value: '${config.x}'}}\n", "cannot be read yet"),
+    "config": ("  - {id: a, transform: {value: '${config}'}}\n", "config alone is no value"),
 }
 
 
@@ -213,7 +213,7 @@ def test_a_reference_out_of_scope_says_why(name):
     issue = one(HEAD + steps)
     assert reason in issue.message
     line = (HEAD + steps).split("\n")[issue.line - 1][issue.column - 1 :]
-    assert line.startswith(("a.", "abd.", "b.", "t.", "r.", "item.", "one}", "config."))
+    assert line.startswith(("a.", "abd.", "b.", "t.", "r.", "item.", "one}", "config}"))
 
 
 REFUSED = {

@@ -17,7 +17,7 @@ from stanchion.approvals.policies import ApprovalPolicy, expires_s, facts_schema
 from stanchion.approvals.service import expire, request
 from stanchion.approvals.types import Approval, ApprovalStatus
 from stanchion.base import Conflict, Denied, Invalid, Json
-from stanchion.blueprints import ConfigIssue, Lookup, Schema, duration_s
+from stanchion.blueprints import ConfigIssue, Lookup, Schema, config_scope, duration_s
 from stanchion.context import Env
 from stanchion.expressions import nearest
 from stanchion.runs import StepCall, StepFailed, StepResult, Suspend, WaitingKind
@@ -172,12 +172,13 @@ class GovernHandler:
             raise Invalid(
                 "approval.policy", f"{name} is no approval policy that this run is pinned to.", hint="Apply it again."
             )
-        policy = policy_of(body)
+        policy = policy_of(body, lambda kind, name: call.bodies.get((kind, name)))
         facts = call.config.get("facts", {})
         policy.check_facts(facts)
-        if not policy.asks(facts):
+        config: Json = dict(_configs(env, call, policy))
+        if not policy.asks(facts, config):
             return StepResult(output=rules.not_required(name))
-        approval = _new_approval(env, call, policy, facts)
+        approval = _new_approval(env, call, policy, facts, config)
         raise Suspend(
             WaitingKind.APPROVAL,
             ref=str(approval.id),
@@ -186,7 +187,15 @@ class GovernHandler:
         )
 
 
-def _new_approval(env: Env, call: StepCall, policy: ApprovalPolicy, facts: Json) -> Approval:
+def _configs(env: Env, call: StepCall, policy: ApprovalPolicy) -> Mapping[str, Json]:
+    """What the policy's expressions read as `config`: the run's pins, as they are in its environment."""
+    if not policy.configs:
+        return {}
+    environment = str(call.facts.get("environment", env.environment.name))
+    return config_scope({name: call.bodies["config", name] for name in policy.configs}, environment)
+
+
+def _new_approval(env: Env, call: StepCall, policy: ApprovalPolicy, facts: Json, config: Json) -> Approval:
     now = env.clock.now()
     shown = cast("list[Json]", call.config["show"])
     policy_digest = call.digests["policy", policy.name]
@@ -203,7 +212,7 @@ def _new_approval(env: Env, call: StepCall, policy: ApprovalPolicy, facts: Json)
         policy=policy.name,
         policy_digest=policy_digest,
         requested_by=call.requested_by,
-        title=policy.title_for(facts, f"{call.blueprint} asks at {call.path}"),
+        title=policy.title_for(facts, config, f"{call.blueprint} asks at {call.path}"),
         facts=facts,
         shown=shown,
         args_digest=_args_digest(call, policy_digest, shown),

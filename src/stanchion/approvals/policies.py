@@ -7,8 +7,8 @@ owner: casework
 facts:
   type: object
   required: [fine_eur]
-  properties: {fine_eur: {type: number}, country: {type: string}}
-when: facts.fine_eur > 100000          # ask, if this is true
+  properties: {fine_eur: {type: integer}, country: {type: string}}
+when: facts.fine_eur > config.risk_limits.fine_eur    # ask, if this is true
 title: Fine of ${facts.fine_eur} euros
 ask: {roles: [approver], forbid_self: true, expires: 72h}
 ```
@@ -26,6 +26,7 @@ from stanchion.base import Invalid, Json, canonical, dumps, invariant, loads
 from stanchion.blueprints import (
     ABOUT_PROPERTIES,
     SCHEMA_OF_SCHEMAS,
+    Configs,
     Fault,
     Issue,
     Lookup,
@@ -33,6 +34,7 @@ from stanchion.blueprints import (
     Specimen,
     check_document,
     closed,
+    configs_read,
     dangling,
     duration_s,
     in_order,
@@ -49,6 +51,7 @@ from stanchion.expressions import (
     compile_template,
     nearest,
 )
+from stanchion.expressions import Fault as ExpressionFault
 from stanchion.identity import ROLES, role_matrix
 
 # A request that nobody answers in three days has been forgotten rather than considered (the examples' own figure).
@@ -106,8 +109,9 @@ class ApprovalPolicy:
 
     Attributes:
         name: the policy's name.
-        facts: JSON Schema of the facts. `when`: over `facts`; true asks.
-        title: one line over `facts`, or None.
+        facts: JSON Schema of the facts. `when`: over `facts` and `config`; true asks.
+        title: one line over the same, or None.
+        configs: names of the configs that `when` and `title` read.
         roles, principals: who may decide; one match suffices.
         forbid_self: whether the principal that started the run may not.
         expires_s: how long a request waits, in seconds.
@@ -117,6 +121,7 @@ class ApprovalPolicy:
     facts: Schema
     when: Expression
     title: Template | None
+    configs: tuple[str, ...]
     roles: tuple[str, ...]
     principals: tuple[str, ...]
     forbid_self: bool
@@ -132,9 +137,12 @@ class ApprovalPolicy:
                 hint="Give the govern step the facts that the policy declares, with their types.",
             )
 
-    def asks(self, facts: Json) -> bool:
-        """Whether a person is asked. Raises Invalid `expression.failed`, or `approval.when` for no yes or no."""
-        answer = self.when.evaluate({"facts": facts})
+    def asks(self, facts: Json, config: Json) -> bool:
+        """Whether a person is asked. `config`: the values of `configs`, as `config_scope` gives them.
+
+        Raises Invalid `expression.failed`, or `approval.when` for no yes or no.
+        """
+        answer = self.when.evaluate({"facts": facts, "config": config})
         if not isinstance(answer, bool):
             raise Invalid(
                 "approval.when",
@@ -143,11 +151,11 @@ class ApprovalPolicy:
             )
         return answer
 
-    def title_for(self, facts: Json, default: str) -> str:
+    def title_for(self, facts: Json, config: Json, default: str) -> str:
         """One line that says what is asked."""
         if self.title is None:
             return default
-        text = self.title.render({"facts": facts})
+        text = self.title.render({"facts": facts, "config": config})
         line = " ".join((text if isinstance(text, str) else dumps(text).decode()).split())
         return line if len(line) <= _TITLE_CHARS_MAX else line[: _TITLE_CHARS_MAX - 1] + "…"
 
@@ -166,29 +174,39 @@ def expires_s(body: Mapping[str, Json]) -> float:
     return (duration_s(text) if isinstance(text, str) else None) or cast("float", duration_s(EXPIRES_DEFAULT))
 
 
-def policy_of(body: Mapping[str, Json]) -> ApprovalPolicy:
-    """Compile a published approval policy. Served from memory for a body seen before.
+def policy_of(body: Mapping[str, Json], lookup: Lookup) -> ApprovalPolicy:
+    """Compile a published approval policy. Served from memory for a body seen before, beside configs of the same types.
+
+    Args:
+        body: the policy.
+        lookup: finds the configs that its expressions name.
 
     Raises FaultyExpression or FaultyTemplate for a body that was never checked.
     """
     invariant(body.get("type") == "approval", f"policy {body.get('policy')} is no approval policy")
-    return _compiled(canonical(body))
+    configs = Configs(lookup).scope(_expressions(body))
+    return _compiled(canonical(body), canonical(cast("Json", configs)))
 
 
 @lru_cache(maxsize=_COMPILED_MAX)
-def _compiled(encoded: bytes) -> ApprovalPolicy:
-    # The key is the canonical body itself: equal bodies are one policy, and nothing of a run is in it.
+def _compiled(encoded: bytes, encoded_configs: bytes) -> ApprovalPolicy:
+    # The key is the canonical body itself, and the types of what it reads: equal ones are one policy, and nothing of a
+    # run is in it.
     body = cast("dict[str, Json]", loads(encoded))
     name = cast("str", body["policy"])
     facts = facts_schema(body)
     ask = cast("dict[str, Any]", body.get("ask", {}))
-    title = body.get("title")
+    scope = _scope(facts, cast("dict[str, Schema]", loads(encoded_configs)))
+    when = compile_expression(cast("str", body["when"]), scope, where=f"policy {name}, /when")
+    written = body.get("title")
+    title = None if written is None else compile_template(written, scope, where=f"policy {name}, /title")
     principals = tuple(cast("list[str]", ask.get("principals", [])))
     return ApprovalPolicy(
         name=name,
         facts=facts,
-        when=compile_expression(cast("str", body["when"]), _scope(facts), where=f"policy {name}, /when"),
-        title=None if title is None else compile_template(title, _scope(facts), where=f"policy {name}, /title"),
+        when=when,
+        title=title,
+        configs=configs_read((*when.paths, *(title.paths if title is not None else ()))),
         roles=tuple(cast("list[str]", ask.get("roles", [] if principals else ["approver"]))),
         principals=principals,
         forbid_self=bool(ask.get("forbid_self", True)),
@@ -196,8 +214,17 @@ def _compiled(encoded: bytes) -> ApprovalPolicy:
     )
 
 
-def _scope(facts: Schema) -> Schema:
-    return {"type": "object", "properties": {"facts": cast("Json", facts)}, "additionalProperties": False}
+def _expressions(body: Mapping[str, Json]) -> Json:
+    """What of a policy holds expressions."""
+    return {name: body[name] for name in ("when", "title") if name in body}
+
+
+def _scope(facts: Schema, configs: Mapping[str, Schema]) -> Schema:
+    names: dict[str, Json] = {"facts": cast("Json", facts)}
+    if configs:
+        members = {spelling: cast("Json", schema) for spelling, schema in configs.items()}
+        names["config"] = {"type": "object", "properties": members, "additionalProperties": False}
+    return {"type": "object", "properties": names, "additionalProperties": False}
 
 
 _SPECIMEN: Final = """\
@@ -239,7 +266,7 @@ class PolicyKind:
     """Fills `artifacts.KindSpec`: how a document of kind `policy` is read. Its `type` says by whom; `approval` is ours."""
 
     kind = "policy"
-    refs = frozenset[str]()
+    refs = frozenset(("config",))
     specimen: Specimen | None = Specimen(
         first=Document(path="specimen-policy.yaml", source=_SPECIMEN),
         second=Document(path="specimen-policy.yaml", source=_SPECIMEN.replace("100", "10")),
@@ -265,15 +292,16 @@ class PolicyKind:
         value, issues, positions = check_document(document, self._schema)
         body = value if isinstance(value, dict) else {}
         faults = [*_role_faults(body, self._deciders), *_name_faults(body, self._others.values())]
+        references: list[tuple[str, str]] = []
         if not _has_errors(issues):
-            faults += _deep_faults(body)
+            faults += _deep_faults(body, Configs(lookup), references)
         found = in_order([*issues, *(to_issue(fault, positions) for fault in faults)])
         name, owner = body.get("policy"), body.get("owner", "")
         return Parsed(
             name=name if isinstance(name, str) else "",
             body=body,
             owner=owner if isinstance(owner, str) else "",
-            references=(),
+            references=tuple(references),
             issues=found,
         )
 
@@ -315,8 +343,9 @@ def _has_errors(issues: Iterable[Issue]) -> bool:
     return any(issue.severity == "error" for issue in issues)
 
 
-def _deep_faults(body: dict[str, Json]) -> Iterable[Fault]:
-    """Faults of a document that fits its schema: in the facts' schema, in expressions over them, in who is asked."""
+def _deep_faults(body: dict[str, Json], configs: Configs, references: list[tuple[str, str]]) -> Iterable[Fault]:
+    """Faults of a document that fits its schema: in the facts' schema, in expressions over them, in who is asked. The
+    artifacts that the expressions read are added to `references`."""
     declared = body.get("facts")
     if isinstance(declared, dict) and declared.get("type", "object") != "object":
         hint = "Write `type: object`."
@@ -326,7 +355,11 @@ def _deep_faults(body: dict[str, Json]) -> Iterable[Fault]:
     for pointer, message, hint in wrong:
         yield Fault(pointer=pointer, code="document.schema", message=message, hint=hint)
     if not wrong:
-        yield from _expression_faults(body, _scope(facts_schema(body)))
+        scope = _scope(facts_schema(body), configs.scope(_expressions(body)))
+        when, title = list[Fault](), list[Fault]()
+        paths = (*_when_paths(body, scope, when), *_title_paths(body, scope, title))
+        references += [("config", name) for name in configs_read(paths)]
+        yield from (*when, *title, *configs.unknown(_expressions(body), paths, ""))
     ask = body.get("ask")
     if isinstance(ask, dict) and ask.get("roles") == [] and not ask.get("principals"):
         yield Fault(
@@ -337,40 +370,34 @@ def _deep_faults(body: dict[str, Json]) -> Iterable[Fault]:
         )
 
 
-def _expression_faults(body: dict[str, Json], scope: Schema) -> Iterable[Fault]:
+def _when_paths(body: dict[str, Json], scope: Schema, faults: list[Fault]) -> tuple[str, ...]:
+    """What `when` reads; its faults are added to `faults`."""
     when = cast("str", body["when"])
     try:
         expression = compile_expression(when, scope, where="/when")
     except FaultyExpression as error:
-        for fault in error.faults:
-            yield Fault(
-                pointer="/when",
-                code=fault.code,
-                message=fault.message,
-                hint=fault.hint,
-                text=when,
-                offset=fault.offset,
-            )
-    else:
-        if expression.schema.get("type", "boolean") != "boolean":
-            yield Fault(
-                pointer="/when",
-                code="policy.when",
-                message=f"`when` must be true or false; this is {expression.schema['type']}.",
-                hint="Compare it, as in `facts.fine_eur > 100000`.",
-            )
+        faults += (_at("/when", when, fault) for fault in error.faults)
+        return ()
+    if expression.schema.get("type", "boolean") != "boolean":
+        message = f"`when` must be true or false; this is {expression.schema['type']}."
+        hint = "Compare it, as in `facts.fine_eur > 100000`."
+        faults.append(Fault(pointer="/when", code="policy.when", message=message, hint=hint))
+    return expression.paths
+
+
+def _title_paths(body: dict[str, Json], scope: Schema, faults: list[Fault]) -> tuple[str, ...]:
+    """The same of `title`."""
     title = body.get("title")
-    if isinstance(title, str):
-        try:
-            compile_template(title, scope, where="/title")
-        except FaultyTemplate as error:
-            for string in error.strings:
-                for fault in string.faults:
-                    yield Fault(
-                        pointer="/title",
-                        code=fault.code,
-                        message=fault.message,
-                        hint=fault.hint,
-                        text=title,
-                        offset=fault.offset,
-                    )
+    if not isinstance(title, str):
+        return ()
+    try:
+        return compile_template(title, scope, where="/title").paths
+    except FaultyTemplate as error:
+        faults += (_at("/title", title, fault) for string in error.strings for fault in string.faults)
+        return ()
+
+
+def _at(pointer: str, text: str, fault: ExpressionFault) -> Fault:
+    return Fault(
+        pointer=pointer, code=fault.code, message=fault.message, hint=fault.hint, text=text, offset=fault.offset
+    )

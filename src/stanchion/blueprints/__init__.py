@@ -28,10 +28,21 @@ from stanchion.blueprints.types import (
     Step,
     VerbSpec,
 )
+from stanchion.blueprints.values import (
+    CONFIG_SCHEMA,
+    ConfigKind,
+    Configs,
+    config_schema,
+    config_scope,
+    config_set_here,
+    config_values,
+    configs_read,
+)
 from stanchion.blueprints.verbs import LOGIC_GATE, TRANSFORM, document_schema
 
 __all__ = [
     "ABOUT_PROPERTIES",
+    "CONFIG_SCHEMA",
     "FORMATS",
     "LABELS_MAX",
     "LOGIC_GATE",
@@ -42,6 +53,8 @@ __all__ = [
     "Block",
     "BlueprintKind",
     "ConfigIssue",
+    "ConfigKind",
+    "Configs",
     "Document",
     "Fault",
     "ForEach",
@@ -62,6 +75,11 @@ __all__ = [
     "check_document",
     "closed",
     "compile_document",
+    "config_schema",
+    "config_scope",
+    "config_set_here",
+    "config_values",
+    "configs_read",
     "dangling",
     "document_schema",
     "duration_s",

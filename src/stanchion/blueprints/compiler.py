@@ -33,6 +33,7 @@ from stanchion.blueprints.types import (
     Step,
     VerbSpec,
 )
+from stanchion.blueprints.values import Configs
 from stanchion.blueprints.verbs import RESERVED, checking_schema, items_output, with_own
 from stanchion.expressions import ROOTS, Expression
 
@@ -91,7 +92,7 @@ def _compile(body: Json, verbs: Mapping[str, VerbSpec], lookup: Lookup) -> tuple
     faults = list(faults_of(body, schema))
     if not isinstance(body, dict):
         return None, faults
-    findings = Findings(dict(reversed(list(steps_in(body)))), faults)
+    findings = Findings(dict(reversed(list(steps_in(body)))), Configs(lookup), faults)
     return _Compiler(body, verbs, lookup, findings).program(), findings.faults
 
 

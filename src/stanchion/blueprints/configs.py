@@ -11,6 +11,7 @@ from stanchion.blueprints.check import Fault, key_of
 from stanchion.blueprints.json_schema import dangling
 from stanchion.blueprints.scopes import Known, Place
 from stanchion.blueprints.types import Lookup, Schema, VerbSpec
+from stanchion.blueprints.values import Configs, configs_read
 from stanchion.expressions import (
     Expression,
     FaultyExpression,
@@ -29,6 +30,7 @@ class Findings:
     """What compiling a document gathers: its faults, the artifacts it names, what each open block reads."""
 
     known: Mapping[str, Known]
+    configs: Configs
     faults: list[Fault] = field(default_factory=list[Fault])
     references: dict[tuple[str, str], None] = field(default_factory=dict[tuple[str, str], None])
     reading: list[set[str]] = field(default_factory=list[set[str]])
@@ -43,7 +45,10 @@ class Findings:
             return None
         try:
             made = compile_expression(
-                source, place.schema(), where=_where(step, pointer), hidden=place.hidden(self.known, pointer)
+                source,
+                place.schema(self.configs.scope(source)),
+                where=_where(step, pointer),
+                hidden=place.hidden(self.known, pointer),
             )
         except FaultyExpression as error:
             self._expression_faults(pointer, source, error)
@@ -53,14 +58,15 @@ class Findings:
             words = {"boolean": "true or false", "array": "a list"}[wanted]
             message = f"This must give {words}, and it gives {_type_words(made.schema)}."
             self.faults.append(Fault(pointer=pointer, code="blueprint.expression_type", message=message))
-        self._read(made.paths)
+        self._read(made.paths, source, pointer)
         return made
 
     def template(self, value: Json, place: Place, pointer: str, step: str) -> Template | None:
         """Compile a value with `${ }`; None if it has faults."""
         hidden = place.hidden(self.known, pointer) if has_expressions(value) else None
         try:
-            made = compile_template(value, place.schema(), where=_where(step, pointer), hidden=hidden)
+            scope = place.schema(self.configs.scope(value))
+            made = compile_template(value, scope, where=_where(step, pointer), hidden=hidden)
         except FaultyTemplate as error:
             for string in error.strings:
                 for fault in string.faults:
@@ -75,7 +81,7 @@ class Findings:
                         )
                     )
             return None
-        self._read(made.paths)
+        self._read(made.paths, value, pointer)
         return made
 
     def _expression_faults(self, pointer: str, source: str, error: FaultyExpression) -> None:
@@ -91,7 +97,11 @@ class Findings:
                 )
             )
 
-    def _read(self, paths: tuple[str, ...]) -> None:
+    def _read(self, paths: tuple[str, ...], value: Json, pointer: str) -> None:
+        """Note what expressions read: the configs among the references, the steps for the blocks that are open."""
+        for name in configs_read(paths):
+            self.references["config", name] = None
+        self.faults += self.configs.unknown(value, paths, pointer)
         ids = {p.split(".")[1] for p in paths if p.startswith("steps.")}
         for reading in self.reading:
             reading.update(ids)

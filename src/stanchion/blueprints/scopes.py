@@ -52,14 +52,18 @@ class Place:
     outer_items: frozenset[str] = frozenset()
     approvals: tuple[Approval, ...] = ()
 
-    def schema(self) -> Schema:
-        """The scope as one JSON Schema, as `compile_expression` takes it."""
+    def schema(self, configs: Mapping[str, Schema]) -> Schema:
+        """The scope as one JSON Schema, as `compile_expression` takes it; of configs those that the expression names,
+        by its spelling."""
         steps: dict[str, Json] = {k: cast("Json", v) for k, v in self.steps.items()}
         names: dict[str, Json] = {
             "input": cast("Json", self.input),
             "run": cast("Json", RUN_SCHEMA),
             "steps": {"type": "object", "properties": steps, "additionalProperties": False},
         }
+        if configs:
+            members: dict[str, Json] = {spelling: cast("Json", schema) for spelling, schema in configs.items()}
+            names["config"] = {"type": "object", "properties": members, "additionalProperties": False}
         if self.item is not None:
             names["item"] = cast("Json", self.item)
             names["item_no"] = {"type": "integer"}
@@ -75,7 +79,6 @@ class Place:
             reasons["item_no"] = "it is known only inside a for_each."
         for name in self.outer_items:
             reasons[name] = "it belongs to an outer for_each; let the inner `in` carry what is needed of it."
-        reasons["config"] = "configuration values cannot be read yet."
         return reasons
 
     def after(self, step: str, output: Schema) -> Place:

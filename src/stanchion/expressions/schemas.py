@@ -138,8 +138,8 @@ def bind(path: Path, scope: Schema, hidden: Mapping[str, str]) -> Binding | Faul
         if depth and not _NAME.match(name):
             return Binding(".".join(path.names[:depth]), path.names[:depth], "map", solid(schema), whole=False)
         schema = properties[name]
-    if path.names == ("steps",):
-        return Fault(path.offsets[0], "steps alone is no value.", "Name the step: steps.<id>.")
+    if path.names in _ALONE:
+        return _alone(path)
     return Binding(path.dotted, path.names, type_of(schema), schema, whole=True)
 
 
@@ -154,11 +154,24 @@ def _stop(path: Path, depth: int, schema: Schema) -> Binding | Fault:
     return Fault(path.offsets[depth], f"{owner} is a {word} and has no property {name}.", hint)
 
 
+# Names that hold others, of which an expression must name one: how to.
+_ALONE: Mapping[tuple[str, ...], str] = {
+    ("steps",): "Name the step: steps.<id>.",
+    ("config",): "Name the config, with underscores for the dashes of its name: config.risk_limits.fine_eur.",
+}
+
+
+def _alone(path: Path) -> Fault:
+    return Fault(path.offsets[0], f"{path.dotted} alone is no value.", _ALONE[path.names])
+
+
 def _unknown(path: Path, depth: int, properties: Mapping[str, Schema], hidden: Mapping[str, str]) -> Fault:
     dotted = ".".join(path.names[: depth + 1])
     hint = nearest(path.names[depth], properties)
     if dotted in hidden:
         return Fault(path.offsets[depth], f"{dotted}: {hidden[dotted]}", hint if hint.startswith("Did") else "")
+    if path.names == ("config",):  # no config is named, so none is in the scope
+        return _alone(path)
     if depth == 0:
         return Fault(path.offsets[0], f"{dotted}: nothing of this name can be read here.", hint)
     if path.names[0] == "steps" and depth == 1:

@@ -88,6 +88,8 @@ def _scope(run: Claimed, plan: Plan, steps: dict[str, StepRun], above: _Above) -
             "started_at": run.started_at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
         },
     }
+    if plan.configs:
+        scope["config"] = plan.configs_in(run.environment)
     if run.parent_id is not None:
         _add_item(scope, outputs, run, plan, above)
     return scope

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from stanchion.base import Internal, Json
-from stanchion.blueprints import Block, Op, OpKind, VerbSpec
+from stanchion.blueprints import Block, Op, OpKind, VerbSpec, config_scope
 from stanchion.expressions import Scope
 from stanchion.runs.types import Pinned, StepHandler
 
@@ -50,6 +50,15 @@ class Plan:
     blocks: Mapping[str, tuple[OpPlan, ...]]
     digests: Mapping[tuple[str, str], str]
 
+    configs: Mapping[str, Mapping[str, Json]]
+    _configs_in: dict[str, dict[str, Json]] = field(default_factory=dict[str, dict[str, Json]])
+
+    def configs_in(self, environment: str) -> dict[str, Json]:
+        """The pinned configs as expressions read them in an environment, by their spelling; resolved once."""
+        found = self._configs_in.get(environment)
+        if found is None:
+            found = self._configs_in[environment] = config_scope(self.configs, environment)
+        return found
     def block(self, path: str) -> Block:
         """The block as compiled."""
         return self.pinned.program.blocks[path]
@@ -79,6 +88,7 @@ class Plans:
             digests={(pin.kind, pin.name): pin.digest for pin in pinned.pins.pins},
         )
         self._plans.move_to_end(key)
+            configs={name: body for (kind, name), body in pinned.bodies.items() if kind == "config"},
         while len(self._plans) > _PLANS_MAX:
             self._plans.popitem(last=False)
         return plan
@@ -113,6 +123,25 @@ class Plans:
 def _render(value: object) -> Render | None:
     """How `value` is evaluated, or None if it is plain JSON all the way down."""
     for name in ("render", "evaluate"):
+class _Uses:
+    """Which versions each op of a pinned program uses: what its step names, the policies of the approvals that it stands
+    under (they are looked at again where the effect happens, I8), and everything that no step names (the Blueprint itself,
+    the configs that expressions read, what the named ones refer to), which every op uses."""
+
+    def __init__(self, pinned: Pinned) -> None:
+        self._digests = {(pin.kind, pin.name): pin.digest for pin in pinned.pins.pins}
+        ops = [op for block in pinned.program.blocks.values() for op in block.ops]
+        self._named = {op.path: op.step.references for op in ops if op.step is not None}
+        named = {reference for references in self._named.values() for reference in references}
+        self._common = tuple(digest for reference, digest in self._digests.items() if reference not in named)
+
+    def of(self, op: Op) -> tuple[str, ...]:
+        """The digests that an op uses, each once."""
+        named = [reference for path in (op.path, *op.approvals) for reference in self._named.get(path, ())]
+        own = (self._digests[reference] for reference in named if reference in self._digests)
+        return tuple(dict.fromkeys((*own, *self._common)))
+
+
         method = getattr(value, name, None)
         if method is not None:
             return cast("Render", method)
