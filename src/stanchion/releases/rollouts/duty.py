@@ -11,16 +11,16 @@ from stanchion.base import Conflict, Problem
 from stanchion.context import Ctx, Env, system_actor
 from stanchion.releases.rollouts import service, store
 from stanchion.releases.rollouts.returning import rollback
-from stanchion.releases.rollouts.states import Judgement, NoGuards, Rollout, State, Target, Verdicts
+from stanchion.releases.rollouts.states import OPEN, Judgement, NoGuards, Rollout, State, Target, Verdicts
 
 _BATCH: Final = 200
 _NO_GUARDS: Final = NoGuards()
 
 
 async def watch(env: Env, kinds: Mapping[str, KindSpec], verdicts: Verdicts = _NO_GUARDS) -> int:
-    """Ask the guards of every ACTIVE rollout of the environment and do what they say; return how many changed.
+    """Ask the guards of every open rollout of the environment and do what they say; return how many changed.
 
-    FAIL rolls back at any time. When the hold of a step is over, no guards and PASS go on, MISSING pauses, and
+    FAIL rolls back at any time, also one that is PAUSED: its candidate is still out. When the hold of a step is over, no guards and PASS go on, MISSING pauses, and
     INCONCLUSIVE waits. What cannot go on because it would not fit any more is paused, with the reason. A rollout that
     somebody else changed meanwhile is left to its next turn.
     """
@@ -28,7 +28,7 @@ async def watch(env: Env, kinds: Mapping[str, KindSpec], verdicts: Verdicts = _N
     past: UUID | None = None
     while True:
         async with env.db.engine_tx() as tx:
-            found = await store.active(tx, env.environment.name, past=past, limit=_BATCH)
+            found = await store.watched(tx, env.environment.name, past=past, limit=_BATCH)
         for one in found:
             ctx = Ctx(env=env, actor=system_actor("scheduler", one.tenant))
             try:
@@ -42,9 +42,11 @@ async def watch(env: Env, kinds: Mapping[str, KindSpec], verdicts: Verdicts = _N
 
 async def _watch_one(ctx: Ctx, rollout_id: UUID, kinds: Mapping[str, KindSpec], verdicts: Verdicts) -> bool:
     rollout = await service.show_rollout(ctx, rollout_id)
-    if rollout.state is not State.ACTIVE:
+    if rollout.state not in OPEN:
         return False
     judged = await verdicts.judge(ctx, rollout)
+    if rollout.state is State.PAUSED and judged.verdict != "fail":
+        return False
     try:
         return await _obey(ctx, rollout, kinds, judged)
     except Conflict as conflict:
@@ -52,6 +54,10 @@ async def _watch_one(ctx: Ctx, rollout_id: UUID, kinds: Mapping[str, KindSpec], 
             return False
         if conflict.code != "rollout.incompatible":
             raise
+        if (
+            rollout.state is State.PAUSED
+        ):  # as it was left when this was found; a person has to choose what goes with it
+            return False
         return await _stop(ctx, rollout, str(conflict), judged)
 
 

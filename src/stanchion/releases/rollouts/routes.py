@@ -19,11 +19,13 @@ from stanchion.releases.rollouts.wire import (
     BegunReply,
     ChangeRequest,
     HistoryReply,
+    JudgementReply,
     PromoteRequest,
     ReleaseShownReply,
     RollbackRequest,
     RolledBackReply,
     RolloutReply,
+    RolloutShownReply,
 )
 
 _STATE = Query(max_length=32, description="ACTIVE, PAUSED, DONE, ROLLED_BACK, ABANDONED, or `open`.")
@@ -41,11 +43,11 @@ def build_router(kinds: Mapping[str, KindSpec], verdicts: Verdicts | None = None
     guards = verdicts or NoGuards()
     _add_rollouts(router, kinds, guards)
     _add_changes(router, kinds, guards)
-    _add_releases(router, kinds)
+    _add_releases(router, kinds, guards)
     return router
 
 
-def _add_rollouts(router: APIRouter, kinds: Mapping[str, KindSpec], _guards: Verdicts) -> None:
+def _add_rollouts(router: APIRouter, kinds: Mapping[str, KindSpec], guards: Verdicts) -> None:
     async def begun(ctx: CtxDep, body: BeginRequest, *, dry_run: bool) -> BegunReply:
         targets = [member.read() for member in body.members]
         made = await service.begin(
@@ -76,9 +78,11 @@ def _add_rollouts(router: APIRouter, kinds: Mapping[str, KindSpec], _guards: Ver
         return await begun(ctx, body, dry_run=True)
 
     @router.get("/rollouts/{rollout_id}", summary="Show a rollout", operation_id="show_rollout")
-    async def get_rollout(ctx: CtxDep, rollout_id: UUID) -> RolloutReply:
-        """One rollout, where it stands."""
-        return RolloutReply.of(await service.show_rollout(ctx, rollout_id))
+    async def get_rollout(ctx: CtxDep, rollout_id: UUID) -> RolloutShownReply:
+        """One rollout, where it stands, and what its guards say."""
+        found = await service.show_rollout(ctx, rollout_id)
+        judged = JudgementReply.of(await guards.judge(ctx, found))
+        return RolloutShownReply.of(found).model_copy(update={"judgement": judged})
 
 
 def _add_changes(router: APIRouter, kinds: Mapping[str, KindSpec], guards: Verdicts) -> None:
@@ -118,10 +122,10 @@ def _add_changes(router: APIRouter, kinds: Mapping[str, KindSpec], guards: Verdi
         return RolloutReply.of(await service.resume(ctx, rollout_id, reason=body.reason, rev=body.rev))
 
 
-def _add_releases(router: APIRouter, kinds: Mapping[str, KindSpec]) -> None:
+def _add_releases(router: APIRouter, kinds: Mapping[str, KindSpec], guards: Verdicts) -> None:
     @router.get("/releases/{kind}/{name}", summary="Show a release", operation_id="show_release")
     async def get_release(ctx: CtxDep, kind: KindPath, name: NamePath) -> ReleaseShownReply:
-        """What is live of an artifact, and its open rollout."""
+        """What is live of an artifact, its open rollout, and what the guards of that say."""
         live, opened = await service.show_release(ctx, kind, name)
         return ReleaseShownReply(
             environment=live.environment,
@@ -133,6 +137,7 @@ def _add_releases(router: APIRouter, kinds: Mapping[str, KindSpec]) -> None:
             released_by=live.released_by,
             leaving=left(live.version, opened, (kind, name)),
             rollout=None if opened is None else RolloutReply.of(opened),
+            judgement=None if opened is None else JudgementReply.of(await guards.judge(ctx, opened)),
         )
 
     @router.post("/releases/{kind}/{name}/rollback", summary="Roll back", operation_id="roll_back")

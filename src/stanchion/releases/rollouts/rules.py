@@ -26,6 +26,7 @@ from stanchion.releases.rollouts.states import (
 )
 from stanchion.releases.rollouts.types import SHARE_MAX, Arm, Assignment, Exposure, Ring, Unit, UnitKind
 from stanchion.releases.types import Live
+from stanchion.releases.watching import guards_json, parse_guards
 from stanchion.runs import Begins
 
 _UNIT: Final = re.compile(r"run|principal|tenant|input:[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62}){0,7}")
@@ -35,7 +36,8 @@ _UNIT_MAX: Final = 500
 
 
 def plan_of(plan: Plan) -> Plan:
-    """The plan, checked and completed. Raises Invalid `rollout.bad_plan` that names what is wrong and the way out."""
+    """The plan, checked and completed. Raises Invalid `rollout.bad_plan` that names what is wrong and the way out;
+    `guard.invalid` with every flaw of the guards."""
     if not _UNIT.fullmatch(plan.unit):
         raise _bad(
             f"Unit {plan.unit!r} is none.", "It is run, principal, tenant, or input:PATH such as input:customer.id."
@@ -58,7 +60,20 @@ def plan_of(plan: Plan) -> Plan:
     for number, step in enumerate(steps, 1):
         _check_step(plan, step, number, share)
         share = max(share, step.share)
-    return replace(plan, steps=steps)
+    return replace(plan, steps=steps, guards=_guards(plan.guards, steps[0]))
+
+
+def _guards(declared: Mapping[str, Json] | None, first: Step) -> Mapping[str, Json] | None:
+    """The guards with every default written out."""
+    if declared is None:
+        return None
+    guards = parse_guards(dict(declared))
+    if first.share == 100:
+        raise _bad(
+            "Guards compare the candidate with the stable versions, and its first step leaves nobody on these.",
+            "Begin with a step of less than 100 percent, such as 10 or 50.",
+        )
+    return guards_json(guards)
 
 
 def _check_step(plan: Plan, step: Step, number: int, before: int) -> None:
@@ -122,6 +137,7 @@ def begun(
         changed_by=by,
         changed_at=at,
         ended_at=None,
+        guards=plan.guards,
     )
 
 
@@ -234,6 +250,25 @@ def state_json(rollout: Rollout) -> dict[str, Json]:
         "share": rollout.share,
         "rings": list(rollout.open_rings),
     }
+
+
+def evidence_digest(evidence: Mapping[str, Json]) -> str | None:
+    """The digest of evidence with figures, for a record, which holds no floats; None without evidence.
+
+    It is over the canonical JSON in which each number that is no whole one within ±2^53 is its shortest decimal text that
+    reads back as the same number (Python's `repr`): what was stored and read back gives the same digest.
+    """
+    return digest(_plain(dict(evidence))) if evidence else None
+
+
+def _plain(value: Json) -> Json:
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    return int(value) if abs(value) < 2**53 and value == int(value) else repr(float(value))
 
 
 def unit_of(rollout: Rollout, begins: Begins) -> Unit | None:

@@ -21,6 +21,7 @@ from stanchion.http import PageParams, Slice, decode_cursor, slice_of
 from stanchion.releases import rules as document_rules
 from stanchion.releases import store as releases_store
 from stanchion.releases.rollouts import rules, store
+from stanchion.releases.rollouts.candidates import candidate, members_of, published
 from stanchion.releases.rollouts.fitting import Ground, Situation, ground, refuse_misfits, refuse_open
 from stanchion.releases.rollouts.states import (
     MEMBERS_MAX,
@@ -43,10 +44,11 @@ _STATES: Final = frozenset({"open", *(state.value for state in State)})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Begun:
-    """A rollout that began, or would: itself, and the live Blueprints whose runs it can reach."""
+    """A rollout that began, or would: itself, the live Blueprints whose runs it can reach, and what its gates say."""
 
     rollout: Rollout
     blueprints: tuple[str, ...]
+    ruling: Ruling
 
 
 class _Undone(Exception):  # noqa: N818 - control flow: everything was tried, nothing is kept
@@ -64,6 +66,8 @@ async def begin(
     kinds: Mapping[str, KindSpec],
     reason: str,
     dry_run: bool = False,
+    gates: Gates = GATES,
+    break_glass: bool = False,
 ) -> Begun:
     """Begin a rollout: of published versions, or of documents, whose changed ones are published for it. All move together.
 
@@ -74,11 +78,13 @@ async def begin(
         documents: one artifact each; those that are live as they are do not take part.
         kinds: how each kind is read.
         reason: why; kept.
-        dry_run: do everything, keep nothing.
+        dry_run: do everything, keep nothing; what the gates say is said and refuses nothing.
+        gates: which gates there are.
+        break_glass: begin it although its gates say no; needs `releases.break_glass`.
 
     Raises:
         Denied; Invalid `rollout.bad_plan`, `rollout.nothing`, `apply.invalid`; NotFound `artifact.unknown`;
-        Conflict `rollout.open` (naming who began the other), `rollout.not_live`, `rollout.incompatible`.
+        Conflict `rollout.open` (naming who began the other), `rollout.not_live`, `rollout.incompatible`, `release.gated`.
     """
     environment = ctx.env.environment.name
     ctx.require("releases.begin", environment=environment)
@@ -87,9 +93,9 @@ async def begin(
         async with ctx.tx() as tx:
             await releases_store.lock_tenant(tx, ctx.tenant, environment)
             at = await ground(tx, ctx)
-            wanted = await _published(tx, ctx, documents, at, kinds, reason) if documents else []
-            wanted += [await _candidate(tx, ctx, target) for target in targets]
-            members = _members(at, wanted)
+            wanted = await published(tx, ctx, documents, at.live, kinds, reason) if documents else []
+            wanted += [await candidate(tx, ctx, target) for target in targets]
+            members = members_of(at, wanted)
             salt = ctx.env.ids.secret(9).hex()
             rollout = rules.begun(
                 plan, members, tenant=ctx.tenant, environment=environment, rollout_id=ctx.env.ids.new(), salt=salt,
@@ -98,107 +104,42 @@ async def begin(
             then = _beginning(at, wanted, at_once=rules.ends_at_once(rollout))
             await refuse_misfits(tx, ctx, kinds, at, then, what="This rollout", asked=wanted)
             await store.insert(tx, rollout)
-            await _note(tx, ctx, "rollout.begun", None, rollout, reason, _EMPTY)
+            asked = await _asked(tx, ctx, "begin", rollout, wanted, at, kinds)
+            if dry_run:
+                ruling = await gates.judge(tx, ctx, asked)
+            else:
+                ruling = await admit(tx, ctx, asked, gates=gates, break_glass=break_glass, reason=reason)
+            await _note(tx, ctx, "rollout.begun", None, rollout, reason, _EMPTY, ruling)
             if rules.ends_at_once(rollout):
                 before, rollout = rollout, rules.advanced(rollout, None, by=ctx.actor.principal, at=ctx.now)
-                await _write(tx, ctx, before, rollout, "rollout.done", reason, _EMPTY)
-            begun = Begun(rollout=rollout, blueprints=_reached(at, {(row.kind, row.name): row for row in wanted}))
+                await _write(tx, ctx, before, rollout, "rollout.done", reason, _EMPTY, ruling)
+            reached = _reached(at, {(row.kind, row.name): row for row in wanted})
+            begun = Begun(rollout=rollout, blueprints=reached, ruling=ruling)
             if dry_run:
                 raise _Undone(begun)  # noqa: TRY301 - what is undone is the transaction of this very function
     except _Undone as undone:
         return undone.begun
     ctx.env.telemetry.emit("rollout.changed", 1, "begun")
+    announce(ctx, "begin", begun.ruling)
     return begun
 
 
-async def _published(
-    tx: Tx, ctx: Ctx, documents: Sequence[Document], at: Ground, kinds: Mapping[str, KindSpec], reason: str
-) -> list[Live]:
-    """The versions of these documents, published where they are new, without those that are live already."""
-    checked = document_rules.check(documents, kinds, at.live)
-    if checked.errors:
-        first = checked.errors[0]
-        raise Invalid(
-            "apply.invalid",
-            f"{len(checked.errors)} errors: nothing was begun. First: {first.file}:{first.line}:{first.column}"
-            f" {first.message}",
-            hint="`errors` lists them all with their places.",
-            errors=[document_rules.issue_json(issue) for issue in checked.errors],
-        )
-    found: list[Live] = []
-    for item in sorted(checked.items, key=lambda item: (item.kind, item.parsed.name)):
-        made, _ = await artifacts.publish(tx, ctx, item.kind, item.parsed, item.document, changelog=reason)
-        live = at.live.get((made.kind, made.name))
-        if live is None or live.digest != made.digest:
-            found.append(
-                Live(
-                    kind=made.kind,
-                    name=made.name,
-                    version=made.version,
-                    digest=made.digest,
-                    body=made.body,
-                    refs=made.refs,
-                    source=made.source,
-                    source_path=made.source_path,
-                )
-            )
-    return found
-
-
-async def _candidate(tx: Tx, ctx: Ctx, target: Target) -> Live:
-    if target.version is None:
-        latest = await store.latest_versions(tx, ctx.tenant, [target.key], 1)
-        found = latest[0] if latest else None
-    else:
-        found = await store.version_of(tx, ctx.tenant, target.kind, target.name, target.version)
-    if found is None:
-        version = "" if target.version is None else f" version {target.version}"
-        raise NotFound(
-            "artifact.unknown",
-            f"There is no {target.kind} {target.name}{version}.",
-            hint=f"`stanchion artifact history {target.kind} {target.name}` lists its versions.",
-        )
-    return found
-
-
-def _members(at: Ground, wanted: Sequence[Live]) -> list[Member]:
-    """What moves from what is live to these candidates."""
-    if not 1 <= len(wanted) <= MEMBERS_MAX:
-        raise Invalid(
-            "rollout.nothing",
-            f"{len(wanted)} artifacts would change." if wanted else "Nothing would change: everything named is live as it is.",
-            hint=f"Name 1 to {MEMBERS_MAX} versions that are not live, or give documents that differ from what is live.",
-        )  # fmt: skip
-    members: list[Member] = []
-    for row in wanted:
-        key = (row.kind, row.name)
-        if any(member.key == key for member in members):
-            raise Invalid("rollout.nothing", f"{row.kind} {row.name} is named twice.", hint="Name each artifact once.")
-        refuse_open(at.rollouts, [key])
-        live = at.live.get(key)
-        if live is None:
-            raise Conflict(
-                "rollout.not_live",
-                f"{row.kind} {row.name} has no live version that the other side of a rollout could get.",
-                hint="Make its first version live with `stanchion apply`.",
-            )
-        if live.version == row.version:
-            raise Invalid(
-                "rollout.nothing",
-                f"{row.kind} {row.name} {row.version} is live already.",
-                hint="Name a version that is not live, or leave it out.",
-            )
-        members.append(
-            Member(
-                kind=row.kind,
-                name=row.name,
-                stable_version=live.version,
-                stable_digest=live.digest,
-                candidate_version=row.version,
-                candidate_digest=row.digest,
-            )
-        )
-    return members
+async def _asked(
+    tx: Tx, ctx: Ctx, move: Move, rollout: Rollout, rows: Iterable[Live], at: Ground, kinds: Mapping[str, KindSpec]
+) -> Asked:
+    """What the gates are asked about a rollout that stands as `rollout` after the move."""
+    return await asked_of(
+        tx,
+        ctx,
+        move=move,
+        strategy=rollout.strategy.value,
+        first_share=rollout.steps[0].share,
+        share=100 if rollout.state is State.DONE else rollout.share,
+        rows=rows,
+        live=at.live,
+        kinds=kinds,
+        rollout_id=rollout.id,
+    )
 
 
 def _beginning(at: Ground, wanted: Sequence[Live], *, at_once: bool) -> Situation:
@@ -230,13 +171,16 @@ async def advance(
     to: int | None = None,
     rev: int | None = None,
     verdicts: Verdicts = _NO_GUARDS,
+    gates: Gates = GATES,
+    break_glass: bool = False,
 ) -> Rollout:
     """Go on to the next step, or to step `to` (from 1; one past the last makes the candidate live). Never backwards.
 
-    `rev` is what the caller saw; if another verb was first, this one is refused and says whose.
+    `rev` is what the caller saw; if another verb was first, this one is refused and says whose. The gates are asked anew;
+    `break_glass` goes on against them.
 
     Raises NotFound `rollout.unknown`; Conflict `rollout.moved`, `rollout.ended`, `rollout.paused`, `rollout.backwards`,
-    `rollout.guarded` (the guards say FAIL or MISSING), `rollout.incompatible`; Denied.
+    `rollout.guarded` (the guards say FAIL or MISSING), `rollout.incompatible`, `release.gated`; Denied.
     """
     ctx.require("releases.promote", environment=ctx.env.environment.name)
     seen = await _get(ctx, rollout_id)
@@ -255,8 +199,9 @@ async def advance(
         return rules.advanced(before, index, by=by, at=at)
 
     return await _change(
-        ctx, seen, decide, "rollout.advanced", reason, kinds=kinds, evidence=judged.evidence if judged else _EMPTY
-    )
+        ctx, seen, decide, "rollout.advanced", reason, evidence=judged.evidence if judged else _EMPTY,
+        going_on=_GoingOn(kinds=kinds, gates=gates, break_glass=break_glass),
+    )  # fmt: skip
 
 
 async def pause(
@@ -270,7 +215,7 @@ async def pause(
     def decide(before: Rollout, by: str, at: datetime) -> Rollout:
         return rules.paused(before, by=by, at=at)
 
-    return await _change(ctx, seen, decide, "rollout.paused", reason, kinds=None, evidence=evidence)
+    return await _change(ctx, seen, decide, "rollout.paused", reason, evidence=evidence)
 
 
 async def resume(ctx: Ctx, rollout_id: UUID, *, reason: str, rev: int | None = None) -> Rollout:
@@ -282,7 +227,7 @@ async def resume(ctx: Ctx, rollout_id: UUID, *, reason: str, rev: int | None = N
     def decide(before: Rollout, by: str, at: datetime) -> Rollout:
         return rules.resumed(before, by=by, at=at)
 
-    return await _change(ctx, seen, decide, "rollout.resumed", reason, kinds=None, evidence=_EMPTY)
+    return await _change(ctx, seen, decide, "rollout.resumed", reason, evidence=_EMPTY)
 
 
 async def _change(
@@ -353,7 +298,7 @@ async def _note(
             "salt": after.salt,
             "now": now,
             "before": then,
-            "evidence": audit.digest_of(dict(evidence)) if evidence else None,
+            "evidence": rules.evidence_digest(evidence),
             "members": [
                 {"kind": m.kind, "name": m.name, "stable": m.stable_digest, "candidate": m.candidate_digest}
                 for m in after.members

@@ -93,6 +93,7 @@ class Rollout:
         rings: named lists of units.
         step: index of the present step. `rev`: rises with every change. `due_at`: when its hold is over, or None.
         changed_by: who made the latest change.
+        guards: what is watched while it is open, with every default written out (`watching.guards_json`), or None.
     """
 
     tenant: str
@@ -114,6 +115,7 @@ class Rollout:
     changed_by: str
     changed_at: datetime
     ended_at: datetime | None
+    guards: Mapping[str, Json] | None = None
     ring_sets: Mapping[str, frozenset[str]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -151,13 +153,15 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a person asks a rollout to be. `steps` of ALL_AT_ONCE and BLUE_GREEN: one, at 100 percent."""
+    """What a person asks a rollout to be. `steps` of ALL_AT_ONCE and BLUE_GREEN: one, at 100 percent. `guards`: as
+    `watching.read_guards` takes them."""
 
     strategy: Strategy
     steps: tuple[Step, ...]
     unit: str = "run"
     rings: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     salt: str | None = None
+    guards: Mapping[str, Json] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from stanchion.releases.types import Live, Release
 # A rollout with its members, as one row.
 _ROLLOUT: LiteralString = (
     "select r.tenant, r.id, r.environment, r.strategy, r.state, r.unit, r.salt, r.rings, r.steps, r.step, r.rev, r.due_at,"
-    " r.author, r.reason, r.created_at, r.changed_by, r.changed_at, r.ended_at,"
+    " r.author, r.reason, r.created_at, r.changed_by, r.changed_at, r.ended_at, r.guards,"
     " (select jsonb_agg(jsonb_build_object('kind', m.kind, 'name', m.name, 'stable_version', m.stable_version,"
     " 'stable_digest', m.stable_digest, 'candidate_version', m.candidate_version, 'candidate_digest', m.candidate_digest)"
     " order by m.kind, m.name) from rollout_members m where m.tenant = r.tenant and m.rollout_id = r.id) as members"
@@ -48,6 +48,7 @@ class _Row:
     changed_by: str
     changed_at: datetime
     ended_at: datetime | None
+    guards: dict[str, Json] | None
     members: list[dict[str, Any]]
 
 
@@ -72,17 +73,18 @@ def _rollout(row: _Row) -> Rollout:
         changed_by=row.changed_by,
         changed_at=row.changed_at,
         ended_at=row.ended_at,
+        guards=row.guards,
     )
 
 
 async def insert(tx: Tx, rollout: Rollout) -> None:
-    """Insert a rollout with its members."""
+    """Insert a rollout with its members, and what is watched of it."""
     await execute(
         tx,
         "insert into rollouts (tenant, id, environment, strategy, state, unit, salt, rings, steps, step, rev, due_at,"
-        " author, reason, created_at, changed_by, changed_at, ended_at) values (%(tenant)s, %(id)s, %(environment)s,"
+        " author, reason, created_at, changed_by, changed_at, ended_at, guards) values (%(tenant)s, %(id)s, %(environment)s,"
         " %(strategy)s, %(state)s, %(unit)s, %(salt)s, %(rings)s, %(steps)s, %(step)s, %(rev)s, %(due_at)s, %(author)s,"
-        " %(reason)s, %(created_at)s, %(changed_by)s, %(changed_at)s, %(ended_at)s)",
+        " %(reason)s, %(created_at)s, %(changed_by)s, %(changed_at)s, %(ended_at)s, %(guards)s)",
         {
             "tenant": rollout.tenant,
             "id": rollout.id,
@@ -102,8 +104,15 @@ async def insert(tx: Tx, rollout: Rollout) -> None:
             "changed_by": rollout.changed_by,
             "changed_at": rollout.changed_at,
             "ended_at": rollout.ended_at,
+            "guards": None if rollout.guards is None else Jsonb(rollout.guards),
         },
     )
+    if rollout.guards is not None:
+        await execute(
+            tx,
+            "insert into rollout_watches (tenant, rollout_id, environment) values (%s, %s, %s)",
+            (rollout.tenant, rollout.id, rollout.environment),
+        )
     await execute(
         tx,
         "insert into rollout_members (tenant, rollout_id, environment, kind, name, stable_version, stable_digest,"
@@ -190,19 +199,21 @@ async def listed(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Active:
-    """An ACTIVE rollout, as the scheduler looks for them."""
+class Watched:
+    """A rollout that may change by itself, as the scheduler looks for them."""
 
     tenant: str
     id: UUID
 
 
-async def active(tx: Tx, environment: str, *, past: UUID | None, limit: int) -> list[Active]:
-    """The ACTIVE rollouts of all tenants in the environment, by id past `past`: for the scheduler, as role engine."""
+async def watched(tx: Tx, environment: str, *, past: UUID | None, limit: int) -> list[Watched]:
+    """Rollouts of all tenants in the environment that may go on or come back, by id past `past`: those that are ACTIVE,
+    and PAUSED ones with guards, whose candidate is still out. For the scheduler, as role engine."""
     return await many(
         tx,
-        Active,
-        "select tenant, id from rollouts where environment = %(environment)s and state = 'ACTIVE'"
+        Watched,
+        "select tenant, id from rollouts where environment = %(environment)s and ended_at is null"
+        " and (state = 'ACTIVE' or guards is not null)"
         " and (%(past)s::uuid is null or id > %(past)s) order by id limit %(limit)s",
         {"environment": environment, "past": past, "limit": limit},
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
 from stanchion.artifacts import Document
+from stanchion.base import Json
 from stanchion.http import Model, Reply, example
 from stanchion.releases.rollouts.service import Begun
 from stanchion.releases.rollouts.states import (
@@ -16,6 +17,7 @@ from stanchion.releases.rollouts.states import (
     MEMBERS_MAX,
     RING_UNITS_MAX,
     STEPS_MAX,
+    Judgement,
     Plan,
     RolledBack,
     Rollout,
@@ -38,6 +40,7 @@ _BEGIN: dict[str, Any] = {
     "strategy": "canary",
     "steps": _STEPS,
     "unit": "run",
+    "guards": {"guards": [{"metric": "error_rate"}, {"metric": "latency_ms", "quantile": 0.9}]},
     "members": [_TARGET],
     "reason": "Ask from 50,000 euros on.",
 }
@@ -70,6 +73,36 @@ ROLLOUT: dict[str, Any] = {
     "changed_by": "ada",
     "changed_at": "2026-11-18T09:00:00Z",
     "ended_at": None,
+    "guards": {
+        "alpha": 0.05,
+        "guards": [
+            {
+                "name": "error_rate",
+                "metric": "error_rate",
+                "kind": "rate",
+                "better": "lower",
+                "margin": 0.0,
+                "exclude": 0.1,
+                "alpha": 0.05,
+                "samples_min": 100,
+                "staleness_s_max": 900,
+                "window": 1000,
+            }
+        ],
+    },
+}
+_JUDGEMENT: dict[str, Any] = {
+    "verdict": "inconclusive",
+    "why": "Not enough is known yet: error_rate. There are 12 of the candidate arm; 100 are needed.",
+    "guards": [
+        {
+            "guard": "error_rate",
+            "metric": "error_rate",
+            "verdict": "inconclusive",
+            "reason": "There are 12 of the candidate arm; 100 are needed.",
+            "evidence": {"candidate_count": 12, "candidate_mean": 0.0, "stable_count": 108, "stable_mean": 0.01},
+        }
+    ],
 }
 
 # No NUL: PostgreSQL's text has none. What is said here is kept, so it is a sentence and not a file.
@@ -122,6 +155,10 @@ class BeginRequest(Model):
         default_factory=dict[str, list[str]], max_length=50
     )
     salt: str | None = Field(default=None, max_length=64)
+    guards: dict[str, Any] | None = Field(
+        default=None,
+        description="What is compared while it is out: `{alpha, guards: [{metric, …}]}`; see how a rollout watches itself.",
+    )
     members: list[TargetBody] = Field(default_factory=list[TargetBody], max_length=MEMBERS_MAX)
     documents: list[RolloutDocument] = Field(default_factory=list[RolloutDocument], max_length=500)
     reason: _Reason
@@ -134,6 +171,7 @@ class BeginRequest(Model):
             unit=self.unit,
             rings={name: tuple(units) for name, units in self.rings.items()},
             salt=self.salt,
+            guards=self.guards,
         )
 
     def read(self) -> list[Document]:
@@ -212,12 +250,39 @@ class RolloutReply(Reply):
     changed_by: str
     changed_at: datetime
     ended_at: datetime | None
+    guards: dict[str, Any] | None
 
     @classmethod
-    def of(cls, rollout: Rollout) -> RolloutReply:
+    def of(cls, rollout: Rollout) -> Self:
         """A rollout on the wire."""
         made = cls.model_validate(rollout)
         return made.model_copy(update={"step": rollout.step + 1})
+
+
+class JudgementReply(Reply):
+    """What the guards of a rollout say now: together, and each with its reason and the figures behind it."""
+
+    model_config = example(_JUDGEMENT)
+
+    verdict: Literal["pass", "fail", "inconclusive", "missing"]
+    why: str
+    guards: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, judged: Judgement) -> JudgementReply | None:
+        """A judgement on the wire; None where there are no guards."""
+        if judged.verdict == "none":
+            return None
+        findings: Json = judged.evidence.get("guards")
+        return cls.model_validate({"verdict": judged.verdict, "why": judged.why, "guards": findings or []})
+
+
+class RolloutShownReply(RolloutReply):
+    """A rollout, and what its guards say now; of one that has ended, what they said of all that was counted."""
+
+    model_config = example({**ROLLOUT, "judgement": _JUDGEMENT})
+
+    judgement: JudgementReply | None = None
 
 
 class BegunReply(Reply):
@@ -269,7 +334,8 @@ class RolledBackReply(Reply):
 
 
 class ReleaseShownReply(Reply):
-    """What is live of an artifact, and its open rollout. `leaving` is the version that a rollback would leave."""
+    """What is live of an artifact, its open rollout, and what the guards of that say. `leaving` is the version that a
+    rollback would leave."""
 
     model_config = example(
         {
@@ -282,6 +348,7 @@ class ReleaseShownReply(Reply):
             "released_by": "ada",
             "leaving": 2,
             "rollout": ROLLOUT,
+            "judgement": _JUDGEMENT,
         }
     )
 
@@ -294,6 +361,7 @@ class ReleaseShownReply(Reply):
     released_by: str
     leaving: int
     rollout: RolloutReply | None
+    judgement: JudgementReply | None
 
 
 class HistoryReply(Reply):
