@@ -30,5 +30,7 @@ async def listen(connection: Tx, channel: str) -> None:
         await execute(connection, "listen stanchion_runs")
     elif channel == "stanchion_kills":
         await execute(connection, "listen stanchion_kills")
+    elif channel == "stanchion_flags":
+        await execute(connection, "listen stanchion_flags")
     else:
         await execute(connection, "listen stanchion_cancel")
