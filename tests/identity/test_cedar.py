@@ -23,6 +23,7 @@ runs.start           .  x  x  .  x  x  .  x  x
 runs.read            x  x  x  x  x  x  x  x  x
 runs.cancel          .  .  x  .  x  x  .  x  x
 runs.retry           .  .  .  .  x  x  .  .  x
+runs.measure         .  x  x  .  x  x  .  x  .
 dlq.read             .  .  x  .  x  x  x  .  x
 dlq.requeue          .  .  .  .  x  x  .  .  x
 dlq.discard          .  .  .  .  x  x  .  .  .
@@ -39,6 +40,9 @@ releases.begin       .  .  x  .  .  x  .  .  .
 releases.promote     .  .  x  .  x  x  .  .  x
 releases.pause       .  .  x  .  x  x  .  .  x
 releases.rollback    .  .  x  .  x  x  .  .  x
+releases.export      .  .  x  .  x  x  .  .  .
+releases.import      .  .  x  .  .  x  .  .  .
+releases.trust       .  .  .  .  .  x  .  .  .
 releases.approve     .  .  .  x  .  x  .  .  .
 releases.report      .  .  .  .  .  x  .  x  .
 releases.break_glass .  .  .  .  x  x  .  .  .

@@ -22,6 +22,7 @@ from stanchion.base.settings import (
     EnvironmentSettings,
     IdentitySettings,
     Option,
+    ReleasesSettings,
     Settings,
     TelemetrySettings,
     ToolsSettings,
@@ -47,6 +48,7 @@ _GROUPS: Mapping[str, type[Any]] = {
     "telemetry": TelemetrySettings,
     "tools": ToolsSettings,
     "identity": IdentitySettings,
+    "releases": ReleasesSettings,
 }
 _FILE_BYTES_MAX = 1_048_576
 

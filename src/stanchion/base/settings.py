@@ -258,6 +258,15 @@ class IdentitySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReleasesSettings:
+    """The key that releases are signed with when they leave."""
+
+    signing_key_file: Path | None = option(
+        None, PATH, "0600 file with the Ed25519 key that bundles are signed with; default: <data>/signing-key, made once."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything a process is told about where it runs."""
 
@@ -269,6 +278,7 @@ class Settings:
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
     tools: ToolsSettings = field(default_factory=ToolsSettings)
     identity: IdentitySettings = field(default_factory=IdentitySettings)
+    releases: ReleasesSettings = field(default_factory=ReleasesSettings)
 
     @property
     def production(self) -> bool:
@@ -285,6 +295,11 @@ class Settings:
     def pepper_file(self) -> Path:
         """The file with the pepper of API keys."""
         return self.identity.pepper_file or self.data / "pepper"
+
+    @property
+    def signing_key_file(self) -> Path:
+        """The file with the key that bundles are signed with."""
+        return self.releases.signing_key_file or self.data / "signing-key"
 
     @property
     def run_folder(self) -> Path:

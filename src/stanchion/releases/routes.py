@@ -27,6 +27,7 @@ from stanchion.releases.service import (
     diff_with_live,
     list_blueprints,
     list_releases,
+    require_environment,
     retire,
     show_blueprint,
     usage,
@@ -129,6 +130,10 @@ class ApplyRequest(ValidateRequest):
         default_factory=dict,
         max_length=500,
         description="By `kind/name` the version that you think is live, 0 for none; 409 if another one is by now.",
+    )
+
+    environment: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")] | None = Field(
+        default=None, description="The environment that you mean; 409 if this deployment is another one."
     )
 
     def expectations(self) -> dict[tuple[str, str], int]:
@@ -345,6 +350,7 @@ def build_router(kinds: Mapping[str, KindSpec]) -> APIRouter:
     @router.post("/artifacts/apply", summary="Apply documents", operation_id="apply")
     async def post_apply(ctx: CtxDep, body: ApplyRequest) -> AppliedReply:
         """Publish what changed and make it live, all or nothing; 422 with every error of every file."""
+        require_environment(ctx, body.environment)
         applied = await apply(
             ctx,
             body.read(),

@@ -30,6 +30,8 @@ async def apply(
     dry_run: bool = False,
     changelog: str = "",
     expected: Mapping[tuple[str, str], int] | None = None,
+    gates: Gates = GATES,
+    break_glass: str | None = None,
 ) -> Applied:
     """Publish what changed in a set of documents and make it live in this deployment's environment: all or nothing.
 
@@ -74,6 +76,19 @@ async def apply(
         if not dry_run and change.change is not ReleaseChange.UNCHANGED:
             ctx.env.telemetry.emit("release.applied", 1, change.kind)
     return Applied(environment=ctx.env.environment.name, changes=tuple(changes), warnings=checked.warnings)
+
+
+def require_environment(ctx: Ctx, wanted: str | None) -> None:
+    """Return if this deployment is the environment that the caller means. Raises Conflict `release.other_environment`."""
+    here = ctx.env.environment
+    if wanted is not None and wanted != here.name:
+        raise Conflict(
+            "release.other_environment",
+            f"This deployment is the environment {here.name}{' (production)' * here.production}, not {wanted}."
+            " Nothing was changed.",
+            hint="Name the server of the other one (--profile, --url), or this one's environment.",
+            environment=here.name,
+        )
 
 
 async def _refuse_superseded(tx: Tx, ctx: Ctx, expected: Mapping[tuple[str, str], int]) -> None:
