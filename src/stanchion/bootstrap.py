@@ -18,11 +18,12 @@ from stanchion.blueprints import LOGIC_GATE, TRANSFORM, BlueprintKind, ConfigKin
 from stanchion.context import Ctx, Env, Environment, system_actor
 from stanchion.controls import kills
 from stanchion.controls.kills import NO_KILLS, Killable, Kills
+from stanchion.controls.withdrawals import NO_WITHDRAWALS, Withdrawals
 from stanchion.db import Database, DatabaseUrls
 from stanchion.identity import Authenticator, CedarAuthorizer, Pepper, bootstrap_admin, create_key
 from stanchion.queue import Notifier
-from stanchion.releases import flags, rollouts
-from stanchion.runs import killing, sweeping
+from stanchion.releases import bundles, flags, rollouts
+from stanchion.runs import killing, revoking, sweeping
 from stanchion.telemetry import Telemetry
 
 HOME_TENANT = "default"
@@ -116,8 +117,8 @@ def build_parts(env: Env, settings: Settings) -> Parts:
         BlueprintKind(verbs),
         tools.ConnectorKind(adapters),
         approvals.PolicyKind(),
-        flags.FlagKind(),
         ConfigKind(),
+        flags.FlagKind(),
     )
     resolver = releases.Resolver(env, lambda body, lookup: program_from_body(body, verbs, lookup))
     return Parts(adapters=adapters, verbs=verbs, kinds={kind.kind: kind for kind in kinds}, resolver=resolver)
@@ -132,10 +133,11 @@ async def built_worker(
     spawn: runs.SpawnProbation | None,
     probation_of: UUID | None,
     switches: Kills = NO_KILLS,
+    withdrawn: Withdrawals = NO_WITHDRAWALS,
 ) -> AsyncGenerator[runs.Worker]:
     """A worker with the handlers of every verb; what it holds open is closed after the block."""
     parts = build_parts(env, settings)
-    effects = tools.EffectPort(env, approvals.ApprovalCheck(), switches)
+    effects = tools.EffectPort(env, approvals.ApprovalCheck(), switches, withdrawn)
     handlers: tuple[runs.StepHandler, ...] = (
         runs.TransformHandler(),
         approvals.GovernHandler(),
@@ -156,6 +158,7 @@ async def built_worker(
             spawn_probation=spawn,
             probation_of=probation_of,
             kills=switches,
+            withdrawals=withdrawn,
         )
     finally:
         await effects.flush()
@@ -189,9 +192,14 @@ def build_duties(env: Env, settings: Settings) -> Sequence[Duty]:
         for queue in await killing.wake_lifted(env):
             notifier.ready(queue)
 
+    async def wake_reinstated(env: Env) -> None:
+        for queue in await revoking.wake_reinstated(env):
+            notifier.ready(queue)
+
     return (
         Duty(name="runs.sweep", every_s=1.0, run=sweep),
         Duty(name="kills.wake", every_s=1.0, run=wake_lifted),
+        Duty(name="revocations.wake", every_s=1.0, run=wake_reinstated),
         Duty(name="approvals.expire", every_s=1.0, run=approvals.expire_due),
         Duty(name="rollouts.watch", every_s=1.0, run=watch_rollouts),
         Duty(name="runs.gauges", every_s=5.0, run=gauges.measure),
@@ -214,11 +222,12 @@ async def built_routers(
     authenticator: Authenticator,
     switches: Kills = NO_KILLS,
     live_flags: flags.Snapshot | None = None,
+    withdrawn: Withdrawals = NO_WITHDRAWALS,
 ) -> AsyncGenerator[Sequence[APIRouter]]:
     """The routes of every domain; what they hold open is closed after the block."""
     parts = build_parts(env, settings)
     notifier = Notifier(env, role="app")
-    starter = runs.Starter(env, parts.resolver, notifier, switches)
+    starter = runs.Starter(env, parts.resolver, notifier, switches, withdrawn)
     served = live_flags or flags.Snapshot(env)  # without one that is kept, flags are unread and say so
     watcher = runs.Watcher(env)
     try:
@@ -227,6 +236,7 @@ async def built_routers(
             approvals.build_router(),
             releases.build_router(parts.kinds),
             rollouts.build_router(parts.kinds),
+            bundles.build_router(parts.kinds, lambda: bundles.SigningKey.from_file(settings.signing_key_file, env.ids)),
             flags.build_router(parts.kinds, served),
             flags.build_ofrep_router(served),
             artifacts.build_router(),

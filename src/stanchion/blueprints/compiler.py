@@ -14,7 +14,7 @@ from typing import Literal, cast
 from stanchion.base import Internal, Json
 from stanchion.blueprints.approval import check_push, shown_by
 from stanchion.blueprints.check import Fault, faults_of, in_order, to_issue
-from stanchion.blueprints.configs import ANY, Findings, check_config, compile_config, is_block_field
+from stanchion.blueprints.configs import ANY, Findings, artifacts_named, check_config, compile_config, is_block_field
 from stanchion.blueprints.durations import duration_s
 from stanchion.blueprints.json_schema import closed, dangling, misfits
 from stanchion.blueprints.reader import Read, read_document
@@ -283,7 +283,8 @@ class _Compiler:
         broken = self._broken_outside_blocks(spec, written, at)
         config = compile_config(spec, written, place, at, step.id, self.findings)
         output = ANY if broken else check_config(spec, written, config, self.lookup, at, self.findings)
-        return replace(step, config=config.values, raw=written), written, output
+        references = artifacts_named(spec, written)
+        return replace(step, config=config.values, raw=written, references=references), written, output
 
     def _broken_outside_blocks(self, spec: VerbSpec, written: Mapping[str, Json], pointer: str) -> bool:
         fields = [n for n, v in written.items() if not is_block_field(spec.config_schema, n, v)]

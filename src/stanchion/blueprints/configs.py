@@ -178,6 +178,11 @@ def check_config(
     return ANY if issues else spec.output_schema(raw, lookup, config.type_at)
 
 
+def artifacts_named(spec: VerbSpec, raw: Mapping[str, Json]) -> tuple[tuple[str, str], ...]:
+    """(kind, name) of every artifact that a config names, each once."""
+    return tuple(sorted({(kind, name) for kind, name, _ in _artifacts(dict(raw), spec.config_schema, "")}))
+
+
 def is_block_field(schema: Schema, name: str, value: Json) -> bool:
     """Whether this field of a config holds steps, by the verb's schema."""
     return _is_block(_property(schema, name), value)

@@ -109,7 +109,8 @@ class ForEach:
 class Step:
     """One step as written: `verb` is its key, `config` the rest under it with templates compiled in place.
 
-    `raw` is the same config as plain JSON (texts uncompiled): what static checks and references read.
+    `raw` is the same config as plain JSON (texts uncompiled): what static checks and references read. `references` are the
+    artifacts that the config names, (kind, name); what expressions read is not among them.
     """
 
     id: str
@@ -120,6 +121,7 @@ class Step:
     retry: Retry = Retry()
     timeout_s: float | None = None
     for_each: ForEach | None = None
+    references: tuple[tuple[str, str], ...] = ()
 
 
 class OpKind(StrEnum):

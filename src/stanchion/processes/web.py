@@ -14,7 +14,7 @@ from stanchion import approvals, runs
 from stanchion.base.settings import Settings
 from stanchion.bootstrap import build_env, built_routers, opened
 from stanchion.context import Ctx, Env
-from stanchion.controls import RateLimit, kills
+from stanchion.controls import RateLimit, kills, withdrawals
 from stanchion.identity import Authenticator, Pepper
 from stanchion.processes.boot import Boot
 from stanchion.processes.database import required_urls
@@ -44,7 +44,8 @@ async def _serve(boot: Boot, stop: asyncio.Event) -> int:
         async with (
             kills.kept(env, role="app") as switches,
             flags.kept(env) as live_flags,
-            built_routers(env, settings, authenticator, switches, live_flags) as routers,
+            withdrawals.kept(env, role="app") as withdrawn,
+            built_routers(env, settings, authenticator, switches, live_flags, withdrawn) as routers,
         ):
             bounds = web_settings(settings)
             app = create_app(
@@ -52,7 +53,7 @@ async def _serve(boot: Boot, stop: asyncio.Event) -> int:
                 routers,
                 authenticator=authenticator,
                 settings=bounds,
-                dependencies=(_kill_switches(switches), _flags(live_flags)),
+                dependencies=(_kill_switches(switches), _flags(live_flags), _withdrawn(withdrawn)),
                 counters=(_approvals, _dead_letters),
                 exposition=Siblings(settings.run_folder, env.telemetry).expose,
             )
@@ -99,6 +100,15 @@ def _flags(known: flags.Snapshot) -> Dependency:
             raise flags.unread_problem(age_s)
 
     return Dependency(name="flags", check=check, age_s=lambda: known.age_s or 0.0)
+
+
+def _withdrawn(known: withdrawals.Snapshot) -> Dependency:
+    async def check(_: Env) -> None:
+        age_s = known.age_s
+        if age_s is None or age_s > withdrawals.AGE_S_MAX:
+            raise withdrawals.unread(age_s)
+
+    return Dependency(name="withdrawn versions", check=check, age_s=lambda: known.age_s or 0.0)
 
 
 class _Server(uvicorn.Server):

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from stanchion.bootstrap import build_env, built_worker, opened
 from stanchion.context import Env
-from stanchion.controls import kills
+from stanchion.controls import kills, withdrawals
 from stanchion.processes.boot import Boot, boot_said, write_boot
 from stanchion.processes.database import overrides_for, required_urls
 from stanchion.processes.health import HealthServer, Needs
@@ -44,8 +44,15 @@ async def _serve(boot: Boot, stop: asyncio.Event) -> int:
         spawn = None if boot.probation_of else probation
         async with (
             kills.kept(env, role="engine") as switches,
+            withdrawals.kept(env, role="engine") as withdrawn,
             built_worker(
-                env, settings, name=boot.name, spawn=spawn, probation_of=boot.probation_of, switches=switches
+                env,
+                settings,
+                name=boot.name,
+                spawn=spawn,
+                probation_of=boot.probation_of,
+                switches=switches,
+                withdrawn=withdrawn,
             ) as worker,
             HealthServer(boot.socket_path, env.telemetry, _needs(env, worker)),
         ):

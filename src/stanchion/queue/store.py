@@ -32,5 +32,7 @@ async def listen(connection: Tx, channel: str) -> None:
         await execute(connection, "listen stanchion_kills")
     elif channel == "stanchion_flags":
         await execute(connection, "listen stanchion_flags")
+    elif channel == "stanchion_withdrawals":
+        await execute(connection, "listen stanchion_withdrawals")
     else:
         await execute(connection, "listen stanchion_cancel")

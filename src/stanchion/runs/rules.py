@@ -200,6 +200,10 @@ _TEXTS: Final[Mapping[WaitingKind, str]] = {
     WaitingKind.EFFECT: "It is not known whether effect {ref} happened: the target is asked, or a person must say.",
     WaitingKind.WORKER_LOST: "Its worker was lost; it is in queue {queue} again and the next free worker resumes it.",
     WaitingKind.KILLED: "Kill switch {ref} holds it back; it goes on by itself when that is lifted.",
+    WaitingKind.REVOKED: (
+        "It is pinned to {ref}, which is revoked: an operator gives it another version, cancels it, or takes the revocation"
+        " back (stanchion release revoked {ref})."
+    ),
 }
 
 

@@ -15,6 +15,7 @@ from stanchion.base import Conflict, Invalid, Json, LimitExceeded, canonical, di
 from stanchion.blueprints import OpKind, validate_value, with_defaults
 from stanchion.context import Ctx, Env
 from stanchion.controls.kills import NO_KILLS, Kills
+from stanchion.controls.withdrawals import NO_WITHDRAWALS, Withdrawals
 from stanchion.db import GroupWriter
 from stanchion.queue import Notifier
 from stanchion.runs import store
@@ -52,9 +53,17 @@ class _Start:
 class Starter:
     """Starts runs for one process; holds the group writer of its starts."""
 
-    def __init__(self, env: Env, resolver: PinResolver, notifier: Notifier, kills: Kills = NO_KILLS) -> None:
+    def __init__(
+        self,
+        env: Env,
+        resolver: PinResolver,
+        notifier: Notifier,
+        kills: Kills = NO_KILLS,
+        withdrawals: Withdrawals = NO_WITHDRAWALS,
+    ) -> None:
         self._env = env
         self.kills = kills
+        self._withdrawals = withdrawals
         self._resolver = resolver
         self._notifier = notifier
         self._group = GroupWriter[_Start, Started | Conflict](self._commit, clock=env.clock, lanes=2, batch_max=256)
@@ -82,8 +91,9 @@ class Starter:
 
         Raises:
             Invalid `run.input_invalid` with `errors` [{pointer, message}], Invalid `run.bad_argument`,
-            Conflict `run.idempotency_mismatch`, NotFound `blueprint.unknown`, Denied (also `kill.active`),
-            Unavailable `kill.unread`, LimitExceeded `run.input_too_large`.
+            Conflict `run.idempotency_mismatch`, `release.revoked` or `release.drained` (a version that the run would get
+            is withdrawn), NotFound `blueprint.unknown`, Denied (also `kill.active`), Unavailable `kill.unread` or
+            `release.unread`, LimitExceeded `run.input_too_large`.
         """
         ctx.require("runs.start", blueprint=blueprint, queue=queue)
         _check_arguments(queue, priority, idempotency_key)
@@ -93,6 +103,7 @@ class Starter:
             begins = Begins(tenant=ctx.tenant, run_id=run_id, principal=ctx.actor.principal, value=value)
             resolved = resolved.choose(begins)
         self.kills.admit(ctx.tenant, "blueprint", blueprint, resolved.blueprint.digest)
+        self._withdrawals.admit(ctx.tenant, resolved.pins.pins)
         data = _checked_input(resolved, value)
         with self._env.telemetry.span("run.start", ctx.traceparent, blueprint=blueprint):
             start = self._start(ctx, run_id, resolved, data, queue, priority, idempotency_key)

@@ -54,6 +54,7 @@ class WaitingKind(StrEnum):
     WORKER = "worker"
     WORKER_LOST = "worker_lost"
     KILLED = "killed"
+    REVOKED = "revoked"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +166,7 @@ class StepCall:
     facts: Mapping[str, Json]
     traceparent: str | None
     timeout_s: float | None
+    uses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,10 @@
-"""Whether a kill switch holds back a call of an external system."""
+"""Whether a kill switch or a revocation holds back a call of an external system."""
 
 from __future__ import annotations
 
 from stanchion.context import Env
 from stanchion.controls.kills import Kills
+from stanchion.controls.withdrawals import Withdrawals
 from stanchion.runs import StepCall, Suspend, WaitingKind
 
 
@@ -17,3 +18,12 @@ def held(env: Env, kills: Kills, call: StepCall, connector: str, digest: str, *,
         return None
     env.telemetry.emit("kill.stopped", 1.0, "effect" if writes else "connector")
     return Suspend(WaitingKind.KILLED, ref=blocked.ref)
+
+
+def revoked(env: Env, withdrawals: Withdrawals, call: StepCall) -> Suspend | None:
+    """The wait of a step that is about to write with a version that was revoked since it began, or None; also while
+    nobody knows what is revoked (I11)."""
+    if not withdrawals.any or (stopped := withdrawals.stopped(call.claim.tenant, call.uses, strict=True)) is None:
+        return None
+    env.telemetry.emit("withdrawal.stopped", 1.0, "effect")
+    return Suspend(WaitingKind.REVOKED, ref=stopped.ref)

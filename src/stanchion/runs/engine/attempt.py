@@ -179,6 +179,7 @@ def _call(
         config=op.config(scope),
         bodies=plan.pinned.bodies,
         digests=plan.digests,
+        uses=op.uses,
         requested_by=run.requested_by,
         facts=facts if isinstance(facts, dict) else {},
         traceparent=current_traceparent() if traced else run.traceparent,

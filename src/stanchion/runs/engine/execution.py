@@ -36,7 +36,7 @@ from stanchion.runs.engine.host import Host
 from stanchion.runs.engine.plan import OpPlan, Plan, runs_something
 from stanchion.runs.engine.store import Claimed, Written
 from stanchion.runs.engine.writer import Checkpoint
-from stanchion.runs.types import LostClaim, RunStatus, StepRun, StepStatus, WaitingKind
+from stanchion.runs.types import LostClaim, RunStatus, StepRun, StepStatus, Suspend, WaitingKind
 
 _NO_RETRY: Final = Retry()
 _ENDED: Final = frozenset(s.value for s in rules.ENDED)
@@ -156,6 +156,8 @@ class Execution:
             if kind is OpKind.JUMP:
                 index = op.op.target
                 continue
+            if self.host.withdrawals.any and suspension.revoked(self, op) is not None:
+                return index  # not even decided about
             try:
                 guard = op.op.step.guard if op.op.step is not None else None
                 if guard is not None and not _truth(guard.evaluate(self.scope), op.path, "if"):
@@ -194,6 +196,8 @@ class Execution:
             await self.fail(last, Failed(problem, retryable=False), attempt=1)
 
     async def _commit_next(self, op: OpPlan) -> None:
+        if self.host.withdrawals.any and (wish := suspension.revoked(self, op)) is not None and not self._cancelling:
+            await suspension.hold_back(self, op, wish)
         if op.op.kind is OpKind.END:
             await self._succeed(op)
         drain = self.host.draining or self.interruption == "drain"
@@ -235,12 +239,25 @@ class Execution:
     async def attempt(
         self, op: OpPlan, hand: Hand, *, path: str, attempt: int, resumed: bool, scope: Mapping[str, Json]
     ) -> Outcome:
-        """Perform one attempt and count it; or wait, if the Blueprint is killed."""
-        if self.host.kills.any and (wish := suspension.killed(self)) is not None:
+        """Perform one attempt and count it; or wait, if the Blueprint is killed or what the op uses is revoked."""
+        if (wish := self._held(op)) is not None:
             return Waits(wish)
         return await perform(
             self.host.env, self.plan, self.run, op, hand, path=path, attempt=attempt, resumed=resumed, scope=scope
         )
+
+    def _held(self, op: OpPlan) -> Suspend | None:
+        """What holds an op back that is about to be performed, of which nothing was known when its row was committed."""
+        if self.host.kills.any and (wish := suspension.killed(self)) is not None:
+            return wish
+        if self.host.withdrawals.any and (wish := suspension.revoked(self, op)) is not None:
+            self.host.env.telemetry.emit("withdrawal.stopped", 1.0, "step")
+            return wish
+        return None
+
+    @property
+    def _cancelling(self) -> bool:
+        return self.cancel_reason is not None or self.interruption == "cancel"
 
     def may_retry(self, op: OpPlan, failed: Failed, attempt: int, first: int) -> bool:
         """Whether the step's policy allows another attempt after this failure."""
@@ -259,7 +276,7 @@ class Execution:
         attempt, first = self.run.step_attempt or 1, self.run.step_first_attempt or 1
         if op.position != self.run.cursor:
             attempt = first = 1
-        if for_each.block is not None and self.host.kills.any and (wish := suspension.killed(self)) is not None:
+        if for_each.block is not None and (wish := self._held(op)) is not None:
             await suspension.suspend(self, op, wish, attempt=attempt, first=first)
         try:
             if for_each.block is None:

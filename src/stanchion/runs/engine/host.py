@@ -8,6 +8,7 @@ from uuid import UUID
 
 from stanchion.context import Env
 from stanchion.controls.kills import NO_KILLS, Kills
+from stanchion.controls.withdrawals import NO_WITHDRAWALS, Withdrawals
 from stanchion.runs.engine.plan import Plans
 from stanchion.runs.engine.writer import CheckpointWriter
 from stanchion.runs.types import PinResolver
@@ -21,7 +22,7 @@ class Host:
         draining: True once the worker hands runs back instead of going on with their next step.
         item_ended: called with a fan-out's parent after an item's end or wait, or the parent's own, was committed.
         retry_in: called with the seconds after which a run that this worker suspended is due.
-        kills: asked before each step.
+        kills, withdrawals: asked before each step.
         changed: called with the ids of runs that changed, for watchers; `ended` is True at a run's end or wait.
     """
 
@@ -34,4 +35,5 @@ class Host:
     changed: Callable[[UUID, bool], None]
     draining: bool = False
     kills: Kills = NO_KILLS
+    withdrawals: Withdrawals = NO_WITHDRAWALS
     worker_id: UUID = field(default=UUID(int=0))

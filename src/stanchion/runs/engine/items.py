@@ -12,7 +12,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from stanchion.base import Invalid, Json, Problem, raw
 from stanchion.blueprints import ForEach
@@ -26,6 +26,10 @@ from stanchion.runs.types import LostClaim, RunStatus, StepRun, StepStatus, Susp
 
 if TYPE_CHECKING:
     from stanchion.runs.engine.execution import Execution
+
+
+# What holds items back from without, whatever they do.
+_HELD: Final = frozenset({WaitingKind.KILLED, WaitingKind.REVOKED})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -115,8 +119,8 @@ class _Items:
         # Items that have a row and have not ended.
         self.open: dict[int, _Item] = {}
         self.waiting: list[_Wait] = []
-        # A kill switch holds an item back: no further one is begun.
-        self.killed = False
+        # A kill switch or a revocation holds an item back: no further one is begun.
+        self.held = False
         self.succeeded: list[tuple[int, Json]] = []
         self.failed: list[tuple[int, Json]] = []
         values = values_of(execution, op, for_each)
@@ -188,7 +192,7 @@ class _Items:
         """The next item to start, or None if there is none or none may be started any more."""
         if not self.todo or self._handing_back() or self.execution.cancel_reason is not None:
             return None
-        if self.killed or rules.fan_out_failed(self.rule, len(self.failed)):
+        if self.held or rules.fan_out_failed(self.rule, len(self.failed)):
             return None
         item = self.todo.popleft()
         self.open[item.no] = item
@@ -263,7 +267,7 @@ class _Items:
             after_s = max(after, timedelta()).total_seconds()
             row["delay_s"] = after_s
         self.waiting.append(_Wait(kind=wish.kind, ref=wish.ref, after_s=after_s))
-        self.killed = self.killed or wish.kind is WaitingKind.KILLED
+        self.held = self.held or wish.kind in _HELD
         return row
 
     def _row(
@@ -303,8 +307,9 @@ class _Items:
         """Nothing is left but items that wait: the run waits for what a person or a target must say, if there is
         such an item, and in any case no longer than until the earliest due time."""
         asked = [wait for wait in self.waiting if wait.kind is not WaitingKind.RETRY]
-        # The lifting of a kill lets all go on, and those that wait for a person wait again then.
-        asked.sort(key=lambda wait: wait.kind is not WaitingKind.KILLED)
+        # The lifting of a kill lets all go on (and so does another version in place of a revoked one), and those that
+        # wait for a person wait again then.
+        asked.sort(key=lambda wait: wait.kind not in _HELD)
         kind, ref = (asked[0].kind, asked[0].ref) if asked else (WaitingKind.RETRY, self.op.path)
         due = [wait.after_s for wait in self.waiting if wait.after_s is not None]
         row = self.execution.row(self.op, StepStatus.SUSPENDED)

@@ -19,7 +19,7 @@ _PLANS_MAX: Final = 512
 
 @dataclass(slots=True, kw_only=True)
 class OpPlan:
-    """One op with everything about it that does not depend on a run."""
+    """One op with everything about it that does not depend on a run. `uses` are the digests of the versions that it uses."""
 
     op: Op
     position: int
@@ -31,6 +31,7 @@ class OpPlan:
     instant: bool
     constant: Mapping[str, Json]
     renders: tuple[tuple[str, Render], ...]
+    uses: tuple[str, ...] = ()
 
     def config(self, scope: Scope) -> Mapping[str, Json]:
         """The step's config with every template and expression replaced by its value. Raises Invalid."""
@@ -49,7 +50,6 @@ class Plan:
     pinned: Pinned
     blocks: Mapping[str, tuple[OpPlan, ...]]
     digests: Mapping[tuple[str, str], str]
-
     configs: Mapping[str, Mapping[str, Json]]
     _configs_in: dict[str, dict[str, Json]] = field(default_factory=dict[str, dict[str, Json]])
 
@@ -59,6 +59,7 @@ class Plan:
         if found is None:
             found = self._configs_in[environment] = config_scope(self.configs, environment)
         return found
+
     def block(self, path: str) -> Block:
         """The block as compiled."""
         return self.pinned.program.blocks[path]
@@ -79,21 +80,22 @@ class Plans:
         if plan is not None and plan.pinned is pinned:
             self._plans.move_to_end(key)
             return plan
+        uses = _Uses(pinned)
         plan = self._plans[key] = Plan(
             pinned=pinned,
             blocks={
-                path: tuple(self._op(op, position) for position, op in enumerate(block.ops))
+                path: tuple(self._op(op, position, uses.of(op)) for position, op in enumerate(block.ops))
                 for path, block in pinned.program.blocks.items()
             },
             digests={(pin.kind, pin.name): pin.digest for pin in pinned.pins.pins},
+            configs={name: body for (kind, name), body in pinned.bodies.items() if kind == "config"},
         )
         self._plans.move_to_end(key)
-            configs={name: body for (kind, name), body in pinned.bodies.items() if kind == "config"},
         while len(self._plans) > _PLANS_MAX:
             self._plans.popitem(last=False)
         return plan
 
-    def _op(self, op: Op, position: int) -> OpPlan:
+    def _op(self, op: Op, position: int, uses: tuple[str, ...]) -> OpPlan:
         step = op.step
         verb = step.verb if step is not None else ""
         handler = self._handlers.get(verb)
@@ -117,12 +119,10 @@ class Plans:
             instant=getattr(handler, "instant", False) is True,
             constant=constant,
             renders=tuple(renders),
+            uses=uses,
         )
 
 
-def _render(value: object) -> Render | None:
-    """How `value` is evaluated, or None if it is plain JSON all the way down."""
-    for name in ("render", "evaluate"):
 class _Uses:
     """Which versions each op of a pinned program uses: what its step names, the policies of the approvals that it stands
     under (they are looked at again where the effect happens, I8), and everything that no step names (the Blueprint itself,
@@ -142,6 +142,9 @@ class _Uses:
         return tuple(dict.fromkeys((*own, *self._common)))
 
 
+def _render(value: object) -> Render | None:
+    """How `value` is evaluated, or None if it is plain JSON all the way down."""
+    for name in ("render", "evaluate"):
         method = getattr(value, name, None)
         if method is not None:
             return cast("Render", method)

@@ -39,6 +39,22 @@ def killed(execution: Execution) -> Suspend | None:
     return Suspend(WaitingKind.KILLED, ref=blocked.ref)
 
 
+def revoked(execution: Execution, op: OpPlan) -> Suspend | None:
+    """The wait of a run before an op that would use a revoked version, or None. It goes on with another version, or when
+    the revocation is taken back (`runs.revoking`)."""
+    stopped = execution.host.withdrawals.stopped(execution.run.tenant, op.uses, strict=op.writes)
+    return None if stopped is None else Suspend(WaitingKind.REVOKED, ref=stopped.ref)
+
+
+async def hold_back(execution: Execution, op: OpPlan, wish: Suspend) -> None:
+    """Commit what is done and stop before `op`, which has not begun; at a block's end there is no step to wait at."""
+    execution.host.env.telemetry.emit("withdrawal.stopped", 1.0, "step")
+    if op.path:
+        execution.rows.append(execution.row(op, waiting_status(wish)))
+    fields: dict[str, Any] = {"waiting_kind": wish.kind.value, "waiting_ref": wish.ref}
+    suspended(execution, wish.kind, await execution.commit(RunStatus.SUSPENDED, op, **fields))
+
+
 async def suspend(execution: Execution, op: OpPlan, wish: Suspend, *, attempt: int, first: int) -> None:
     """Write the suspension a handler asked for, with what it wants in the same transaction."""
     if execution.interruption == "cancel":

@@ -23,6 +23,7 @@ from stanchion.base import Internal, Problem, Unavailable
 from stanchion.blueprints import VerbSpec
 from stanchion.context import Env
 from stanchion.controls.kills import NO_KILLS, Kills
+from stanchion.controls.withdrawals import NO_WITHDRAWALS, Withdrawals
 from stanchion.queue import Listener, Notifier
 from stanchion.runs import fanout, sweeping
 from stanchion.runs.engine import store
@@ -67,6 +68,7 @@ class Worker:
         probation_of: in that child: the parent's id. Such a worker claims only runs on probation, one at a time, and
             `run` returns when there is none left.
         kills: the kill switches; a run whose Blueprint is killed waits before its next step.
+        withdrawals: the revoked versions; a run waits before a step that would use one.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Worker:
         spawn_probation: SpawnProbation | None = None,
         probation_of: UUID | None = None,
         kills: Kills = NO_KILLS,
+        withdrawals: Withdrawals = NO_WITHDRAWALS,
     ) -> None:
         self._env = env
         self._queues = tuple(queues)
@@ -102,6 +105,7 @@ class Worker:
             retry_in=self._retry_in,
             changed=self.notifier.changed,
             kills=kills,
+            withdrawals=withdrawals,
         )
         self._claims = Claims(
             self._host,

@@ -10,6 +10,7 @@ from stanchion import audit, runs
 from stanchion.base import Denied, Invalid, Json, NotFound, Problem, Unavailable, present
 from stanchion.context import Ctx, Env
 from stanchion.controls.kills import NO_KILLS, Kills
+from stanchion.controls.withdrawals import NO_WITHDRAWALS, Withdrawals
 from stanchion.db import Tx
 from stanchion.http import PageParams, Slice, decode_cursor, slice_of
 from stanchion.runs import StepCall, Suspend, WaitingKind
@@ -17,7 +18,7 @@ from stanchion.tools.adapter import Adapter, AdapterProblem, Target
 from stanchion.tools.effects import rules, store
 from stanchion.tools.effects.ledger import Ledger
 from stanchion.tools.effects.types import ApprovalCheck, Effect, EffectState, Next
-from stanchion.tools.held import held
+from stanchion.tools.held import held, revoked
 from stanchion.tools.types import Record
 
 Receipt = Mapping[str, "Json"]
@@ -27,13 +28,20 @@ class EffectPort:
     """The one place in which the outside world is changed. Built once per worker.
 
     Order of what happens: environment (I10) → intent, under the run's claim and with the approval looked at again
-    (I3, I8) → kill switches, once more → call with the key → receipt. A crash between any two leaves a row from which the next attempt knows
-    whether to call, to ask the target, or to ask a person.
+    (I3, I8) → kill switches and revocations, once more → call with the key → receipt. A crash between any two leaves a
+    row from which the next attempt knows whether to call, to ask the target, or to ask a person.
     """
 
-    def __init__(self, env: Env, approvals: ApprovalCheck | None, kills: Kills = NO_KILLS) -> None:
+    def __init__(
+        self,
+        env: Env,
+        approvals: ApprovalCheck | None,
+        kills: Kills = NO_KILLS,
+        withdrawals: Withdrawals = NO_WITHDRAWALS,
+    ) -> None:
         self._env = env
         self._kills = kills
+        self._withdrawals = withdrawals
         self._ledger = Ledger(env, approvals)
 
     async def perform(self, call: StepCall, adapter: Adapter, target: Target, record: Record, raw: Json) -> Receipt:
@@ -49,8 +57,8 @@ class EffectPort:
         Raises:
             Denied: the environment or an approval says no; nothing was sent.
             AdapterProblem: nothing was written, or (`effect.outcome_unknown`) the next attempt will ask the target.
-            Suspend: the outcome is unknown and only a person can tell; or the connector was killed meanwhile, and
-                nothing was sent.
+            Suspend: the outcome is unknown and only a person can tell; or the connector was killed meanwhile, or what
+                the step uses was revoked, and nothing was sent.
         """
         rules.check_environment(target.connector, self._env.environment)
         wanted = self._wanted(call, target, record)
@@ -66,17 +74,25 @@ class EffectPort:
         return await self._called(call, adapter, target, record, effect, asked=asked)
 
     async def _hold_back(self, call: StepCall, target: Target, effect: Effect, *, asked: bool) -> None:
-        """Raise Suspend if a kill came while the intent was committed: nothing is sent now, which the ledger says."""
+        """Raise Suspend if a kill or a revocation came while the intent was committed: nothing is sent now, which the
+        ledger says."""
         connector = target.connector
         wait = held(self._env, self._kills, call, connector.name, connector.digest, writes=True)
-        if wait is None:
-            return
-        state = EffectState.UNKNOWN if asked else EffectState.FAILED
         problem = Denied(
             "kill.held_back",
             f"Connector {connector.name!r} was killed before this was sent; nothing was sent.",
             hint="The step goes on by itself when the kill is lifted.",
         )
+        if wait is None:
+            wait = revoked(self._env, self._withdrawals, call)
+            problem = Denied(
+                "release.held_back",
+                f"A version that step {call.path!r} uses was revoked before this was sent; nothing was sent.",
+                hint="The step goes on with another version, or when the revocation is taken back.",
+            )
+        if wait is None:
+            return
+        state = EffectState.UNKNOWN if asked else EffectState.FAILED
         await self._ended(call, target, effect, state, error=problem)
         raise wait
 
