@@ -17,6 +17,7 @@ ACTIONS: Final = (
     "runs.read",
     "runs.cancel",
     "runs.retry",
+    "runs.measure",
     "dlq.read",
     "dlq.requeue",
     "dlq.discard",
