@@ -40,13 +40,13 @@ releases.begin       .  .  x  .  .  x  .  .  .
 releases.promote     .  .  x  .  x  x  .  .  x
 releases.pause       .  .  x  .  x  x  .  .  x
 releases.rollback    .  .  x  .  x  x  .  .  x
+releases.export      .  .  x  .  x  x  .  .  .
+releases.import      .  .  x  .  .  x  .  .  .
+releases.trust       .  .  .  .  .  x  .  .  .
 releases.revoke      .  .  .  .  x  x  .  .  .
 releases.reinstate   .  .  .  .  .  x  .  .  .
 releases.repin       .  .  .  .  x  x  .  .  .
 releases.drain       .  .  .  .  x  x  .  .  .
-releases.export      .  .  x  .  x  x  .  .  .
-releases.import      .  .  x  .  .  x  .  .  .
-releases.trust       .  .  .  .  .  x  .  .  .
 releases.approve     .  .  .  x  .  x  .  .  .
 releases.report      .  .  .  .  .  x  .  x  .
 releases.break_glass .  .  .  .  x  x  .  .  .
