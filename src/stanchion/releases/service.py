@@ -30,8 +30,6 @@ async def apply(
     dry_run: bool = False,
     changelog: str = "",
     expected: Mapping[tuple[str, str], int] | None = None,
-    gates: Gates = GATES,
-    break_glass: str | None = None,
 ) -> Applied:
     """Publish what changed in a set of documents and make it live in this deployment's environment: all or nothing.
 
