@@ -22,7 +22,7 @@ from stanchion.controls.withdrawals import NO_WITHDRAWALS, Withdrawals
 from stanchion.db import Database, DatabaseUrls
 from stanchion.identity import Authenticator, CedarAuthorizer, Pepper, bootstrap_admin, create_key
 from stanchion.queue import Notifier
-from stanchion.releases import bundles, flags, rollouts
+from stanchion.releases import bundles, configs, flags, guarding, rollouts
 from stanchion.runs import killing, revoking, sweeping
 from stanchion.telemetry import Telemetry
 
@@ -116,7 +116,7 @@ def build_parts(env: Env, settings: Settings) -> Parts:
     kinds: tuple[KindSpec, ...] = (
         BlueprintKind(verbs),
         tools.ConnectorKind(adapters),
-        approvals.PolicyKind(),
+        approvals.PolicyKind(others=[GATES.policy_type()]),
         ConfigKind(),
         flags.FlagKind(),
     )
@@ -180,9 +180,13 @@ def build_duties(env: Env, settings: Settings) -> Sequence[Duty]:
     notifier = Notifier(env, role="engine")
     gauges = sweeping.Gauges()
     kinds = build_parts(env, settings).kinds
+    guards = guarding.Guards()
 
     async def watch_rollouts(env: Env) -> None:
-        await rollouts.watch(env, kinds)
+        try:
+            await guarding.collect(env)
+        finally:  # what is known already is judged, and rollouts without guards go on
+            await rollouts.watch(env, kinds, guards)
 
     async def sweep(env: Env) -> None:
         for queue in await sweeping.sweep(env, hook):
@@ -235,9 +239,11 @@ async def built_routers(
             runs.build_router(watcher, starter, notifier, approvals.PendingApprovals(env)),
             approvals.build_router(),
             releases.build_router(parts.kinds),
-            rollouts.build_router(parts.kinds),
+            rollouts.build_router(parts.kinds, guarding.Guards()),
+            guarding.build_router(),
             bundles.build_router(parts.kinds, lambda: bundles.SigningKey.from_file(settings.signing_key_file, env.ids)),
             flags.build_router(parts.kinds, served),
+            configs.build_router(parts.kinds),
             flags.build_ofrep_router(served),
             artifacts.build_router(),
             tools.build_router(parts.adapters, switches),
