@@ -7,7 +7,7 @@ also under concurrent publishes; a digest occurs once per name. Which version is
 from stanchion.artifacts.credentials import Credential, credentials_in, secret_issues
 from stanchion.artifacts.diff import Diff, Edit, Side, Word, diff_of
 from stanchion.artifacts.routes import ArtifactReply, DiffReply, KindPath, NamePath, VersionQuery, build_router
-from stanchion.artifacts.rules import BODY_BYTES_MAX, Placed, place, unstorable
+from stanchion.artifacts.rules import BODY_BYTES_MAX, Placed, labels_of, place, risk_of, unstorable
 from stanchion.artifacts.service import (
     content_digest,
     diff,
@@ -62,11 +62,13 @@ __all__ = [
     "diff",
     "diff_of",
     "history",
+    "labels_of",
     "list_artifacts",
     "load",
     "place",
     "publish",
     "retire",
+    "risk_of",
     "secret_issues",
     "show",
     "unstorable",

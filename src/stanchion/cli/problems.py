@@ -33,6 +33,8 @@ def exit_code(problem: Problem) -> int:
         return TIMEOUT
     if problem.code in {"config.invalid", "cli.usage", "cli.url"}:
         return USAGE
+    if problem.code == "release.gated":
+        return GATE
     return _BY_KIND[problem.kind]
 
 

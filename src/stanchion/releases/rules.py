@@ -334,6 +334,20 @@ def issue_json(issue: Issue) -> dict[str, Json]:
     }
 
 
+def row_of(item: Item, version: int, digest: str) -> Live:
+    """A checked document as the version that it is published as."""
+    return Live(
+        kind=item.kind,
+        name=item.parsed.name,
+        version=version,
+        digest=digest,
+        body=item.parsed.body,
+        refs=[list(reference) for reference in item.parsed.references],
+        source=item.document.source,
+        source_path=item.document.path,
+    )
+
+
 def references_of(rows: Iterable[Live]) -> set[Key]:
     """Everything that these versions refer to."""
     return {(ref[0], ref[1]) for row in rows for ref in row.refs}

@@ -12,6 +12,7 @@ from stanchion.context import Ctx
 from stanchion.db import Tx
 from stanchion.http import PageParams, Slice, decode_cursor, slice_of
 from stanchion.releases import rules, store
+from stanchion.releases.gates import GATES, Gates, Ruling, Said, admit, announce, asked_of, audit_facts
 from stanchion.releases.rollouts.fitting import refuse_apply
 from stanchion.releases.types import Applied, BlueprintSummary, Change, Checked, Item, Live, Release, ReleaseChange
 
@@ -30,6 +31,8 @@ async def apply(
     dry_run: bool = False,
     changelog: str = "",
     expected: Mapping[tuple[str, str], int] | None = None,
+    gates: Gates = GATES,
+    break_glass: str | None = None,
 ) -> Applied:
     """Publish what changed in a set of documents and make it live in this deployment's environment: all or nothing.
 
@@ -44,14 +47,18 @@ async def apply(
         changelog: the author's own words on what changed.
         expected: by (kind, name) the version that the author thinks is live, 0 for none: who is not the first to
             replace it is told so, and nothing is changed.
+        gates: which gates there are.
+        break_glass: why it is made live although its gates say no; needs `releases.break_glass`. None: it is not.
 
     Returns:
-        Every artifact of the set with the version that is live afterwards, by kind and name.
+        Every artifact of the set with the version that is live afterwards, by kind and name, and what the gates say: of
+        a dry run, that refuses nothing.
 
     Raises:
         Denied; Invalid `apply.invalid` with every error of every file in `errors`; Conflict `release.superseded` if
         another version than `expected` is live, saying which, since when and by whom; Conflict `rollout.open` or
-        `rollout.incompatible` if a rollout is under way that moves one of them, or whose candidates would not fit.
+        `rollout.incompatible` if a rollout is under way that moves one of them, or whose candidates would not fit;
+        Conflict `release.gated` with what each gate says.
     """
     ctx.require("releases.apply", environment=ctx.env.environment.name)
     async with ctx.tx() as tx:
@@ -62,18 +69,77 @@ async def apply(
         live = await _live(tx, ctx)
         checked = rules.check(documents, kinds, live)
         _refuse_errors(checked)
+        items = sorted(checked.items, key=lambda item: (item.kind, item.parsed.name))
         changes: list[Change] = []
-        for item in sorted(checked.items, key=lambda item: (item.kind, item.parsed.name)):
+        for item in items:
             before = live.get((item.kind, item.parsed.name))
             if dry_run:
                 changes.append(await _foreseen(tx, ctx, item, before))
             else:
-                changes.append(await _released(tx, ctx, item, before, changelog))
+                changes.append(await _published(tx, ctx, item, before, changelog))
         await refuse_apply(tx, ctx, kinds, live, checked.items, changes)
-    for change in changes:
-        if not dry_run and change.change is not ReleaseChange.UNCHANGED:
-            ctx.env.telemetry.emit("release.applied", 1, change.kind)
-    return Applied(environment=ctx.env.environment.name, changes=tuple(changes), warnings=checked.warnings)
+        ruling = await _gated(
+            tx, ctx, kinds, live, items, changes, changelog, gates=gates, dry_run=dry_run, break_glass=break_glass
+        )
+        moved = [] if dry_run else [change for change in changes if change.change is not ReleaseChange.UNCHANGED]
+        for change in moved:
+            await _point(tx, ctx, change, live.get((change.kind, change.name)), changelog, ruling)
+    for change in moved:
+        ctx.env.telemetry.emit("release.applied", 1, change.kind)
+    announce(ctx, "apply", ruling)
+    return Applied(
+        environment=ctx.env.environment.name, changes=tuple(changes), warnings=checked.warnings, ruling=ruling
+    )
+
+
+async def _gated(
+    tx: Tx,
+    ctx: Ctx,
+    kinds: Mapping[str, KindSpec],
+    live: Mapping[tuple[str, str], Live],
+    items: Sequence[Item],
+    changes: Sequence[Change],
+    changelog: str,
+    *,
+    gates: Gates,
+    dry_run: bool,
+    break_glass: str | None,
+) -> Ruling | None:
+    """What the gates say of what would move; None if nothing would. Raises Conflict `release.gated`, but for a dry run."""
+    pairs = [(i, c) for i, c in zip(items, changes, strict=True) if c.change is not ReleaseChange.UNCHANGED]
+    if not pairs:
+        return None
+    asked = await asked_of(
+        tx,
+        ctx,
+        move="apply",
+        strategy="all_at_once",
+        first_share=100,
+        share=100,
+        rows=[rules.row_of(item, change.version, change.digest) for item, change in pairs],
+        live=live,
+        kinds=kinds,
+        unpublished={(c.kind, c.name, c.version): _said(ctx, i, c, changelog) for i, c in pairs} if dry_run else {},
+    )
+    if dry_run:
+        return await gates.judge(tx, ctx, asked)
+    return await admit(
+        tx, ctx, asked, gates=gates, break_glass=break_glass is not None, reason=break_glass or ""
+    )  # fmt: skip
+
+
+def _said(ctx: Ctx, item: Item, change: Change, changelog: str) -> Said:
+    """What a version that is not published yet would say of itself."""
+    return Said(
+        kind=change.kind,
+        name=change.name,
+        version=change.version,
+        author=ctx.actor.principal,
+        owner=item.parsed.owner,
+        changelog=changelog,
+        labels=artifacts.labels_of(item.parsed.body),
+        risk=artifacts.risk_of(item.parsed.body),
+    )
 
 
 def require_environment(ctx: Ctx, wanted: str | None) -> None:
@@ -153,25 +219,45 @@ async def _foreseen(tx: Tx, ctx: Ctx, item: Item, before: Live | None) -> Change
     )
 
 
-async def _released(tx: Tx, ctx: Ctx, item: Item, before: Live | None, changelog: str) -> Change:
-    """Publish one item and make it live, if it is not."""
+async def _published(tx: Tx, ctx: Ctx, item: Item, before: Live | None, changelog: str) -> Change:
+    """Publish one item; it is not live yet."""
     artifact, _ = await artifacts.publish(tx, ctx, item.kind, item.parsed, item.document, changelog=changelog)
     change = _change(before, artifact.digest)
-    if change is not ReleaseChange.UNCHANGED:
-        await store.point(
-            tx,
-            ctx.tenant,
-            ctx.env.environment.name,
-            kind=artifact.kind,
-            name=artifact.name,
-            version=artifact.version,
-            digest=artifact.digest,
-            by=ctx.actor.principal,
-            at=ctx.now,
-        )
-        await _record(tx, ctx, artifact, before, changelog)
     return Change(
         kind=artifact.kind, name=artifact.name, version=artifact.version, digest=artifact.digest, change=change
+    )
+
+
+async def _point(
+    tx: Tx, ctx: Ctx, change: Change, before: Live | None, changelog: str, ruling: Ruling | None
+) -> None:  # fmt: skip
+    """Make one published version live, with its record and the version that it would return to."""
+    await store.point(
+        tx,
+        ctx.tenant,
+        ctx.env.environment.name,
+        kind=change.kind,
+        name=change.name,
+        version=change.version,
+        digest=change.digest,
+        by=ctx.actor.principal,
+        at=ctx.now,
+    )
+    await audit.record(
+        tx,
+        ctx,
+        "release.applied",
+        target=("release", f"{change.kind}/{change.name}"),
+        before=before.digest if before else None,
+        after=change.digest,
+        reason=changelog or None,
+        extra={
+            "kind": change.kind,
+            "name": change.name,
+            "version": change.version,
+            "version_before": before.version if before else None,
+            **audit_facts(ruling),
+        },
     )
 
 
@@ -179,24 +265,6 @@ def _change(before: Live | None, digest: str) -> ReleaseChange:
     if before is None:
         return ReleaseChange.CREATED
     return ReleaseChange.UNCHANGED if before.digest == digest else ReleaseChange.UPDATED
-
-
-async def _record(tx: Tx, ctx: Ctx, artifact: ArtifactVersion, before: Live | None, changelog: str) -> None:
-    await audit.record(
-        tx,
-        ctx,
-        "release.applied",
-        target=("release", f"{artifact.kind}/{artifact.name}"),
-        before=before.digest if before else None,
-        after=artifact.digest,
-        reason=changelog or None,
-        extra={
-            "kind": artifact.kind,
-            "name": artifact.name,
-            "version": artifact.version,
-            "version_before": before.version if before else None,
-        },
-    )
 
 
 async def validate(ctx: Ctx, documents: Sequence[Document], *, kinds: Mapping[str, KindSpec]) -> Checked:

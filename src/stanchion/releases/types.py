@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from stanchion.artifacts import Document, Parsed
 from stanchion.base import Json
 from stanchion.blueprints import Issue
+
+if TYPE_CHECKING:
+    from stanchion.releases.gates.types import Ruling
 
 
 class ReleaseChange(StrEnum):
@@ -33,11 +37,12 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """What an apply did, or for a dry run would do; `warnings` refuse nothing."""
+    """What an apply did, or for a dry run would do; `warnings` refuse nothing. `ruling`: what the gates say of what moves."""
 
     environment: str
     changes: tuple[Change, ...]
     warnings: tuple[Issue, ...]
+    ruling: Ruling | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -92,6 +92,18 @@ CATALOGUE: dict[str, EventSpec] = {
             "change",
             log="info",
         ),
+        _counter(
+            "release.gated", "releases_gated_total", "Moves that their gates refused.", "move", "verdict", log="info"
+        ),
+        _counter(
+            "release.glass_broken",
+            "releases_glass_broken_total",
+            "Moves that were made although their gates said no.",
+            "move",
+            log="warning",
+        ),
+        _gauge("reviews.waiting", "release_reviews_waiting", "Moves against the gates that nobody has reviewed yet."),
+        _gauge("reviews.overdue", "release_reviews_overdue", "Those of them that should have been reviewed by now."),
         _counter("approval.decided", "approvals_decided_total", "Approvals that ended.", "status"),
         _counter("effect.ended", "effects_total", "Effects by outcome.", "adapter", "state"),
         _gauge("effects.unknown", "effects_unknown", "Effects whose outcome is unknown."),

@@ -17,7 +17,12 @@ from stanchion.releases.types import Live
 
 
 async def published(
-    tx: Tx, ctx: Ctx, documents: Sequence[Document], live: Mapping[Key, Live], kinds: Mapping[str, KindSpec], reason: str
+    tx: Tx,
+    ctx: Ctx,
+    documents: Sequence[Document],
+    live: Mapping[Key, Live],
+    kinds: Mapping[str, KindSpec],
+    reason: str,
 ) -> list[Live]:
     """The versions of these documents, published where they are new, without those that are live already."""
     checked = document_rules.check(documents, kinds, live)

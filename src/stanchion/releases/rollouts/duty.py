@@ -14,6 +14,7 @@ from stanchion.releases.rollouts.returning import rollback
 from stanchion.releases.rollouts.states import OPEN, Judgement, NoGuards, Rollout, State, Target, Verdicts
 
 _BATCH: Final = 200
+_REASON_MAX: Final = 2000
 _NO_GUARDS: Final = NoGuards()
 
 
@@ -50,15 +51,17 @@ async def _watch_one(ctx: Ctx, rollout_id: UUID, kinds: Mapping[str, KindSpec], 
     try:
         return await _obey(ctx, rollout, kinds, judged)
     except Conflict as conflict:
-        if conflict.code in ("rollout.moved", "release.moved", "rollout.ended"):
+        # What is only missing something, such as an approval, waits where it is.
+        waits = conflict.code == "release.gated" and conflict.fields.get("verdict") == "INCONCLUSIVE"
+        if waits or conflict.code in ("rollout.moved", "release.moved", "rollout.ended"):
             return False
-        if conflict.code != "rollout.incompatible":
+        if conflict.code not in ("rollout.incompatible", "release.gated"):
             raise
         if (
             rollout.state is State.PAUSED
         ):  # as it was left when this was found; a person has to choose what goes with it
             return False
-        return await _stop(ctx, rollout, str(conflict), judged)
+        return await _stop(ctx, rollout, str(conflict)[:_REASON_MAX], judged)
 
 
 async def _obey(ctx: Ctx, rollout: Rollout, kinds: Mapping[str, KindSpec], judged: Judgement) -> bool:

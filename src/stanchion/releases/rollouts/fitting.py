@@ -9,12 +9,15 @@ from typing import Final
 from stanchion.artifacts import KindSpec
 from stanchion.base import Conflict
 from stanchion.context import Ctx
+from stanchion.controls import withdrawals
 from stanchion.db import Tx
+from stanchion.releases import rules as document_rules
 from stanchion.releases import store as releases_store
 from stanchion.releases.rollouts import compat, rules, store
 from stanchion.releases.rollouts.compat import Chosen
 from stanchion.releases.rollouts.states import Key, Rollout
 from stanchion.releases.types import Change, Item, Live, ReleaseChange
+from stanchion.releases.usable import refuse_unusable
 
 # How many of a name's latest versions the search for the nearest set looks at.
 _VERSIONS_MAX: Final = 10
@@ -87,14 +90,18 @@ async def refuse_misfits(
         asked: the versions that the verb was asked for.
 
     Raises:
+        Conflict `release.revoked`, `release.drained` or `release.retired` if what is asked for is given to nobody new;
         Conflict `rollout.incompatible` with `misfits` [{kind, name, version, reason}] and `nearest`
         [{kind, name, version}]: the whole set that would fit, empty if none was found.
     """
+    wanted = list(asked)
+    # What is live already stays so: going back to it from a candidate gives new runs nothing that they would not get.
+    moving = [row for row in wanted if (live := at.live.get((row.kind, row.name))) is None or live.version != row.version]
+    await refuse_unusable(tx, ctx, [(row.kind, row.name, row.version, row.digest) for row in moving])
     check = compat.Check(kinds, at.live)
     misfits = check.misfits(then.base, then.groups, then.about)
     if not misfits:
         return
-    wanted = list(asked)
     others = {key for group in then.groups[: -1 if then.together else None] for key in group}
     near = [key for key in compat.involved(misfits, [(row.kind, row.name) for row in wanted]) if key not in others]
     rows = await store.latest_versions(tx, ctx.tenant, near, _VERSIONS_MAX)
@@ -169,14 +176,20 @@ async def refuse_apply(
         changes: the version of each.
 
     Raises:
-        Conflict `rollout.open`, `rollout.incompatible`.
+        Conflict `rollout.open`, `rollout.incompatible`, `release.revoked`, `release.drained`.
     """
+    moving_digests = [c.digest for c in changes if c.change is not ReleaseChange.UNCHANGED]
+    await withdrawals.refuse(tx, ctx.tenant, moving_digests, verb="New runs would get it; nothing was changed.")
     rollouts = await store.open_rollouts(tx, ctx.tenant, ctx.env.environment.name)
     if not rollouts:
         return
     moved = {(c.kind, c.name): c for c in changes if c.change is not ReleaseChange.UNCHANGED}
     refuse_open(rollouts, list(moved))
-    moving = {key: _applied(item, moved[key]) for item in items if (key := (item.kind, item.parsed.name)) in moved}
+    moving = {
+        key: document_rules.row_of(item, moved[key].version, moved[key].digest)
+        for item in items
+        if (key := (item.kind, item.parsed.name)) in moved
+    }
     candidates = await store.candidates(tx, ctx.tenant, [rollout.id for rollout in rollouts])
     at = Ground(
         live=live,
@@ -186,16 +199,3 @@ async def refuse_apply(
     groups = [at.group(rollout) for rollout in rollouts]
     then = Situation(base={**live, **moving}, groups=groups, about=frozenset(moving))
     await refuse_misfits(tx, ctx, kinds, at, then, what="This apply", asked=moving.values())
-
-
-def _applied(item: Item, change: Change) -> Live:
-    return Live(
-        kind=item.kind,
-        name=item.parsed.name,
-        version=change.version,
-        digest=change.digest,
-        body=item.parsed.body,
-        refs=[list(reference) for reference in item.parsed.references],
-        source=item.document.source,
-        source_path=item.document.path,
-    )

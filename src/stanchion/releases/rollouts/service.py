@@ -6,28 +6,26 @@ that they go one after the other. A verb is decided on what its caller saw: who 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from stanchion import artifacts, audit
+from stanchion import audit
 from stanchion.artifacts import Document, KindSpec
 from stanchion.base import Conflict, Invalid, Json, NotFound
 from stanchion.context import Ctx
 from stanchion.db import Tx
 from stanchion.http import PageParams, Slice, decode_cursor, slice_of
-from stanchion.releases import rules as document_rules
 from stanchion.releases import store as releases_store
+from stanchion.releases.gates import GATES, Asked, Gates, Move, Ruling, admit, announce, asked_of, audit_facts, kept
 from stanchion.releases.rollouts import rules, store
 from stanchion.releases.rollouts.candidates import candidate, members_of, published
-from stanchion.releases.rollouts.fitting import Ground, Situation, ground, refuse_misfits, refuse_open
+from stanchion.releases.rollouts.fitting import Ground, Situation, ground, refuse_misfits
 from stanchion.releases.rollouts.states import (
-    MEMBERS_MAX,
     Change,
     Key,
-    Member,
     NoGuards,
     Plan,
     Rollout,
@@ -49,6 +47,15 @@ class Begun:
     rollout: Rollout
     blueprints: tuple[str, ...]
     ruling: Ruling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _GoingOn:
+    """What a rollout that goes on is checked with."""
+
+    kinds: Mapping[str, KindSpec]
+    gates: Gates
+    break_glass: bool
 
 
 class _Undone(Exception):  # noqa: N818 - control flow: everything was tried, nothing is kept
@@ -237,50 +244,60 @@ async def _change(
     event: str,
     reason: str,
     *,
-    kinds: Mapping[str, KindSpec] | None,
     evidence: Mapping[str, Json],
+    going_on: _GoingOn | None = None,
 ) -> Rollout:
-    """Lock, see that nobody was first, decide, check what runs could get then (if `kinds` are given), write."""
+    """Lock, see that nobody was first, decide; where it goes on, ask the gates and check what runs could get; write."""
+    ruling: Ruling | None = None
     async with ctx.tx() as tx:
         await releases_store.lock_tenant(tx, ctx.tenant, ctx.env.environment.name)
         before = await _locked(tx, ctx, seen.id)
         rules.check_seen(before, seen.rev)
         after = decide(before, ctx.actor.principal, ctx.now)
-        if kinds is not None:
-            await _check_going_on(tx, ctx, kinds, before, after)
-        await _write(tx, ctx, before, after, "rollout.done" if after.state is State.DONE else event, reason, evidence)
+        if going_on is not None:
+            ruling = await _check_going_on(tx, ctx, going_on, before, after, reason)
+        said = "rollout.done" if after.state is State.DONE else event
+        await _write(tx, ctx, before, after, said, reason, evidence, ruling)
     ctx.env.telemetry.emit("rollout.changed", 1, event.removeprefix("rollout."))
+    announce(ctx, "advance", ruling)
     return after
 
 
-async def _check_going_on(tx: Tx, ctx: Ctx, kinds: Mapping[str, KindSpec], before: Rollout, after: Rollout) -> None:
+async def _check_going_on(tx: Tx, ctx: Ctx, going_on: _GoingOn, before: Rollout, after: Rollout, reason: str) -> Ruling:
     at = await ground(tx, ctx)
     mine = at.group(before)
+    asked = await _asked(tx, ctx, "advance", after, mine.values(), at, going_on.kinds)
+    ruling = await admit(tx, ctx, asked, gates=going_on.gates, break_glass=going_on.break_glass, reason=reason)
     others = [at.group(other) for other in at.rollouts if other.id != before.id]
     about = frozenset(m.key for m in before.members)
     if after.state is State.DONE:
         then = Situation(base={**at.live, **mine}, groups=others, about=about)
     else:
         then = Situation(base=at.live, groups=[*others, mine], about=about, together=True)
-    await refuse_misfits(tx, ctx, kinds, at, then, what="Going on", asked=mine.values())
+    await refuse_misfits(tx, ctx, going_on.kinds, at, then, what="Going on", asked=mine.values())
+    return ruling
 
 
 async def _write(
-    tx: Tx, ctx: Ctx, before: Rollout, after: Rollout, event: str, reason: str, evidence: Mapping[str, Json]
-) -> None:
+    tx: Tx, ctx: Ctx, before: Rollout, after: Rollout, event: str, reason: str, evidence: Mapping[str, Json],
+    ruling: Ruling | None = None,
+) -> None:  # fmt: skip
     """Save a rollout's change with its history and audit record; if it is DONE, its candidates become live."""
     await store.save(tx, after)
-    await _note(tx, ctx, event, before, after, reason, evidence)
+    await _note(tx, ctx, event, before, after, reason, evidence, ruling)
     if after.state is State.DONE:
         await store.explain_moves(tx, "release.promoted", after.id, reason)
         for m in after.members:
             await move(tx, ctx, "release.promoted", m.key, (m.stable_version, m.stable_digest),
-                       (m.candidate_version, m.candidate_digest), reason, after.id)  # fmt: skip
+                       (m.candidate_version, m.candidate_digest), reason, after.id, ruling)  # fmt: skip
 
 
 async def _note(
-    tx: Tx, ctx: Ctx, event: str, before: Rollout | None, after: Rollout, reason: str, evidence: Mapping[str, Json]
-) -> None:
+    tx: Tx, ctx: Ctx, event: str, before: Rollout | None, after: Rollout, reason: str, evidence: Mapping[str, Json],
+    ruling: Ruling | None = None,
+) -> None:  # fmt: skip
+    if ruling is not None and (said := kept(ruling)) is not None:
+        evidence = {**evidence, "gates": said}
     now = rules.state_json(after)
     then = rules.state_json(before) if before else None
     await store.note(tx, after, event, before=then, after=now, evidence=evidence, reason=reason)
@@ -299,6 +316,7 @@ async def _note(
             "now": now,
             "before": then,
             "evidence": rules.evidence_digest(evidence),
+            **audit_facts(ruling),
             "members": [
                 {"kind": m.kind, "name": m.name, "stable": m.stable_digest, "candidate": m.candidate_digest}
                 for m in after.members
@@ -309,7 +327,7 @@ async def _note(
 
 async def move(
     tx: Tx, ctx: Ctx, event: str, key: Key, before: tuple[int, str], after: tuple[int, str], reason: str,
-    rollout_id: UUID | None,
+    rollout_id: UUID | None, ruling: Ruling | None = None,
 ) -> None:  # fmt: skip
     """Make another version the live one, with its audit record; the history's row comes by itself."""
     await releases_store.point(
@@ -330,6 +348,7 @@ async def move(
             "version": after[0],
             "version_before": before[0],
             "rollout": None if rollout_id is None else str(rollout_id),
+            **audit_facts(ruling),
         },
     )
 
