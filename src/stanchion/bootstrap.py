@@ -23,6 +23,7 @@ from stanchion.db import Database, DatabaseUrls
 from stanchion.identity import Authenticator, CedarAuthorizer, Pepper, bootstrap_admin, create_key
 from stanchion.queue import Notifier
 from stanchion.releases import bundles, configs, flags, guarding, rollouts
+from stanchion.releases.gates import GATES
 from stanchion.runs import killing, revoking, sweeping
 from stanchion.telemetry import Telemetry
 
