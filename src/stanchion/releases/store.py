@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -195,4 +196,33 @@ async def newest_pinned(
         " where tenant = %(tenant)s and pins = sets.pins and parent_id is null order by id desc limit %(limit)s) r"
         " order by r.id desc limit %(limit)s",
         {"tenant": tenant, "kind": kind, "name": name, "version": version, "sets": sets_max, "limit": limit},
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retired:
+    """That a version is retired."""
+
+    kind: str
+    name: str
+    version: int
+    retired_by: str
+    retired_at: datetime
+    reason: str
+
+
+async def retired_among(tx: Tx, tenant: str, versions: Sequence[tuple[str, str, int]]) -> list[Retired]:
+    """Those of these versions that are retired."""
+    return await many(
+        tx,
+        Retired,
+        "select r.kind, r.name, r.version, r.retired_by, r.retired_at, r.reason from retired_artifacts r"
+        " join unnest(%(kinds)s::text[], %(names)s::text[], %(versions)s::int[]) as w (kind, name, version)"
+        " on w.kind = r.kind and w.name = r.name and w.version = r.version where r.tenant = %(tenant)s",
+        {
+            "tenant": tenant,
+            "kinds": [kind for kind, _, _ in versions],
+            "names": [name for _, name, _ in versions],
+            "versions": [version for _, _, version in versions],
+        },
     )

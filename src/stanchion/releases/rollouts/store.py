@@ -303,13 +303,16 @@ async def candidates(tx: Tx, tenant: str, rollout_ids: Iterable[UUID]) -> list[L
 
 
 async def latest_versions(tx: Tx, tenant: str, keys: Sequence[Key], most: int) -> list[Live]:
-    """The latest `most` versions of each of these names, with their content."""
+    """The latest `most` versions of each of these names that may be given to new runs, with their content."""
     return await many(
         tx,
         Live,
         "select a.kind, a.name, a.version, a.digest, a.body, a.refs, a.source, a.source_path"
         " from jsonb_to_recordset(%(keys)s) as k (kind text, name text) cross join lateral (select * from artifacts a"
-        " where a.tenant = %(tenant)s and a.kind = k.kind and a.name = k.name order by a.version desc limit %(most)s) a"
+        " where a.tenant = %(tenant)s and a.kind = k.kind and a.name = k.name"
+        " and not exists (select from withdrawals w where w.tenant = a.tenant and w.digest = a.digest"
+        " and w.lifted_at is null) and not exists (select from retired_artifacts t where t.tenant = a.tenant"
+        " and t.kind = a.kind and t.name = a.name and t.version = a.version) order by a.version desc limit %(most)s) a"
         " order by a.kind, a.name, a.version desc",
         {"tenant": tenant, "keys": Jsonb([{"kind": kind, "name": name} for kind, name in keys]), "most": most},
     )
