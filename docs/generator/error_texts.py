@@ -219,7 +219,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "adapter.busy": ("Another writer holds the file.", "Give the step `retry`."),
         "adapter.elsewhere": ("The answer leads to another host.", "Correct `base_url`; calls never leave it."),
         "adapter.missing_field": ("A record lacks a declared field.", "Return it, or declare it nullable."),
-        "adapter.missing_file": ("There is no such file.", "Paths are relative to the connectors' folder; `stanchion config show` names it."),
+        "adapter.missing_file": ("There is no such file.", "Paths are relative to the connectors' folder; `stanchion settings show` names it."),
         "adapter.no_records": ("`records` points at no list.", "Correct the JSON pointer."),
         "adapter.not_allowed": ("A statement that writes where only reading is allowed, or reaches beyond its database.", "What writes is a `push`."),
         "adapter.not_authenticated": ("The database refused user or password.", "Correct the URL file."),

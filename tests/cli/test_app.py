@@ -408,9 +408,9 @@ def test_the_instance_in_the_data_folder_is_found(cli, server, tmp_path):
     assert "No Stanchion has been started" in cli("auth", "whoami", "--data", str(tmp_path / "x")).err
 
 
-def test_config_show_lists_every_setting_with_its_source(cli, monkeypatch):
+def test_settings_show_lists_every_setting_with_its_source(cli, monkeypatch):
     monkeypatch.setenv("STANCHION_WEB_PORT", "7099")
-    rows = {row["key"]: row for row in cli("config", "show", "-o", "json").json}
+    rows = {row["key"]: row for row in cli("settings", "show", "-o", "json").json}
     assert rows["web.port"] == {
         "key": "web.port",
         "value": "7099",
@@ -418,6 +418,6 @@ def test_config_show_lists_every_setting_with_its_source(cli, monkeypatch):
         "variable": "STANCHION_WEB_PORT",
     }
     monkeypatch.setenv("STANCHION_WEB_PROT", "1")
-    result = cli("config", "show")
+    result = cli("settings", "show")
     assert result.code == 2
     assert "STANCHION_WEB_PROT: There is no setting" in result.err

@@ -125,7 +125,7 @@ def load_settings(
         environment: the process's variables, see `read_environment`.
         file: the settings file; else `STANCHION_CONFIG`, else `stanchion.toml` in the working folder if it is there.
         overrides: values by key that win over all else, such as the command line's `--data`.
-        overrides_source: what `config show` says of those.
+        overrides_source: what `settings show` says of those.
 
     Raises:
         Invalid: `config.invalid`, with every fault in the message and in the field `errors`.
@@ -280,7 +280,7 @@ def _unknown(place: str, key: str, value: object, known: Mapping[str, Entry]) ->
     near = get_close_matches(key, known, n=1, cutoff=0.6)
     bare = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
     guess = near or bare[:1]
-    hint = f"Did you mean {guess[0]}?" if guess else "`stanchion config show` lists every setting."
+    hint = f"Did you mean {guess[0]}?" if guess else "`stanchion settings show` lists every setting."
     return Fault(place=place, key=key, message=f"There is no setting {key}.", hint=hint)
 
 
@@ -296,7 +296,7 @@ def _from_environment(
             found[variables[name]] = (value, name, None)
             continue
         near = get_close_matches(name, [*variables, *CLIENT_VARIABLES], n=1, cutoff=0.6)
-        hint = f"Did you mean {near[0]}?" if near else f"Unset {name}; `stanchion config show` lists every setting."
+        hint = f"Did you mean {near[0]}?" if near else f"Unset {name}; `stanchion settings show` lists every setting."
         faults.append(Fault(place=name, key="", message=f"There is no setting for the variable {name}.", hint=hint))
     return found
 

@@ -1,4 +1,4 @@
-"""`stanchion config`: the settings of this machine."""
+"""`stanchion settings`: the settings of this machine."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _SHOWN = output.columns("key", "value", "source")
 
 
 @click.group()
-def config() -> None:
+def settings() -> None:
     """Settings: from STANCHION_* variables, then stanchion.toml, then defaults."""
 
 
-@config.command()
+@settings.command()
 @click.option(
     "--config", "file", type=click.Path(path_type=Path, dir_okay=False), help="Settings file (default: stanchion.toml)."
 )
