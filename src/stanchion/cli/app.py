@@ -31,7 +31,6 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "release": ("nouns.release", "release", "Which versions are live: list."),
     "config": ("nouns.config", "config", "Values that change behaviour: list, show, versions, diff, set."),
     "flag": ("nouns.flag", "flag", "Flags: list, show, evaluate, enable, disable, set the default."),
-    "flag": ("nouns.flag", "flag", "Flags: list, show, evaluate, enable, disable, set the default."),
     "kill": ("nouns.kill", "kill", "Kill switches: stop a thing at once, list, show, lift."),
     "audit": ("nouns.audit", "audit", "The record of every change: list."),
     "auth": ("nouns.auth", "auth", "Sign in, keys, principals, roles."),
