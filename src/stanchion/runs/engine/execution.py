@@ -62,7 +62,7 @@ class Execution:
             s.path: (s.position, _rank(s.item_no), _entry(s)) for s in steps.values() if s.path != run.path
         }
         self.weight = 0
-        self.hands: set[Hand] = set()
+        self.hands: dict[Hand, None] = {}  # in the order in which they began
         self.cancel_reason: str | None = None
         self.interruption: Reason | None = None
 
@@ -215,7 +215,7 @@ class Execution:
     async def _step(self, op: OpPlan, attempt: int, first: int, errors: list[Json] | None, *, resumed: bool) -> Done:
         hand = self.take_hand()
         outcome = await self.attempt(op, hand, path=op.path, attempt=attempt, resumed=resumed, scope=self.scope)
-        self.hands.discard(hand)
+        self.hands.pop(hand, None)
         if isinstance(outcome, Done):
             self.succeeded(op, outcome, attempt, first)
             return outcome
@@ -233,7 +233,7 @@ class Execution:
         """A new hand, which a pending interruption stops before it begins."""
         hand = Hand()
         hand.reason = self.interruption
-        self.hands.add(hand)
+        self.hands[hand] = None
         return hand
 
     async def attempt(

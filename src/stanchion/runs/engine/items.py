@@ -210,7 +210,7 @@ class _Items:
                 resumed=current.resumed,
                 scope=item_scope(self.execution.scope, self.for_each, current.no, current.value),
             )
-            self.execution.hands.discard(hand)
+            self.execution.hands.pop(hand, None)
             current = await self._commit(current, outcome)
 
     async def _commit(self, item: _Item, outcome: Outcome) -> _Item | None:
