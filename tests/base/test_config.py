@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from stanchion.base import Invalid
+from stanchion.base.behaviour import owner_of
 from stanchion.base.config import entries, load_settings, mask, settings_reference, shown, with_tls
 
 
@@ -180,3 +181,59 @@ def test_every_setting_is_in_the_reference_and_every_default_passes_its_own_pars
         assert entry.variable == "STANCHION_" + entry.key.upper().replace(".", "_")
         if isinstance(entry.default, int | float | str):
             assert entry.option.parse(str(entry.default).lower() if entry.default in {True, False} else entry.default)
+
+
+@pytest.mark.parametrize(
+    ("variable", "kind", "said"),
+    [
+        (
+            "STANCHION_RISK_FINE_EUR",
+            "config",
+            "`config: risk`, `values: {fine_eur: …}`. Expressions read it as config.risk.fine_eur",
+        ),
+        ("STANCHION_CASEWORK_THRESHOLD_EUR", "config", "config.casework.threshold_eur"),
+        ("STANCHION_CONFIG_MAIL_GREETING", "config", "config.mail.greeting"),
+        ("STANCHION_LIMITS_2026", "config", "config.limits.value_2026"),
+        ("STANCHION_APPROVAL_EXPIRES", "policy", "`policy: approval`"),
+        ("STANCHION_APPROVERS", "policy", "policy"),
+        ("STANCHION_MODEL_NAME", "model route", "Where no kind route is registered"),
+        ("STANCHION_LLM_TEMPERATURE", "model route", "`config: llm`"),
+        ("STANCHION_PROMPT_SYSTEM", "prompt", "`config: system`"),
+        ("STANCHION_FEATURE_NEW_REVIEW", "flag", "`flag: feature`"),
+        ("STANCHION_RETRY_ATTEMPTS", "blueprint", "at the step as retry"),
+        ("STANCHION_CONNECTOR_CASEBOOK_URL", "connector", "`connector: casebook`"),
+        ("STANCHION_CANARY_STEPS", "release", "stanchion release canary"),
+        ("STANCHION_KILL_ALL", "kill switch", "stanchion kill"),
+        ("STANCHION_INDEX_TOP_K", "index", "`config: top`"),
+        ("STANCHION_EVAL_MIN_SCORE", "eval suite", "kind eval_suite"),
+    ],
+)
+def test_a_variable_that_would_change_behaviour_is_refused_with_the_artifact_that_owns_it(variable, kind, said):
+    with pytest.raises(Invalid) as caught:
+        load_settings({variable: "5"})
+    (error,) = caught.value.fields["errors"]
+    assert error["place"] == variable
+    assert error["message"].startswith(f"There is no setting for the variable {variable}. It ")
+    assert error["message"].endswith((f" {kind}.", f" {kind}, which is no setting."))
+    assert said in error["hint"]
+
+
+def test_a_table_or_key_of_the_file_that_would_change_behaviour_is_refused_at_its_line(tmp_path):
+    path = write(tmp_path, '[web]\nport = 80\nrisk_limit = 5\n\n[risk]\nfine_eur = 100\n\n[approval]\nroles = ["a"]\n')
+    with pytest.raises(Invalid) as caught:
+        load_settings({}, file=path)
+    errors = {error["place"]: error for error in caught.value.fields["errors"]}
+    assert list(errors) == [f"{path}:3", f"{path}:5", f"{path}:8"]
+    assert "config.risk.fine_eur" in errors[f"{path}:5"]["hint"]
+    assert "policy" in errors[f"{path}:8"]["hint"]
+
+
+def test_no_setting_is_taken_for_behaviour_and_a_misspelt_one_is_told_its_name():
+    assert [entry.key for entry in entries() if owner_of(entry.key) is not None] == []
+    for entry in entries():
+        if len(entry.variable) < 24:
+            continue  # of a short name, a letter is a lot
+        misspelt = entry.variable[:-3] + "X" + entry.variable[-2:]
+        with pytest.raises(Invalid) as caught:
+            load_settings({misspelt: "1"})
+        assert caught.value.fields["errors"][0]["hint"].startswith("Did you mean STANCHION_"), misspelt

@@ -1,7 +1,8 @@
 """Settings from `STANCHION_*` variables, then `stanchion.toml`, then defaults, in this precedence.
 
 Everything wrong is reported at once, each with its place (file and line, or variable), the reason and the way out.
-An unknown key or variable is refused with the nearest right name, so that a misspelt limit is never silently absent.
+An unknown key or variable is refused with the nearest right name, so that a misspelt limit is never silently absent;
+one that would change behaviour is refused with the artifact that owns it (`base.behaviour`).
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from stanchion.base.behaviour import Owned, owner_of
 from stanchion.base.errors import Invalid
 from stanchion.base.settings import (
     DatabaseSettings,
@@ -51,6 +53,8 @@ _GROUPS: Mapping[str, type[Any]] = {
     "releases": ReleasesSettings,
 }
 _FILE_BYTES_MAX = 1_048_576
+# So alike to a setting's name that it is rather misspelt than about something else: one letter of eight.
+_MISSPELT = 0.87
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,11 +281,24 @@ def _unknown(place: str, key: str, value: object, known: Mapping[str, Entry]) ->
     if key in _GROUPS:
         said, hint = f"{key} is a table of settings, not {value!r}.", f"Write [{key}] and its settings below."
         return Fault(place=place, key=key, message=said, hint=hint)
+    inner = next(iter(cast("dict[str, object]", value)), "") if isinstance(value, dict) else ""
+    if owned := _behaviour(key, inner, known):
+        return Fault(place=place, key=key, message=f"There is no setting {key}. {owned.message}", hint=owned.hint)
     near = get_close_matches(key, known, n=1, cutoff=0.6)
     bare = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
     guess = near or bare[:1]
     hint = f"Did you mean {guess[0]}?" if guess else "`stanchion settings show` lists every setting."
     return Fault(place=place, key=key, message=f"There is no setting {key}.", hint=hint)
+
+
+def _behaviour(said: str, inner: str, known: Iterable[str]) -> Owned | None:
+    """The artifact that owns what a refused key is about, unless the key is a setting with a letter wrong.
+
+    `inner`: the first name within it, if it is a table.
+    """
+    if get_close_matches(said, known, n=1, cutoff=_MISSPELT):
+        return None
+    return owner_of(f"{said}.{inner}" if inner else said)
 
 
 def _from_environment(
@@ -294,6 +311,10 @@ def _from_environment(
             continue
         if name in variables:
             found[variables[name]] = (value, name, None)
+            continue
+        if owned := _behaviour(name.removeprefix(PREFIX), "", [v.removeprefix(PREFIX) for v in variables]):
+            said = f"There is no setting for the variable {name}. {owned.message}"
+            faults.append(Fault(place=name, key="", message=said, hint=owned.hint))
             continue
         near = get_close_matches(name, [*variables, *CLIENT_VARIABLES], n=1, cutoff=0.6)
         hint = f"Did you mean {near[0]}?" if near else f"Unset {name}; `stanchion settings show` lists every setting."
