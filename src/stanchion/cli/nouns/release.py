@@ -12,6 +12,7 @@ from stanchion.base.errors import Conflict, Invalid
 from stanchion.cli import output
 from stanchion.cli.client import path
 from stanchion.cli.kit import Session, limit_options, reason_option, remote
+from stanchion.cli.nouns import release_guards
 from stanchion.cli.nouns.apply import read_documents
 
 _SHOWN = output.columns("kind", "name", "version", "environment", "released=released_at", "by=released_by", "digest")
@@ -53,12 +54,14 @@ _ROLLOUT = output.columns(
 _RELEASE = output.columns(
     "kind", "name", "version", "environment", "released=released_at", "by=released_by", "digest", "rollout=rollout.id",
     "state=rollout.state", "moves=rollout.members", "steps=rollout.steps", "step=rollout.step", "share=rollout.share",
-    "due=rollout.due_at", **{"rollout.members": _moves, "rollout.steps": _steps},
+    "due=rollout.due_at", "guards=judgement.verdict", "why=judgement.why",
+    **{"rollout.members": _moves, "rollout.steps": _steps, "judgement.verdict": str.upper},
 )  # fmt: skip
 _HISTORY = output.columns("at", "event", "from=version_before", "to=version", "now=after", "by", "reason", after=_where)
 _BEGUN = output.columns(
     "id=rollout.id", "state=rollout.state", "strategy=rollout.strategy", "moves=rollout.members", "unit=rollout.unit",
-    "steps=rollout.steps", "reaches=blueprints", **{"rollout.members": _moves, "rollout.steps": _steps},
+    "steps=rollout.steps", "guards=rollout.guards", "reaches=blueprints",
+    **{"rollout.members": _moves, "rollout.steps": _steps, "rollout.guards": release_guards.named},
 )  # fmt: skip
 _MOVED = output.columns("kind", "name", "from=version_before", "to=version")
 
@@ -106,8 +109,11 @@ def list_releases(session: Session, rollouts: bool, state: str | None, limit: in
 @click.argument("artifact", type=_ARTIFACT)
 @remote
 def show(session: Session, artifact: dict[str, Any]) -> None:
-    """Show what is live of an artifact, and its rollout under way."""
-    session.one(_show(session, artifact), _RELEASE, key="version")
+    """Show what is live of an artifact, its rollout under way, and what the guards of that have found."""
+    shown = _show(session, artifact)
+    session.one(shown, _RELEASE, key="version")
+    if session.form == "table" and shown["rollout"] is not None:
+        release_guards.show(shown["judgement"], shown["rollout"]["guards"])
 
 
 @release.command()
@@ -137,6 +143,7 @@ def _plan_options(command: Any) -> Any:
             click.option("--unit", default="run", show_default=True, help="What keeps its side: run, principal, tenant, or input:PATH."),
             click.option("--ring", "rings", multiple=True, metavar="NAME=UNIT,…", help="A named list of units."),
             click.option("--salt", help="What the sides are drawn with; else a new one."),
+            *release_guards.OPTIONS,
             reason_option,
         ]
     ):  # fmt: skip
@@ -165,6 +172,7 @@ def canary(session: Session, **said: Any) -> None:
 def _body(
     *, artifacts: tuple[dict[str, Any], ...], files: tuple[Path, ...], also: tuple[dict[str, Any], ...],
     strategy: str | None, steps: str | None, unit: str, rings: tuple[str, ...], salt: str | None, reason: str,
+    guards_file: Path | None = None, guard: tuple[str, ...] = (),
 ) -> dict[str, Any]:  # fmt: skip
     named = dict(_ring(said) for said in rings)
     chosen = strategy or ("rings" if named else "canary")
@@ -178,6 +186,7 @@ def _body(
         "unit": unit,
         "rings": named,
         "salt": salt,
+        "guards": release_guards.declared(guards_file, guard),
         "members": [*artifacts, *also],
         "documents": documents,
         "reason": reason,
