@@ -73,7 +73,7 @@ class _Origin(_Part):
 
 
 class _Payload(_Part):
-    format: Literal[1]
+    format: Annotated[int, Field(ge=_FORMAT, le=_FORMAT)]
     origin: _Origin
     content: _Digest
     selected: list[_Ref] = Field(min_length=1, max_length=MEMBERS_MAX)
@@ -155,7 +155,10 @@ def decode(payload: bytes) -> Bundle:
             `bundle.duplicate`, `bundle.open_reference`.
     """
     _check_depth(payload)
-    said = loads(payload)
+    try:
+        said = loads(payload)
+    except Invalid as error:
+        raise _bad("", f"it is not JSON ({error.message})") from error
     if canonical(said) != payload:
         raise _bad("", "it is not in canonical form; a key may be there twice")
     try:
