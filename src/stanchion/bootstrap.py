@@ -22,8 +22,11 @@ from stanchion.controls.withdrawals import NO_WITHDRAWALS, Withdrawals
 from stanchion.db import Database, DatabaseUrls
 from stanchion.identity import Authenticator, CedarAuthorizer, Pepper, bootstrap_admin, create_key
 from stanchion.queue import Notifier
-from stanchion.releases import bundles, configs, flags, guarding, rollouts
+from stanchion.releases import bundles, configs, draining, flags, guarding, rollouts
+from stanchion.releases import revoking as releases_revoking
 from stanchion.releases.gates import GATES
+from stanchion.releases.gates import measure as measure_reviews
+from stanchion.releases.gates.routes import build_router as build_gates_router
 from stanchion.runs import killing, revoking, sweeping
 from stanchion.telemetry import Telemetry
 
@@ -205,11 +208,13 @@ def build_duties(env: Env, settings: Settings) -> Sequence[Duty]:
         Duty(name="runs.sweep", every_s=1.0, run=sweep),
         Duty(name="kills.wake", every_s=1.0, run=wake_lifted),
         Duty(name="revocations.wake", every_s=1.0, run=wake_reinstated),
+        Duty(name="drains.watch", every_s=1.0, run=draining.watch),
         Duty(name="approvals.expire", every_s=1.0, run=approvals.expire_due),
         Duty(name="rollouts.watch", every_s=1.0, run=watch_rollouts),
         Duty(name="runs.gauges", every_s=5.0, run=gauges.measure),
         Duty(name="approvals.gauges", every_s=5.0, run=approvals.measure),
         Duty(name="effects.gauges", every_s=5.0, run=tools.measure),
+        Duty(name="reviews.gauges", every_s=5.0, run=measure_reviews),
         Duty(name="runs.expire_keys", every_s=60.0, run=sweeping.expire_keys),
     )
 
@@ -235,13 +240,20 @@ async def built_routers(
     starter = runs.Starter(env, parts.resolver, notifier, switches, withdrawn)
     served = live_flags or flags.Snapshot(env)  # without one that is kept, flags are unread and say so
     watcher = runs.Watcher(env)
+    hook = approvals.PendingApprovals(env)
+    repinning = releases_revoking.Means(
+        kinds=parts.kinds, resolver=parts.resolver, verbs=parts.verbs, notifier=notifier, hook=hook
+    )
     try:
         yield (
-            runs.build_router(watcher, starter, notifier, approvals.PendingApprovals(env)),
+            runs.build_router(watcher, starter, notifier, hook),
             approvals.build_router(),
             releases.build_router(parts.kinds),
             rollouts.build_router(parts.kinds, guarding.Guards()),
+            releases_revoking.build_router(repinning),
+            draining.build_router(),
             guarding.build_router(),
+            build_gates_router(parts.kinds),
             bundles.build_router(parts.kinds, lambda: bundles.SigningKey.from_file(settings.signing_key_file, env.ids)),
             flags.build_router(parts.kinds, served),
             configs.build_router(parts.kinds),

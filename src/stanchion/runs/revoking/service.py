@@ -20,8 +20,16 @@ BATCH: Final = 500
 
 async def count(tx: Tx, tenant: str, digest: str) -> Counts:
     """How many runs are bound to a version and have not ended."""
-    rows = await store.count(tx, tenant, digest)
+    return (await counts(tx, tenant, [digest]))[digest]
 
+
+async def counts(tx: Tx, tenant: str, digests: Sequence[str]) -> dict[str, Counts]:
+    """The same of several versions, by digest."""
+    rows = await store.count(tx, tenant, digests) if digests else []
+    return {digest: _counts([row for row in rows if row.digest == digest]) for digest in digests}
+
+
+def _counts(rows: Sequence[store.StatusCount]) -> Counts:
     def of(status: RunStatus) -> int:
         return sum(row.n for row in rows if row.status == status and not row.stopped)
 

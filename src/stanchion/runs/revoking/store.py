@@ -12,22 +12,23 @@ from stanchion.runs.revoking.types import BoundRun, OpenRun
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusCount:
-    """How many runs have that status, and whether they stopped before the version."""
+    """How many runs bound to a version have that status, and whether they stopped before it."""
 
+    digest: str
     status: str
     stopped: bool
     n: int
 
 
-async def count(tx: Tx, tenant: str, digest: str) -> list[StatusCount]:
-    """Top-level runs that have not ended and whose pins hold the version. Each status is asked for by itself, so that a
-    partial index answers and no ended run is read."""
+async def count(tx: Tx, tenant: str, digests: Sequence[str]) -> list[StatusCount]:
+    """Top-level runs that have not ended and whose pins hold one of these versions. Each status is asked for by itself, so
+    that a partial index answers and no ended run is read."""
     return await many(
         tx,
         StatusCount,
         """
         with sets as materialized (
-            select pins from pin_members where tenant = %(tenant)s and digest = %(digest)s),
+            select distinct pins, digest from pin_members where tenant = %(tenant)s and digest = any(%(digests)s)),
         open as (
             select id, status, pins from runs where tenant = %(tenant)s and status = 'PENDING' and parent_id is null
             union all
@@ -35,13 +36,14 @@ async def count(tx: Tx, tenant: str, digest: str) -> list[StatusCount]:
             union all
             select id, status, pins from runs where tenant = %(tenant)s and status = 'SUSPENDED' and parent_id is null),
         held as materialized (
-            select distinct root_id from runs
-            where tenant = %(tenant)s and status = 'SUSPENDED' and waiting_kind = 'revoked' and waiting_ref = %(digest)s)
-        select status, id in (select root_id from held) as stopped, count(*) as n from open
-        where pins in (select pins from sets)
-        group by 1, 2
+            select distinct root_id, waiting_ref from runs
+            where tenant = %(tenant)s and status = 'SUSPENDED' and waiting_kind = 'revoked'
+              and waiting_ref = any(%(digests)s))
+        select s.digest, o.status, (o.id, s.digest) in (select root_id, waiting_ref from held) as stopped, count(*) as n
+        from open o join sets s on s.pins = o.pins
+        group by 1, 2, 3
         """,
-        {"tenant": tenant, "digest": digest},
+        {"tenant": tenant, "digests": list(digests)},
     )
 
 
