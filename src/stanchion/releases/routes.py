@@ -22,6 +22,7 @@ from stanchion.artifacts import (
 )
 from stanchion.http import CtxDep, Model, Page, PageDep, Reply
 from stanchion.releases import rules
+from stanchion.releases.gates.answers import RulingReply
 from stanchion.releases.service import (
     apply,
     diff_with_live,
@@ -134,6 +135,12 @@ class ApplyRequest(ValidateRequest):
 
     environment: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")] | None = Field(
         default=None, description="The environment that you mean; 409 if this deployment is another one."
+    )
+    break_glass: str | None = Field(
+        default=None,
+        max_length=2000,
+        pattern=r"^[^\x00]*$",
+        description="Why it is made live although its gates say no: with a permission of its own, and a review afterwards.",
     )
 
     def expectations(self) -> dict[tuple[str, str], int]:
@@ -257,12 +264,13 @@ class AppliedReply(Reply):
     """What an apply did, or for a dry run would do."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"environment": "local", "changes": [_CHANGE], "warnings": []}]}
+        json_schema_extra={"examples": [{"environment": "local", "changes": [_CHANGE], "warnings": [], "gates": None}]}
     )
 
     environment: str
     changes: list[ChangeReply]
     warnings: list[IssueReply]
+    gates: RulingReply | None = Field(default=None, description="What the gates say of what moves; null if nothing does.")
 
 
 class ValidatedReply(Reply):
@@ -358,11 +366,13 @@ def build_router(kinds: Mapping[str, KindSpec]) -> APIRouter:
             dry_run=body.dry_run,
             changelog=body.changelog,
             expected=body.expectations(),
+            break_glass=body.break_glass,
         )
         return AppliedReply(
             environment=applied.environment,
             changes=[ChangeReply.model_validate(change) for change in applied.changes],
             warnings=[IssueReply.model_validate(issue) for issue in applied.warnings],
+            gates=RulingReply.of(applied.ruling),
         )
 
     @router.post("/blueprints/validate", summary="Validate documents", operation_id="validate")

@@ -17,6 +17,17 @@ from stanchion.releases.gates.judging import (
     kept,
 )
 from stanchion.releases.gates.policies import GateType, schema_of
+from stanchion.releases.gates.service import (
+    Which,
+    approve,
+    list_broken_glass,
+    list_evidence,
+    list_prepared,
+    measure,
+    report_eval,
+    review,
+    withdraw,
+)
 from stanchion.releases.gates.store import Said
 from stanchion.releases.gates.types import (
     POLICY_NAME,
@@ -57,11 +68,20 @@ __all__ = [
     "Said",
     "Subject",
     "Verdict",
+    "Which",
     "admit",
     "announce",
+    "approve",
     "asked_of",
     "audit_facts",
     "current",
     "kept",
+    "list_broken_glass",
+    "list_evidence",
+    "list_prepared",
+    "measure",
+    "report_eval",
+    "review",
     "schema_of",
+    "withdraw",
 ]

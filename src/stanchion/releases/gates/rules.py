@@ -13,11 +13,11 @@ from stanchion.releases.gates.types import (
     Asked,
     EvalReport,
     EvidenceRecord,
+    Exact,
     Finding,
     Holder,
     Moving,
     Ruling,
-    Subject,
     Verdict,
 )
 
@@ -27,7 +27,7 @@ REASON_CHARS_MIN: Final = 8
 REASON_CHARS_MAX: Final = 2000
 
 
-def subject_of(environment: str, members: Iterable[Subject | Moving]) -> str:
+def subject_of(environment: str, members: Iterable[Exact]) -> str:
     """The digest of exactly this set in this environment, whatever the order."""
     listed = sorted([m.kind, m.name, m.digest] for m in members)
     return digest({"environment": environment, "members": listed})

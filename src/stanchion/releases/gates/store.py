@@ -395,3 +395,27 @@ async def version_with(tx: Tx, tenant: str, key: Key, digest: str) -> Version | 
         "select kind, name, version, digest from artifacts where tenant = %s and kind = %s and name = %s and digest = %s",
         (tenant, *key, digest),
     )
+
+
+async def versions(tx: Tx, tenant: str, wanted: Iterable[tuple[str, str, int]]) -> list[Version]:
+    """Those of these (kind, name, version) that are published."""
+    rows = [{"kind": kind, "name": name, "version": version} for kind, name, version in wanted]
+    return await many(
+        tx,
+        Version,
+        "select a.kind, a.name, a.version, a.digest from artifacts a"
+        " join jsonb_to_recordset(%s) as w (kind text, name text, version int)"
+        " on a.kind = w.kind and a.name = w.name and a.version = w.version where a.tenant = %s order by 1, 2",
+        (Jsonb(rows), tenant),
+    )
+
+
+async def rollout_members(tx: Tx, tenant: str, environment: str, rollout_id: UUID) -> list[Version]:
+    """The candidates of a rollout."""
+    return await many(
+        tx,
+        Version,
+        "select kind, name, candidate_version as version, candidate_digest as digest from rollout_members"
+        " where tenant = %s and environment = %s and rollout_id = %s order by 1, 2",
+        (tenant, environment, rollout_id),
+    )

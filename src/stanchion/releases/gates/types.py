@@ -50,6 +50,17 @@ class Review(StrEnum):
     UNJUSTIFIED = "UNJUSTIFIED"
 
 
+class Exact(Protocol):
+    """Whatever names an artifact's exact content."""
+
+    @property
+    def kind(self) -> str: ...  # noqa: D102
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def digest(self) -> str: ...  # noqa: D102
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """One artifact's exact content, as evidence names it."""

@@ -51,8 +51,9 @@ def _add_rollouts(router: APIRouter, kinds: Mapping[str, KindSpec], guards: Verd
     async def begun(ctx: CtxDep, body: BeginRequest, *, dry_run: bool) -> BegunReply:
         targets = [member.read() for member in body.members]
         made = await service.begin(
-            ctx, body.plan(), targets=targets, documents=body.read(), kinds=kinds, reason=body.reason, dry_run=dry_run
-        )
+            ctx, body.plan(), targets=targets, documents=body.read(), kinds=kinds, reason=body.reason, dry_run=dry_run,
+            break_glass=body.break_glass,
+        )  # fmt: skip
         return BegunReply.of(made)
 
     @router.get("/rollouts", summary="List rollouts", operation_id="list_rollouts")
@@ -96,9 +97,10 @@ def _add_changes(router: APIRouter, kinds: Mapping[str, KindSpec], guards: Verdi
         """Go on to the next step, or to step `to`; past the last the candidate is live."""
         return RolloutReply.of(
             await service.advance(
-                ctx, rollout_id, kinds=kinds, reason=body.reason, to=body.to, rev=body.rev, verdicts=guards
+                ctx, rollout_id, kinds=kinds, reason=body.reason, to=body.to, rev=body.rev, verdicts=guards,
+                break_glass=body.break_glass,
             )
-        )
+        )  # fmt: skip
 
     @router.post(
         "/rollouts/{rollout_id}/pause",

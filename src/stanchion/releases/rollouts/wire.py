@@ -11,6 +11,7 @@ from pydantic import Field, StringConstraints
 from stanchion.artifacts import Document
 from stanchion.base import Json
 from stanchion.http import Model, Reply, example
+from stanchion.releases.gates.answers import RULING, RulingReply
 from stanchion.releases.rollouts.service import Begun
 from stanchion.releases.rollouts.states import (
     HOLD_S_MAX,
@@ -106,6 +107,7 @@ _JUDGEMENT: dict[str, Any] = {
 }
 
 # No NUL: PostgreSQL's text has none. What is said here is kept, so it is a sentence and not a file.
+_BREAK_GLASS = "Move although the gates say no: with a permission of its own, a reason, and a review afterwards."
 _Reason = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=r"^[^\x00]*$")]
 _Text = Annotated[str, StringConstraints(max_length=1_048_576, pattern=r"^[^\x00]*$")]
 _FilePath = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f]+$")]
@@ -162,6 +164,7 @@ class BeginRequest(Model):
     members: list[TargetBody] = Field(default_factory=list[TargetBody], max_length=MEMBERS_MAX)
     documents: list[RolloutDocument] = Field(default_factory=list[RolloutDocument], max_length=500)
     reason: _Reason
+    break_glass: bool = Field(default=False, description=_BREAK_GLASS)
 
     def plan(self) -> Plan:
         """The plan, as the verb takes it."""
@@ -194,6 +197,7 @@ class PromoteRequest(ChangeRequest):
     model_config = example({"reason": "Looks good.", "rev": 1, "to": 2})
 
     to: int | None = Field(default=None, ge=1, le=STEPS_MAX + 1)
+    break_glass: bool = Field(default=False, description=_BREAK_GLASS)
 
 
 class RollbackRequest(Model):
@@ -286,17 +290,22 @@ class RolloutShownReply(RolloutReply):
 
 
 class BegunReply(Reply):
-    """A rollout that began, or would, and the live Blueprints whose runs it can reach."""
+    """A rollout that began, or would, the live Blueprints whose runs it can reach, and what its gates say."""
 
-    model_config = example({"rollout": ROLLOUT, "blueprints": ["case-triage"]})
+    model_config = example({"rollout": ROLLOUT, "blueprints": ["case-triage"], "gates": RULING})
 
     rollout: RolloutReply
     blueprints: list[str]
+    gates: RulingReply
 
     @classmethod
     def of(cls, begun: Begun) -> BegunReply:
         """What began, on the wire."""
-        return cls(rollout=RolloutReply.of(begun.rollout), blueprints=list(begun.blueprints))
+        return cls(
+            rollout=RolloutReply.of(begun.rollout),
+            blueprints=list(begun.blueprints),
+            gates=RulingReply.model_validate(begun.ruling),
+        )
 
 
 class MovedReply(Reply):
