@@ -193,7 +193,8 @@ def _regression(guard: Guard, comparison: Comparison) -> str:
         return ""
     beyond = f" by more than the tolerated {_points(guard.margin)}" if guard.margin else ""
     return (
-        f"By {guard.metric} the candidate is worse than the stable arm{beyond}: after {crossing.rounds:,} comparisons"
+        f"By {guard.metric} the candidate is worse than the stable arm{beyond}: after {crossing.rounds:,}"
+        f" comparison{'s' * (crossing.rounds != 1)}"
         f" the evidence was {_wealth(crossing.wealth)}, and {guard.threshold:.4g} is proof at alpha = {guard.alpha:.3g}."
     )
 
@@ -246,7 +247,10 @@ def _figures(guard: Guard, evidence: Evidence) -> str:
     if evidence.difference is None:
         return said
     word = "worse" if evidence.difference > 0 else "better"
-    size = f" Over {evidence.rounds:,} comparisons it is {_points(abs(evidence.difference))} {word}."
+    rounds = f"{evidence.rounds:,} comparison{'s' * (evidence.rounds != 1)}"
+    size = f" Over {rounds} it is {_points(abs(evidence.difference))} {word}."
+    if evidence.crossed_at is not None:  # it was found: what else would have been is no news
+        return f"{said}{size}"
     if evidence.detectable is None:
         return f"{said}{size} That is too few to have found any worsening with confidence."
     return f"{said}{size} A worsening of {_points(evidence.detectable)} would have been found by now in at least 4 of 5 cases."
