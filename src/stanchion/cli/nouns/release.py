@@ -12,8 +12,9 @@ from stanchion.base.errors import Conflict, Invalid
 from stanchion.cli import output
 from stanchion.cli.client import path
 from stanchion.cli.kit import Session, limit_options, reason_option, remote
-from stanchion.cli.nouns import release_guards
+from stanchion.cli.nouns import release_bundle, release_guards
 from stanchion.cli.nouns.apply import read_documents
+from stanchion.cli.nouns.named import ARTIFACT as _ARTIFACT
 
 _SHOWN = output.columns("kind", "name", "version", "environment", "released=released_at", "by=released_by", "digest")
 
@@ -64,26 +65,6 @@ _BEGUN = output.columns(
     **{"rollout.members": _moves, "rollout.steps": _steps, "rollout.guards": release_guards.named},
 )  # fmt: skip
 _MOVED = output.columns("kind", "name", "from=version_before", "to=version")
-
-
-class _Artifact(click.ParamType[dict[str, Any]]):
-    """`KIND/NAME`, and where a verb takes one, `@VERSION`."""
-
-    name = "KIND/NAME"
-    _FORM = re.compile(r"(?P<kind>[a-z_]{1,32})/(?P<name>[a-z][a-z0-9-]{0,62})(?:@(?P<version>[1-9][0-9]{0,8}))?")
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
-        """The artifact as the API names it."""
-        if isinstance(value, dict):
-            return value  # pyright: ignore[reportUnknownVariableType]
-        found = self._FORM.fullmatch(str(value))
-        if found is None:
-            self.fail(f"{value!r} is no artifact: write KIND/NAME or KIND/NAME@VERSION.", param, ctx)
-        version = found["version"]
-        return {"kind": found["kind"], "name": found["name"], **({"version": int(version)} if version else {})}
-
-
-_ARTIFACT = _Artifact()
 
 
 @click.group()
@@ -242,13 +223,40 @@ def _change(session: Session, artifact: dict[str, Any], verb: str, reason: str, 
 
 
 @release.command()
-@click.argument("artifact", type=_ARTIFACT)
-@click.option("--to", type=click.IntRange(1), help="A later step, counted from 1; one past the last makes it live.")
+@click.argument("artifacts", type=_ARTIFACT, nargs=-1, required=True)
+@click.option(
+    "--to", metavar="STEP|PROFILE", help="A later step, from 1; one past the last makes it live. With --from: where to."
+)
+@click.option("--from", "source", metavar="PROFILE", help="Take it from this deployment to the one of --to instead.")
+@click.option("--yes", is_flag=True, help="With --from: do not ask.")
+@click.option("--dry-run", is_flag=True, help="With --from: make every check there, and change nothing.")
 @reason_option
 @remote
-def promote(session: Session, artifact: dict[str, Any], to: int | None, reason: str) -> None:
-    """Take an artifact's rollout to its next step; past the last, the candidate is live."""
-    _change(session, artifact, "promote", reason, to=to)
+def promote(
+    session: Session,
+    artifacts: tuple[dict[str, Any], ...],
+    to: str | None,
+    source: str | None,
+    yes: bool,
+    dry_run: bool,
+    reason: str,
+) -> None:
+    """Take an artifact's rollout to its next step; past the last, the candidate is live.
+
+    With --from PROFILE --to PROFILE: make what is live in one deployment live in the other, with the same digests.
+    """
+    if source is not None:
+        release_bundle.carry(session, artifacts, source, to, reason=reason, yes=yes, dry_run=dry_run)
+        return
+    if (
+        len(artifacts) != 1
+        or dry_run
+        or (to is not None and not (to.isascii() and to.isdigit() and 0 < int(to) < 1000))
+    ):
+        raise Invalid(
+            "cli.usage", "A rollout is promoted alone, to a step.", hint="From one deployment to another: --from."
+        )
+    _change(session, artifacts[0], "promote", reason, to=None if to is None else int(to))
 
 
 @release.command()
@@ -289,3 +297,14 @@ def rollback(
         session.list(answer["moved"], _MOVED, key="version")
     else:
         output.write_document(session.form, answer)
+
+
+for _command in (
+    release_bundle.export,
+    release_bundle.import_,
+    release_bundle.bundles,
+    release_bundle.keys,
+    release_bundle.trust,
+    release_bundle.verify,
+):
+    release.add_command(_command)
