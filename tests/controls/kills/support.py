@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from statistics import quantiles
 
 import psycopg
 
@@ -65,8 +63,3 @@ def make_tenants(owner_url: str) -> None:
             "insert into tenants (name, display_name) values ('acme', 'Acme'), ('beta', 'Beta') on conflict do nothing"
         )
         connection.execute("alter table tenants force row level security")
-
-
-def p99(took: Sequence[float]) -> float:
-    """The 99th percentile of what was measured."""
-    return quantiles(took, n=100, method="inclusive")[98]

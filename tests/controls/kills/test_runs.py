@@ -265,7 +265,7 @@ async def test_a_fan_out_waits_in_the_middle_and_does_every_item_once(stage, sou
         held = len(calls(world, f"{name}-{step}"))
         assert held == 2  # those that had begun
         await stage.lift(made)
-        await asyncio.gather(world.ended(run, 20), letting_go(world))
+        await world.eventually(lambda: woken_and_ended(world, run), 20)
     done = sorted(c.config["value"] for c in calls(world, f"{name}-{step}"))
     assert done == [1, 2, 3, 4, 5, 6]
     assert (await world.run_row(run))["output"] == 6
@@ -281,11 +281,10 @@ async def stands_still(world: World, run) -> bool:
     return all(r["status"] == "SUSPENDED" for r in rows) and any(r["waiting_kind"] == "killed" for r in rows)
 
 
-async def letting_go(world: World) -> None:
-    """The scheduler's duty, as it comes round each second."""
-    for _ in range(10):
-        await killing.wake_lifted(world.env)
-        await asyncio.sleep(0.05)
+async def woken_and_ended(world: World, run) -> bool:
+    """The scheduler's duty, as it comes round again and again, until the run has ended."""
+    await killing.wake_lifted(world.env)
+    return (await world.run_row(run))["status"] == "SUCCEEDED"
 
 
 async def test_a_run_that_waits_for_a_kill_can_be_cancelled(stage) -> None:

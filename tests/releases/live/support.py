@@ -207,8 +207,9 @@ class Scene:
         """Until each of these runs is in one of these states; whoever asks for an approval meanwhile gets it, unless it
         is held."""
         give_up = self.env.clock.monotonic() + WAIT_S
-        while set(found := await self.of(runs, "status")) - set(statuses):
-            assert self.env.clock.monotonic() < give_up, (sorted(set(found)), await self._odd(runs))
+        while left := set(await self.of(runs, "status")) - set(statuses):
+            assert left <= {"PENDING", "RUNNING", "SUSPENDED"}, await self._odd(runs)
+            assert self.env.clock.monotonic() < give_up, await self._odd(runs)
             if not await self._approve("policy <> 'specimen-hold'"):
                 await asyncio.sleep(0.02)
 
