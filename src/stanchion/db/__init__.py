@@ -1,5 +1,6 @@
 """PostgreSQL: pools per role, transactions, migrations. `db.embedded` runs a server of our own."""
 
+from stanchion.db.direct import direct
 from stanchion.db.group import GroupWriter
 from stanchion.db.migrate import Migration, migrate, migrations
 from stanchion.db.pool import Database, DatabaseUrls
@@ -12,6 +13,7 @@ __all__ = [
     "Migration",
     "Params",
     "Tx",
+    "direct",
     "execute",
     "many",
     "many_by_position",

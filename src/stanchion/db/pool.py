@@ -17,6 +17,7 @@ import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from stanchion.base import Unavailable
+from stanchion.db.direct import Session
 from stanchion.db.tx import Tx
 
 # Without these a dropped network hangs a query until the client's own timeout (measured, reference: fault row 9).
@@ -69,7 +70,7 @@ class Database:
     def _pool(self, url: str, max_size: int, **more: Any) -> AsyncConnectionPool[Tx]:
         return AsyncConnectionPool(
             url,
-            connection_class=psycopg.AsyncConnection[Any],
+            connection_class=Session,
             kwargs={**_CONNECT, "autocommit": True, **more},
             min_size=0,
             max_size=max_size,

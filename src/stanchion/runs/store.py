@@ -9,7 +9,7 @@ from typing import Final
 from uuid import UUID
 
 from stanchion.base import Json, NotFound
-from stanchion.db import Tx, execute, many, maybe, one, scalar, scalars
+from stanchion.db import Tx, direct, many, maybe, one, scalar, scalars
 from stanchion.runs.types import BlueprintRun, ItemSummary, RunStatus, RunSummary, StepRun, WorkerRow
 
 _INSERT_STARTS: Final = """
@@ -56,6 +56,18 @@ from (select distinct s.queue from s join r on r.id = s.id where %(tell)s) q
 """
 
 
+@dataclass(slots=True)
+class _Told:
+    """What notifying a queue answers: nothing."""
+
+    pg_notify: str
+
+
+@dataclass(slots=True)
+class _Status:
+    status: str
+
+
 async def insert_starts(
     tx: Tx, tenant: str, *, starts: bytes, pin_sets: bytes, audits: bytes, tell: bool = False
 ) -> None:
@@ -74,18 +86,8 @@ async def insert_starts(
         audits: JSON list of audit rows, `run_id` naming the start.
         tell: wake the workers of the queues with the commit itself (`Notifier.within`).
     """
-    await execute(
-        tx,
-        _INSERT_STARTS,
-        {
-            "tenant": tenant,
-            "starts": starts.decode(),
-            "pin_sets": pin_sets.decode(),
-            "audits": audits.decode(),
-            "tell": tell,
-        },
-        prepare=True,
-    )
+    params = {"tenant": tenant, "starts": starts, "pin_sets": pin_sets, "audits": audits, "tell": tell}
+    await direct(tx, _Told, _INSERT_STARTS, params)
 
 
 async def select_status(tx: Tx, tenant: str, run_id: UUID) -> str | None:
@@ -93,8 +95,9 @@ async def select_status(tx: Tx, tenant: str, run_id: UUID) -> str | None:
 
     `offset 0` keeps the planner from looking at `runs` before `me` has set the tenant, which would find nothing.
     """
-    return await scalar(
+    found = await direct(
         tx,
+        _Status,
         """
         with me as materialized (
             select set_config('stanchion.tenant', %(tenant)s, true) as tenant
@@ -105,6 +108,7 @@ async def select_status(tx: Tx, tenant: str, run_id: UUID) -> str | None:
         """,
         {"tenant": tenant, "run_id": run_id},
     )
+    return found[0].status if found else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

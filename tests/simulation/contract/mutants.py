@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,7 +46,13 @@ class SqlMutant:
                 query = text
             return await execute(cursor, query, params, **more)
 
-        with mock.patch.object(psycopg.AsyncCursor, "execute", altered):
+        class Nobody:
+            """Of whom no connection is: every statement goes through a cursor."""
+
+        with (
+            mock.patch.object(psycopg.AsyncCursor, "execute", altered),
+            mock.patch.object(sys.modules["stanchion.db.direct"], "Session", Nobody),
+        ):
             yield
 
 

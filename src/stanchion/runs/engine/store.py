@@ -13,7 +13,7 @@ from typing import Final
 from uuid import UUID
 
 from stanchion.base import Json
-from stanchion.db import Tx, execute, many, many_by_position, maybe, scalar
+from stanchion.db import Tx, direct, execute, many, maybe, scalar
 from stanchion.runs.types import RunStatus
 
 
@@ -61,7 +61,7 @@ async def claim(
     a claim and the sweep's verdict on this worker exclude each other: a lost worker claims nothing.
     `probation` takes only runs that killed two workers; otherwise these are left out unless `any_strikes`.
     """
-    return await many_by_position(
+    return await direct(
         tx,
         Claimed,
         """
@@ -245,11 +245,11 @@ async def checkpoint(tx: Tx, *, runs: bytes, steps: bytes, audits: bytes, tell: 
 
     A suspension whose wake-up has already come (`wakes`) becomes PENDING at once: no wake-up is lost.
     """
-    return await many_by_position(
+    return await direct(
         tx,
         Written,
         _CHECKPOINT,
-        {"runs": runs.decode(), "steps": steps.decode(), "audits": audits.decode(), "tell": tell},
+        {"runs": runs, "steps": steps, "audits": audits, "tell": tell},
     )
 
 
