@@ -14,6 +14,7 @@ from pathlib import Path
 from docs.generator import (
     blueprint,
     cli,
+    configs,
     connectors,
     errors,
     expressions,
@@ -32,6 +33,7 @@ _MARK = re.compile(r"<!-- generate: ([a-z_.-]+) -->")
 PARTS: Mapping[str, Callable[[], str]] = {
     **blueprint.PARTS,
     **cli.PARTS,
+    **configs.PARTS,
     **connectors.PARTS,
     **errors.PARTS,
     **expressions.PARTS,

@@ -29,6 +29,7 @@ SCOPE: Mapping[str, Any] = {
             ]
         },
     },
+    "config": {"risk_limits": {"fine_eur": 100000, "by_country": {"FR": 2.5, "NO": 1.0}}},
 }
 _TEXT: dict[str, Any] = {"type": "string"}
 _INTEGER: dict[str, Any] = {"type": "integer"}
@@ -53,6 +54,9 @@ _SCHEMA: Mapping[str, Any] = _object(
             }
         ),
     ),
+    config=_object(
+        risk_limits=_object(fine_eur=_INTEGER, by_country=_object(FR={"type": "number"}, NO={"type": "number"}))
+    ),
 )
 
 # What is CEL's own: the task, and the expression that does it.
@@ -65,6 +69,8 @@ _IDIOMS = (
     ("do all, does any", "steps.open.records.all(r, r.fine_eur > 0)"),
     ("how many", "size(steps.open.records.filter(r, r.fine_eur > 100000))"),
     ("one of", "input.country in ['FR', 'DE']"),
+    ("a threshold of a config", "steps.open.records.filter(r, r.fine_eur > config.risk_limits.fine_eur).map(r, r.case_id)"),
+    ("a value by a computed key", "config.risk_limits.by_country[input.country]"),
     ("build an object", "{'id': steps.case.record.case_id, 'n': size(steps.case.record.articles)}"),
     ("texts together", "steps.case.record.case_id + '/' + input.country"),
     ("does a text match", "steps.case.record.case_id.matches('^C-[0-9]+$')"),
@@ -135,20 +141,18 @@ _REFUSED = (
     "steps.case.record.fine > 1000",
     "input.limit + '1'",
     "steps.later.value",
-    "config.limit",
+    "config.risk_limits.fine",
+    "config['risk-limits'].fine_eur",
 )
 
 
 def _value(source: str) -> str:
     try:
-        value = compile_expression(source, _SCHEMA, where="example", hidden=_HIDDEN).evaluate(SCOPE)
+        value = compile_expression(source, _SCHEMA, where="example").evaluate(SCOPE)
     except Problem as problem:
         raise SystemExit(f"expressions: {source}: {problem}") from problem
     # A map of CEL has no order of its own.
     return code(json.dumps(value, sort_keys=True, ensure_ascii=False))
-
-
-_HIDDEN = {"config": "configuration values cannot be read yet."}
 
 
 def _examples() -> str:
@@ -174,7 +178,7 @@ def _refused() -> str:
     rows: list[tuple[str, str]] = []
     for source in _REFUSED:
         try:
-            compile_expression(source, _SCHEMA, where="example", hidden=_HIDDEN)
+            compile_expression(source, _SCHEMA, where="example")
         except Problem as problem:
             rows.append((code(source), f"{problem.message} {problem.hint}".strip()))
         else:

@@ -87,7 +87,7 @@ def test_an_environment_overlays_the_values_key_by_key_and_lists_whole():
 
 def test_types_are_told_from_the_values_of_all_environments():
     schema = config_schema(body())
-    types = {name: declared for name, declared in schema["properties"].items()}
+    types = schema["properties"]
     assert types["fine_eur"] == {"type": "integer"}
     assert types["share"] == {"type": "number"}, "a whole number here and a fraction there"
     assert types["nobody"] == {"type": "array", "items": {"type": "string"}}, "a list that is empty here and not there"
