@@ -29,6 +29,9 @@ KINDS: Mapping[str, str] = {
 NOT_CODES = frozenset(
     [
         "approval.requested",
+        "guards.collect",
+        "judgement.verdict",
+        "rollout.guards",
         "blueprint.missing_",
         "database.engine_url",
         "database.owner_url",
