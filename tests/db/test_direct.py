@@ -15,7 +15,7 @@ from psycopg.adapt import Transformer
 
 from stanchion.base import Unavailable
 from stanchion.db import Database, DatabaseUrls, direct
-from stanchion.db.direct import _text
+from stanchion.db.direct import parameter
 
 _ECHO = (
     "select %(text)s::text, %(json)s::json, %(whole)s::bigint, %(yes)s::bool, %(id)s::uuid, %(list)s::text[],"
@@ -55,7 +55,7 @@ async def test_values_come_back_as_they_went(db: Database):
 @settings(max_examples=200)
 def test_lists_are_written_as_psycopg_reads_them(items: list[str]):
     text = psycopg.adapters.types["text"].array_oid
-    assert Transformer().get_loader(text, psycopg.pq.Format.TEXT).load(_text(items) or b"") == items
+    assert Transformer().get_loader(text, psycopg.pq.Format.TEXT).load(parameter(items) or b"") == items
 
 
 async def test_no_row_is_an_empty_list(db: Database):

@@ -15,7 +15,7 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, LiteralString, Self, TypeVar
+from typing import Any, Final, LiteralString, Self, TypeVar, cast
 from uuid import UUID
 
 import psycopg
@@ -69,7 +69,7 @@ class Session(psycopg.AsyncConnection[Any]):
         Raises psycopg.Error as a cursor does. A caller who is cancelled takes the statement back and waits for the
         server's word, also as with a cursor.
         """
-        values = [_text(params[name]) for name in statement.names]
+        values = [parameter(params[name]) for name in statement.names]
         try:
             result = await self._execute(statement, values)
         except psycopg.errors.InvalidSqlStatementName:
@@ -171,7 +171,7 @@ async def direct(tx: Tx, row: Callable[..., RowT], query: LiteralString, params:
     return await tx.direct(row, statement, params)
 
 
-def _text(value: object) -> bytes | None:
+def parameter(value: object) -> bytes | None:
     """A parameter as PostgreSQL reads it."""
     if isinstance(value, bytes):
         return value
@@ -184,7 +184,7 @@ def _text(value: object) -> bytes | None:
     if isinstance(value, int | UUID):
         return str(value).encode()
     if isinstance(value, list):
-        return _array(value)
+        return _array(cast("list[str]", value))
     raise TypeError(f"{type(value).__name__} is not a parameter of a direct statement")
 
 
