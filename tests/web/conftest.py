@@ -25,11 +25,15 @@ def complete_app(tmp_path_factory):
     """Makes the application that the fuzzer runs over, from a stage: every router there is."""
     from stanchion.base.settings import Settings
     from stanchion.bootstrap import built_routers
+    from stanchion.releases import flags
 
     @asynccontextmanager
     async def make(stage):
         settings = Settings(data=tmp_path_factory.mktemp("data"))
-        async with built_routers(stage.env, settings, stage.authenticator) as routers:
+        async with (
+            flags.kept(stage.env) as live_flags,
+            built_routers(stage.env, settings, stage.authenticator, live_flags=live_flags) as routers,
+        ):
             yield create_app(stage.env, routers, authenticator=stage.authenticator, settings=SETTINGS)
 
     return make

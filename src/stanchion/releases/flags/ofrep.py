@@ -20,7 +20,7 @@ from starlette.responses import Response
 from stanchion.base import Json, Problem, digest, dumps, loads
 from stanchion.context import Ctx
 from stanchion.controls.flags import ErrorCode, Reason
-from stanchion.http import CtxDep
+from stanchion.http import PROBLEM_JSON, CtxDep
 from stanchion.releases.flags import service
 from stanchion.releases.flags.snapshot import Snapshot
 from stanchion.releases.flags.types import Answer
@@ -64,19 +64,28 @@ _FAILED: dict[str, Any] = {
 }
 
 
+# What is refused before the protocol is heard (a body that is no JSON, a path that is none) is a problem as everywhere.
+_PROBLEM: dict[str, Any] = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+
+
 def _said(description: str, found: object) -> dict[str, Any]:
     return {"description": description, "content": {_JSON: {"schema": {"type": "object"}, "example": found}}}
 
 
+def _failed(description: str, found: object) -> dict[str, Any]:
+    said = _said(description, found)
+    return {**said, "content": {**said["content"], **_PROBLEM}}
+
+
 _ONE: dict[int | str, dict[str, Any]] = {
     200: _said("The value and why; without `value` the code's own default counts.", _FOUND),
-    400: _said("The context is none, or the flag cannot be evaluated with it.", _FAILED),
-    404: _said("No such flag is live.", {"key": "new-flow", "errorCode": "FLAG_NOT_FOUND"}),
+    400: _failed("The context is none, or the flag cannot be evaluated with it.", _FAILED),
+    404: _failed("No such flag is live.", {"key": "new-flow", "errorCode": "FLAG_NOT_FOUND"}),
 }
 _ALL: dict[int | str, dict[str, Any]] = {
     200: _said("Every flag.", {"flags": [_FOUND], "metadata": {"stanchion.revision": 7}}),
     304: {"description": "Nothing differs from the answer whose ETag was sent."},
-    400: _said("The context is none.", {"errorCode": _INVALID_CONTEXT, "errorDetails": "`context` is an object."}),
+    400: _failed("The context is none.", {"errorCode": _INVALID_CONTEXT, "errorDetails": "`context` is an object."}),
 }
 
 
