@@ -209,20 +209,21 @@ async def count_ended(
             "at": at,
         },
     )
-    return [
-        EndedRun(
-            id=row.id,
-            arm=Arm(row.arm),
-            is_cancelled=row.is_cancelled,
-            failed=row.failed,
-            denied=row.denied,
-            overridden=row.overridden,
-            # Never below 0, should the database's clock have been set back meanwhile.
-            latency_ms=None if row.latency_ms is None else max(row.latency_ms, 0.0),
-            at=row.at,
-        )
-        for row in rows
-    ]
+    return [_ended_run(row) for row in rows]
+
+
+def _ended_run(row: _Ended) -> EndedRun:
+    return EndedRun(
+        id=row.id,
+        arm=Arm(row.arm),
+        is_cancelled=row.is_cancelled,
+        failed=row.failed,
+        denied=row.denied,
+        overridden=row.overridden,
+        # Never below 0, should the database's clock have been set back meanwhile.
+        latency_ms=None if row.latency_ms is None else max(row.latency_ms, 0.0),
+        at=row.at,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
