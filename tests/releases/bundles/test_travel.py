@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 
 import pytest
 
@@ -19,6 +20,7 @@ from stanchion.releases.bundles import (
     show_import,
 )
 from stanchion.releases.bundles import types as bundle_types
+from stanchion.releases.gates import EvalReport, Verdict, report_eval
 from tests.releases.bundles.support import Deployment, blueprint, deployed, policy, said
 
 BOTH = [("blueprint", "case-triage"), ("policy", "supervisor-approval")]
@@ -130,19 +132,29 @@ async def test_everything_that_happened_is_on_record(staging: Deployment, produc
     assert (await production.records("release.key_distrusted"))[0]["reason"] == audit.digest_of("new key")
 
 
-class Known:
-    """Gates that know one thing of every version."""
-
-    async def of_digests(self, ctx, digests):
-        return {digest: ({"gate": "eval", "verdict": "PASS", "subject": digest},) for digest in digests}
-
-
 async def test_evidence_travels_bound_to_its_digest(staging: Deployment, production) -> None:
     await production.trust(staging)
-    made = await staging.export("policy/supervisor-approval", evidence=Known())
+    service = dataclasses.replace(
+        staging.ctx, actor=dataclasses.replace(staging.ctx.actor, kind="service", principal="evals")
+    )
+    report = EvalReport(
+        suite="fines", suite_digest="sha256:" + "7" * 64, cases=100, passed=98, failed=2, errored=0,
+        thresholds={"passed_percent_min": 95},
+    )  # fmt: skip
+    digest = (await staging.live())["policy", "supervisor-approval"]
+    evaluated = [("policy", "supervisor-approval", digest)]
+    await report_eval(service, evaluated, report, report_id="e1", verdict=Verdict.PASS, why="98 of 100.")
+    made = await staging.export("policy/supervisor-approval")
     await production.take_in(made.data)
     (origin,) = await origins(production.ctx, "policy", "supervisor-approval")
-    assert origin.evidence == [{"gate": "eval", "verdict": "PASS", "subject": made.bundle.members[0].digest}]
+    (record,) = origin.evidence
+    assert (record["gate"], record["verdict"], record["by"], record["environment"]) == (
+        "eval",
+        "PASS",
+        "evals",
+        "staging",
+    )
+    assert record["members"][0]["digest"] == made.bundle.members[0].digest
 
 
 async def test_whose_bundles_are_taken_in(staging: Deployment, production) -> None:

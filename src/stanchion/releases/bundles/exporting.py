@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from stanchion import __version__, audit
 from stanchion.artifacts import ArtifactVersion
@@ -12,10 +11,8 @@ from stanchion.context import Ctx
 from stanchion.db import Tx
 from stanchion.releases.bundles import codec, envelope, store
 from stanchion.releases.bundles.keys import SigningKey
-from stanchion.releases.bundles.types import MEMBERS_MAX, EvidenceSource, Exported, Key, Member, NoEvidence, Origin
+from stanchion.releases.bundles.types import EVIDENCE_MAX, MEMBERS_MAX, Exported, Key, Member, Origin
 from stanchion.releases.rollouts import Target
-
-_NO_EVIDENCE: Final = NoEvidence()
 
 
 async def export(
@@ -25,7 +22,6 @@ async def export(
     key: SigningKey,
     reason: str,
     everything: bool = False,
-    evidence: EvidenceSource = _NO_EVIDENCE,
 ) -> Exported:
     """Seal versions with the closure of their references: of what is named the version named, of all else the live one.
 
@@ -35,7 +31,6 @@ async def export(
         key: the deployment's own.
         reason: why; it stands in the bundle and in the audit record.
         everything: everything that is live, instead of `targets`.
-        evidence: what gates know of the versions.
 
     Raises:
         Denied; Invalid `bundle.nothing`, `bundle.open_reference`; NotFound `release.unknown`, `artifact.unknown`;
@@ -47,8 +42,10 @@ async def export(
         live = dict(await store.live_keys(tx, ctx.tenant, environment.name))
         wanted = dict(live) if everything else _wanted(targets, live)
         found = await _closure(tx, ctx, wanted, live)
-        known = await evidence.of_digests(ctx, [row.digest for row in found])
-        members = [_member(row, live, known.get(row.digest, ())) for row in found]
+        known: dict[tuple[str, str, str], list[Mapping[str, Json]]] = {}
+        for one in await store.evidence_of(tx, ctx.tenant, found, each_max=EVIDENCE_MAX):
+            known.setdefault((one.kind, one.name, one.digest), []).append(one.record)
+        members = [_member(row, live, known.get((row.kind, row.name, row.digest), ())) for row in found]
         origin = Origin(
             environment=environment.name,
             production=environment.production,

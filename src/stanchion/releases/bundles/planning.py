@@ -14,6 +14,7 @@ from stanchion.releases import rules as document_rules
 from stanchion.releases import store as releases_store
 from stanchion.releases.bundles import store
 from stanchion.releases.bundles.types import Key
+from stanchion.releases.gates import Ruling
 from stanchion.releases.rollouts import rules as rollout_rules
 from stanchion.releases.service import apply
 from stanchion.releases.types import Change, Item, Live, ReleaseChange
@@ -45,13 +46,14 @@ class ApplyPlan:
     """What an apply would do here and now.
 
     `expected` says what it rests on: by artifact the version that is live, 0 for none. An apply that is given these does
-    what the plan says, or nothing.
+    what the plan says, or nothing. `ruling`: what the gates say, None if nothing moves.
     """
 
     environment: str
     production: bool
     changes: tuple[Planned, ...]
     warnings: tuple[Issue, ...]
+    ruling: Ruling | None
     expected: Mapping[Key, int]
 
 
@@ -89,6 +91,7 @@ async def plan(ctx: Ctx, documents: Sequence[Document], *, kinds: Mapping[str, K
             if (key := (change.kind, change.name))
         ),
         warnings=applied.warnings,
+        ruling=applied.ruling,
         expected=_expected(live, after, items, changed),
     )
 

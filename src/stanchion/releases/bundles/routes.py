@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
 from stanchion.artifacts import KindPath, KindSpec, NamePath, VersionQuery
+from stanchion.context import Ctx
 from stanchion.http import CtxDep, Page, PageDep
 from stanchion.releases.bundles import exporting, importing, planning, trusting
 from stanchion.releases.bundles.keys import SigningKey
-from stanchion.releases.bundles.types import EvidenceSource, Imported, NoEvidence
+from stanchion.releases.bundles.types import Imported
 from stanchion.releases.bundles.wire import (
     DistrustRequest,
     ExportReply,
@@ -31,21 +32,17 @@ from stanchion.releases.service import apply, require_environment
 from stanchion.releases.types import Applied
 
 _DIGEST = Path(pattern=r"^sha256:[0-9a-f]{64}$", description="Digest of a bundle.")
-_NO_EVIDENCE: Final = NoEvidence()
 
 
-def build_router(
-    kinds: Mapping[str, KindSpec], signing_key: Callable[[], SigningKey], evidence: EvidenceSource = _NO_EVIDENCE
-) -> APIRouter:
+def build_router(kinds: Mapping[str, KindSpec], signing_key: Callable[[], SigningKey]) -> APIRouter:
     """The routes of bundles.
 
     Args:
         kinds: how each kind is read.
         signing_key: the deployment's key, made if there is none; asked for when something is signed or shown.
-        evidence: what gates know of the versions that are exported.
     """
     router = APIRouter(prefix="/api", tags=["releases"])
-    _add_bundles(router, kinds, signing_key, evidence)
+    _add_bundles(router, kinds, signing_key)
     _add_keys(router, signing_key)
     _add_artifacts(router, kinds)
     return router
@@ -55,7 +52,6 @@ def _add_bundles(
     router: APIRouter,
     kinds: Mapping[str, KindSpec],
     signing_key: Callable[[], SigningKey],
-    evidence: EvidenceSource,
 ) -> None:
     @router.post("/bundles/export", summary="Export a bundle", operation_id="export_bundle")
     async def post_export(ctx: CtxDep, body: ExportRequest) -> ExportReply:
@@ -66,7 +62,6 @@ def _add_bundles(
             key=signing_key(),
             reason=body.reason,
             everything=body.everything,
-            evidence=evidence,
         )
         return ExportReply.of(made)
 
@@ -76,7 +71,7 @@ def _add_bundles(
         require_environment(ctx, body.environment)
         data = body.bundle.encode("utf-8", "surrogatepass")
         imported = await importing.take_in(ctx, data, kinds=kinds, reason=body.reason, dry_run=body.dry_run)
-        applied = await _made_live(ctx, imported, kinds, body.reason) if body.apply and not body.dry_run else None
+        applied = await _made_live(ctx, imported, kinds, body) if body.apply else None
         return ImportReply.of(imported, applied)
 
     @router.get("/bundles", summary="List imported bundles", operation_id="list_bundles")
@@ -91,9 +86,18 @@ def _add_bundles(
         return ImportedReply.model_validate(await importing.show_import(ctx, digest))
 
 
-async def _made_live(ctx: CtxDep, imported: Imported, kinds: Mapping[str, KindSpec], reason: str) -> Applied:
+async def _made_live(ctx: Ctx, imported: Imported, kinds: Mapping[str, KindSpec], body: ImportRequest) -> Applied:
     """Apply what came: a release of its own, with every check and gate that any apply has here."""
-    return await apply(ctx, importing.documents_of(imported.bundle), kinds=kinds, changelog=reason)
+    # A dry run judges versions that are not published yet, by one changelog for all.
+    said = all(member.changelog for member in imported.bundle.members)
+    return await apply(
+        ctx,
+        importing.documents_of(imported.bundle),
+        kinds=kinds,
+        dry_run=body.dry_run,
+        changelog=body.reason if said or not body.dry_run else "",
+        break_glass=body.break_glass,
+    )
 
 
 def _add_keys(router: APIRouter, signing_key: Callable[[], SigningKey]) -> None:

@@ -48,6 +48,36 @@ async def versions_of(tx: Tx, tenant: str, wanted: Sequence[tuple[Key, int]]) ->
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceRow:
+    """What was said of one artifact's exact content, as JSON."""
+
+    kind: str
+    name: str
+    digest: str
+    record: dict[str, Json]
+
+
+async def evidence_of(tx: Tx, tenant: str, versions: Sequence[ArtifactVersion], *, each_max: int) -> list[EvidenceRow]:
+    """Of each version the newest `each_max` records of gates that name it and were not withdrawn, oldest first."""
+    wanted = [{"kind": row.kind, "name": row.name, "digest": row.digest} for row in versions]
+    return await many(
+        tx,
+        EvidenceRow,
+        "select w.kind, w.name, w.digest, jsonb_build_object('id', f.id, 'environment', f.environment, 'gate', f.gate,"
+        " 'subject', f.subject, 'members', f.members, 'verdict', f.verdict, 'why', f.why, 'details', f.details,"
+        " 'details_digest', f.details_digest, 'by', f.by, 'by_kind', f.by_kind,"
+        " 'made_at', to_char(f.made_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'),"
+        " 'expires_at', to_char(f.expires_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')) as record"
+        " from jsonb_to_recordset(%(wanted)s) as w (kind text, name text, digest text)"
+        " cross join lateral (select e.* from release_evidence_members m join release_evidence e"
+        " on e.tenant = m.tenant and e.id = m.evidence_id where m.tenant = %(tenant)s and m.kind = w.kind"
+        " and m.name = w.name and m.digest = w.digest and e.withdrawn_at is null"
+        " order by e.made_at desc, e.id desc limit %(each)s) f order by w.kind, w.name, f.made_at, f.id",
+        {"wanted": Jsonb(wanted), "tenant": tenant, "each": each_max},
+    )
+
+
 async def trusted(tx: Tx, tenant: str, fingerprint: str) -> list[TrustedKey]:
     """The entries in force for a key."""
     return await many(

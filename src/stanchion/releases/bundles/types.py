@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final
 from uuid import UUID
 
 from stanchion.artifacts import Risk
 from stanchion.base import Json
-from stanchion.context import Ctx
 
 Key = tuple[str, str]
 
@@ -161,20 +160,3 @@ class OriginOf:
     origin_version: int
     origin: Mapping[str, Json]
     evidence: Sequence[Mapping[str, Json]] = field(default=())
-
-
-class EvidenceSource(Protocol):
-    """Where an export finds what gates know of the versions that travel (filled by the gates)."""
-
-    async def of_digests(self, ctx: Ctx, digests: Sequence[str]) -> Mapping[str, Sequence[Mapping[str, Json]]]:
-        """By digest the records that are bound to it, each a JSON object without floats; oldest first."""
-        ...
-
-
-class NoEvidence:
-    """A deployment without gates: nothing is known."""
-
-    async def of_digests(self, ctx: Ctx, digests: Sequence[str]) -> Mapping[str, Sequence[Mapping[str, Json]]]:
-        """Nothing."""
-        del ctx, digests
-        return {}

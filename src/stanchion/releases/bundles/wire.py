@@ -19,8 +19,9 @@ from stanchion.releases.bundles.types import (
     Imported,
     TrustedKey,
 )
+from stanchion.releases.gates.answers import RulingReply
 from stanchion.releases.rollouts import Target
-from stanchion.releases.routes import ChangeReply, IssueReply
+from stanchion.releases.routes import AppliedReply, ChangeReply, IssueReply
 from stanchion.releases.types import Applied, ReleaseChange
 
 _DIGEST = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -158,6 +159,9 @@ class ImportRequest(Model):
     environment: _Name | None = Field(
         default=None, description="The environment that you mean; 409 if this deployment is another one."
     )
+    break_glass: _Reason | None = Field(
+        default=None, description="With `apply`: why it is made live although its gates say no. Reviewed afterwards."
+    )
 
 
 class ArrivedReply(Reply):
@@ -174,14 +178,14 @@ class ArrivedReply(Reply):
     origin_version: int
 
 
-class AppliedHere(Reply):
-    """What became live."""
-
-    model_config = example({"environment": "production", "changes": [{**_HELD, "change": "updated"}], "warnings": []})
-
-    environment: str
-    changes: list[ChangeReply]
-    warnings: list[IssueReply]
+def applied_reply(applied: Applied) -> AppliedReply:
+    """What an apply did, as its own route says it."""
+    return AppliedReply(
+        environment=applied.environment,
+        changes=[ChangeReply.model_validate(change) for change in applied.changes],
+        warnings=[IssueReply.model_validate(issue) for issue in applied.warnings],
+        gates=RulingReply.of(applied.ruling),
+    )
 
 
 class ImportReply(Reply):
@@ -212,7 +216,7 @@ class ImportReply(Reply):
     known: bool
     artifacts: list[ArrivedReply]
     misfits: list[str]
-    applied: AppliedHere | None
+    applied: AppliedReply | None
 
     @classmethod
     def of(cls, imported: Imported, applied: Applied | None) -> ImportReply:
@@ -227,13 +231,7 @@ class ImportReply(Reply):
             known=imported.known,
             artifacts=[ArrivedReply.model_validate(one) for one in imported.arrived],
             misfits=list(imported.misfits),
-            applied=None
-            if applied is None
-            else AppliedHere(
-                environment=applied.environment,
-                changes=[ChangeReply.model_validate(change) for change in applied.changes],
-                warnings=[IssueReply.model_validate(issue) for issue in applied.warnings],
-            ),
+            applied=None if applied is None else applied_reply(applied),
         )
 
 
@@ -441,6 +439,7 @@ class PlanReply(Reply):
             "production": False,
             "changes": [_PLANNED],
             "warnings": [],
+            "gates": None,
             "expected": {"policy/supervisor-approval": 1},
         }
     )
@@ -449,6 +448,7 @@ class PlanReply(Reply):
     production: bool
     changes: list[PlannedReply]
     warnings: list[IssueReply]
+    gates: RulingReply | None = Field(description="What the gates say of what would move; null if nothing does.")
     expected: dict[str, int]
 
     @classmethod
@@ -459,5 +459,6 @@ class PlanReply(Reply):
             production=plan.production,
             changes=[PlannedReply.model_validate(change) for change in plan.changes],
             warnings=[IssueReply.model_validate(issue) for issue in plan.warnings],
+            gates=RulingReply.of(plan.ruling),
             expected={f"{kind}/{name}": version for (kind, name), version in plan.expected.items()},
         )
