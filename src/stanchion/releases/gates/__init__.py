@@ -15,6 +15,7 @@ from stanchion.releases.gates.judging import (
     audit_facts,
     current,
     kept,
+    refuse_forward,
 )
 from stanchion.releases.gates.policies import GateType, schema_of
 from stanchion.releases.gates.service import (
@@ -80,6 +81,7 @@ __all__ = [
     "list_evidence",
     "list_prepared",
     "measure",
+    "refuse_forward",
     "report_eval",
     "review",
     "schema_of",

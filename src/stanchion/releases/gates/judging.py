@@ -187,6 +187,31 @@ async def admit(tx: Tx, ctx: Ctx, asked: Asked, *, gates: Gates, break_glass: bo
     return ruling
 
 
+async def refuse_forward(
+    tx: Tx, ctx: Ctx, moves: Mapping[Key, Live], *, live: Mapping[Key, Live], kinds: Mapping[str, KindSpec], gates: Gates,
+    reason: str,
+) -> Ruling | None:  # fmt: skip
+    """Of what a rollback makes live, judge what is no way back; None if everything is.
+
+    Going back must be quick, so it asks nobody. It is no way back to a version that was never live here or that was taken
+    back itself, and the gate policy has none: whoever could take it back could take everything forward.
+
+    Raises Conflict `release.gated`.
+    """
+    environment = ctx.env.environment.name
+    forward = [
+        row
+        for key, row in moves.items()
+        if key == ("policy", POLICY_NAME) or not await store.is_way_back(tx, ctx.tenant, environment, key, row.version)
+    ]
+    if not forward:
+        return None
+    asked = await asked_of(
+        tx, ctx, move="apply", strategy="all_at_once", first_share=100, share=100, rows=forward, live=live, kinds=kinds
+    )  # fmt: skip
+    return await admit(tx, ctx, asked, gates=gates, break_glass=False, reason=reason)
+
+
 def kept(ruling: Ruling) -> dict[str, Json] | None:
     """What is kept of a ruling: nothing, where no policy is live and none is needed."""
     return ruling.json() if ruling.findings or ruling.policy != built_in().called else None

@@ -348,14 +348,17 @@ async def taken_back_at(
     )
 
 
-async def was_live(tx: Tx, tenant: str, environment: str, key: Key, version: int) -> bool:
-    """Whether a version was ever live here."""
+async def is_way_back(tx: Tx, tenant: str, environment: str, key: Key, version: int) -> bool:
+    """Whether a version was live here, and was not taken back since it last came to be by other means."""
     return bool(
         await scalar(
             tx,
-            "select exists (select 1 from release_history where tenant = %s and environment = %s and kind = %s and name = %s"
-            " and event like 'release.%%' and (version = %s or version_before = %s))",
-            (tenant, environment, *key, version, version),
+            "with h as (select no, event, version, version_before from release_history where tenant = %(tenant)s"
+            " and environment = %(environment)s and kind = %(kind)s and name = %(name)s and event like 'release.%%'"
+            " and (version = %(version)s or version_before = %(version)s)) select exists (select 1 from h) and not exists"
+            " (select 1 from h where event = 'release.rolled_back' and version_before = %(version)s and no > coalesce("
+            " (select max(no) from h where version = %(version)s and event in ('release.applied', 'release.promoted')), 0))",
+            {"tenant": tenant, "environment": environment, "kind": key[0], "name": key[1], "version": version},
         )
     )
 

@@ -11,6 +11,7 @@ from stanchion.base import Conflict, Invalid, Json, NotFound
 from stanchion.context import Ctx
 from stanchion.db import Tx
 from stanchion.releases import store as releases_store
+from stanchion.releases.gates import GATES, Gates, Ruling, refuse_forward
 from stanchion.releases.rollouts import rules, service, store
 from stanchion.releases.rollouts.fitting import Ground, Situation, ground, refuse_misfits
 from stanchion.releases.rollouts.states import Key, RolledBack, Rollout, Target
@@ -28,11 +29,13 @@ async def rollback(
     also: Sequence[Target] = (),
     leaving: int | None = None,
     evidence: Mapping[str, Json] = _EMPTY,
+    gates: Gates = GATES,
 ) -> RolledBack:
     """Take an artifact back, alone, in one action; effective for new runs within a second on every process.
 
     An open rollout of it ends, with everything that it moves; everybody gets the stable versions again. Without one, the
     version before the live one becomes live (the one before that, if this one is a rollback's own), or `target.version`.
+    No gate stops a way back; a version that was never live here, or was taken back, is none, nor is one of the gate policy.
 
     Args:
         ctx: who takes it back; needs `releases.rollback`.
@@ -43,10 +46,12 @@ async def rollback(
         leaving: the version that the caller wants to leave: the candidate, or the live version. If it is not there any
             more, somebody else was first and the verb is refused; None means the one that is there when it is called.
         evidence: what proves that it has to go back; kept.
+        gates: which gates there are, for what is no way back.
 
     Raises:
         Denied; NotFound `release.unknown`, `artifact.unknown`; Conflict `release.moved` (naming who was first),
-        `release.no_previous`, `rollout.open`, `rollout.incompatible` with the nearest set; Invalid `rollout.nothing`.
+        `release.no_previous`, `rollout.open`, `rollout.incompatible` with the nearest set,
+        `release.gated`; Invalid `rollout.nothing`.
     """
     environment = ctx.env.environment.name
     ctx.require("releases.rollback", kind=target.kind, name=target.name, environment=environment)
@@ -65,8 +70,9 @@ async def rollback(
         then = Situation(base={**at.live, **moves}, groups=others, about=about)
         asked = [step.to for step in steps]
         await refuse_misfits(tx, ctx, kinds, at, then, what="Going back", asked=asked)
+        ruling = await refuse_forward(tx, ctx, moves, live=at.live, kinds=kinds, gates=gates, reason=reason)
         rollouts = [await service.take_back(tx, ctx, rollout, reason, evidence) for rollout in ended.values()]
-        await _move(tx, ctx, at, moves, reason)
+        await _move(tx, ctx, at, moves, reason, ruling)
     ctx.env.telemetry.emit("rollout.changed", 1, "rolled_back")
     return RolledBack(
         rollouts=tuple(rollouts),
@@ -77,12 +83,12 @@ async def rollback(
     )
 
 
-async def _move(tx: Tx, ctx: Ctx, at: Ground, moves: Mapping[Key, Live], reason: str) -> None:
+async def _move(tx: Tx, ctx: Ctx, at: Ground, moves: Mapping[Key, Live], reason: str, ruling: Ruling | None) -> None:
     event = "release.rolled_back"
     await store.explain_moves(tx, event, None, reason)
     for key, row in moves.items():
         before = (at.live[key].version, at.live[key].digest)
-        await service.move(tx, ctx, event, key, before, (row.version, row.digest), reason, None)
+        await service.move(tx, ctx, event, key, before, (row.version, row.digest), reason, None, ruling)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
