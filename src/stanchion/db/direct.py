@@ -6,7 +6,7 @@ the answer where 0.06 are (measured in a loop; a run that is alone in an idle wo
 That is nothing for a verb, and a good part of what a checkpoint costs.
 
 Only single statements in autocommit mode go this way: they are their own transaction. Nothing else differs: the same
-connections, errors and text formats, loaded by psycopg's own adapters.
+connections, errors and text formats, loaded by psycopg's own adapters (docs/adr/0019-direct-statements.md).
 """
 
 from __future__ import annotations
