@@ -39,16 +39,17 @@ HOLD = Document(
 
 
 class TurnedClock(SystemClock):
-    """The machine's clock, and as much later as the test says."""
+    """The machine's clock, and as much later as the test says; or one that stands still."""
 
     def __init__(self) -> None:
         self.ahead_s = 0.0
+        self.stopped_at: float | None = None
 
     def now(self) -> datetime:
         return super().now() + timedelta(seconds=self.ahead_s)
 
     def monotonic(self) -> float:
-        return super().monotonic() + self.ahead_s
+        return (super().monotonic() if self.stopped_at is None else self.stopped_at) + self.ahead_s
 
 
 def registered() -> dict[str, KindSpec]:
