@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
-from stanchion.base.errors import Invalid, LimitExceeded
+from stanchion.base.errors import Conflict, Invalid, LimitExceeded
 from stanchion.cli import output, problems
 from stanchion.cli.kit import Session, remote
+from stanchion.cli.nouns import apply_plan
 
 DOCUMENT_BYTES_MAX = 1_048_576
 # As many as the API takes in one request (releases).
@@ -87,7 +88,6 @@ def _expectations(said: tuple[str, ...]) -> dict[str, int]:
     "-f",
     "--file",
     "paths",
-    required=True,
     multiple=True,
     type=click.Path(exists=True, path_type=Path),
     help="Folder or file; may be repeated.",
@@ -101,13 +101,74 @@ def _expectations(said: tuple[str, ...]) -> dict[str, int]:
     metavar="KIND/NAME=VERSION",
     help="Refuse if another version is live by now (0: none); may be repeated.",
 )
+@click.option("--environment", help="Show the plan, and refuse if the server is another environment.")
+@click.option("--yes", is_flag=True, help="Do not ask on a terminal.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="With --dry-run: keep the plan in a file.")
+@click.option(
+    "--plan",
+    "kept",
+    type=click.Path(exists=True, path_type=Path, dir_okay=False),
+    help="Apply a kept plan, or nothing.",
+)
 @remote
-def apply(session: Session, paths: tuple[Path, ...], dry_run: bool, changelog: str, expected: tuple[str, ...]) -> None:
-    """Publish the artifacts of a folder and make them live. What did not change stays as it is."""
-    body: dict[str, Any] = {"documents": read_documents(paths), "dry_run": dry_run, "changelog": changelog}
-    if expected:
-        body["expected"] = _expectations(expected)
-    answer: dict[str, Any] = send_documents(session, "/api/artifacts/apply", body)
+def apply(
+    session: Session,
+    paths: tuple[Path, ...],
+    dry_run: bool,
+    changelog: str,
+    expected: tuple[str, ...],
+    environment: str | None,
+    yes: bool,
+    out: Path | None,
+    kept: Path | None,
+) -> None:
+    """Publish the artifacts of a folder and make them live. What did not change stays as it is.
+
+    On a terminal the plan is shown first: what changes in meaning, whose runs get it, what the gates say.
+    """
+    if bool(paths) == bool(kept):
+        raise Invalid(
+            "cli.usage", "Neither or both of a folder and a plan are named.", hint="Give -f FOLDER or --plan FILE."
+        )
+    if (out and not dry_run) or (kept and (dry_run or changelog or expected)):
+        raise Invalid("cli.usage", "A plan is kept by --dry-run --out FILE, and applied as it is by --plan FILE alone.")
+    body: dict[str, Any]
+    if kept:
+        body = apply_plan.read(kept)
+    else:
+        body = {"documents": read_documents(paths), "dry_run": dry_run, "changelog": changelog}
+        if expected:
+            body["expected"] = _expectations(expected)
+    if environment:
+        body["environment"] = environment
+    if not kept and not _planned(session, body, out=out, asks=not (yes or dry_run) and apply_plan.is_asked()):
+        output.note("Nothing was changed.")
+        click.get_current_context().exit(1)
+    _done(session, send_documents(session, "/api/artifacts/apply", body), dry_run=dry_run)
+
+
+def _planned(session: Session, body: dict[str, Any], *, out: Path | None, asks: bool) -> bool:
+    """Show the plan if somebody wants to see it; whether to go on. Who was asked gets what was shown, or nothing."""
+    if not (asks or out or body.get("environment")):
+        return True
+    plan = send_documents(session, "/api/artifacts/plan", {"documents": body["documents"]})
+    here, wanted = plan["environment"], body.get("environment")
+    if wanted and wanted != here:
+        raise Conflict(
+            "release.other_environment",
+            f"This deployment is the environment {here}, not {wanted}. Nothing was changed.",
+            hint="Name the server of the other one (--profile, --url).",
+        )
+    apply_plan.show(plan)
+    if out:
+        apply_plan.keep(out, plan, body)
+    if not asks:
+        return True
+    body["expected"] = {**plan["expected"], **body.get("expected", {})}
+    return apply_plan.agreed(plan)
+
+
+def _done(session: Session, answer: dict[str, Any], *, dry_run: bool) -> None:
     problems.report_issues([{**issue, "severity": "warning"} for issue in answer.get("warnings", [])])
     changes: list[dict[str, Any]] = answer["changes"]
     if session.form == "table":
