@@ -44,6 +44,7 @@ def running(reader, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]
         "use-the-http-api.md",
         "size-and-tune.md",
         "stop-something-now.md",
+        "turn-something-on-for-some.md",
     ],
 )
 def test_howto(repo, running, page) -> None:
