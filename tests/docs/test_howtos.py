@@ -38,6 +38,7 @@ def running(reader, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]
     "page",
     [
         "ask-for-approval.md",
+        "keep-thresholds-in-a-config.md",
         "recover-failed-runs.md",
         "review-changes.md",
         "roll-out-a-change.md",

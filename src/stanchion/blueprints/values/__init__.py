@@ -2,7 +2,7 @@
 
 A config is one document for all environments. What differs in one of them stands in its overlay and is resolved where the
 value is used, so that a version has one digest everywhere. Its types are those of its JSON Schema, or are told from the
-values; expressions are checked against them, so they are the same in every environment too.
+values; expressions are checked against them, so they are the same in every environment too (adr/0014).
 """
 
 from stanchion.blueprints.values.kind import CONFIG_SCHEMA, ConfigKind
