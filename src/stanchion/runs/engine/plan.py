@@ -84,7 +84,7 @@ class Plans:
         plan = self._plans[key] = Plan(
             pinned=pinned,
             blocks={
-                path: tuple(self._op(op, position, uses.of(op)) for position, op in enumerate(block.ops))
+                path: tuple(self._op(op, position, uses) for position, op in enumerate(block.ops))
                 for path, block in pinned.program.blocks.items()
             },
             digests={(pin.kind, pin.name): pin.digest for pin in pinned.pins.pins},
@@ -95,7 +95,7 @@ class Plans:
             self._plans.popitem(last=False)
         return plan
 
-    def _op(self, op: Op, position: int, uses: tuple[str, ...]) -> OpPlan:
+    def _op(self, op: Op, position: int, uses: _Uses) -> OpPlan:
         step = op.step
         verb = step.verb if step is not None else ""
         handler = self._handlers.get(verb)
@@ -108,6 +108,7 @@ class Plans:
                 constant[key] = cast("Json", value)
             else:
                 renders.append((key, render))
+        writes = verb in self._writing or getattr(handler, "effect", "none") == "write"
         return OpPlan(
             op=op,
             position=position,
@@ -115,17 +116,17 @@ class Plans:
             step_id=step.id if step is not None else "",
             verb=verb,
             handler=handler,
-            writes=verb in self._writing or getattr(handler, "effect", "none") == "write",
+            writes=writes,
             instant=getattr(handler, "instant", False) is True,
             constant=constant,
             renders=tuple(renders),
-            uses=uses,
+            uses=uses.of(op, writes=writes),
         )
 
 
 class _Uses:
-    """Which versions each op of a pinned program uses: what its step names, the policies of the approvals that it stands
-    under (they are looked at again where the effect happens, I8), and everything that no step names (the Blueprint itself,
+    """Which versions each op of a pinned program uses: what its step names; if it writes, the policies of the approvals
+    that it stands under (which are looked at again there, I8); and everything that no step names (the Blueprint itself,
     the configs that expressions read, what the named ones refer to), which every op uses."""
 
     def __init__(self, pinned: Pinned) -> None:
@@ -135,9 +136,10 @@ class _Uses:
         named = {reference for references in self._named.values() for reference in references}
         self._common = tuple(digest for reference, digest in self._digests.items() if reference not in named)
 
-    def of(self, op: Op) -> tuple[str, ...]:
+    def of(self, op: Op, *, writes: bool) -> tuple[str, ...]:
         """The digests that an op uses, each once."""
-        named = [reference for path in (op.path, *op.approvals) for reference in self._named.get(path, ())]
+        paths = (op.path, *op.approvals) if writes else (op.path,)
+        named = [reference for path in paths for reference in self._named.get(path, ())]
         own = (self._digests[reference] for reference in named if reference in self._digests)
         return tuple(dict.fromkeys((*own, *self._common)))
 
