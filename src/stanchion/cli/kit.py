@@ -113,7 +113,7 @@ class Session:
             )
         wanted = said.lower()
         found: set[str] = set()
-        for item in self.api.items(path(noun), limit=_SEARCHED_MAX, **query):
+        for item in self.api.items(path(*noun.split("/")), limit=_SEARCHED_MAX, **query):
             for name in ("id", "run_id"):
                 value = str(item.get(name) or "")
                 if value.startswith(wanted) or value.endswith(wanted):

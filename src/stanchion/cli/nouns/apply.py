@@ -12,7 +12,7 @@ import click
 from stanchion.base.errors import Conflict, Invalid, LimitExceeded
 from stanchion.cli import output, problems
 from stanchion.cli.kit import Session, remote
-from stanchion.cli.nouns import apply_plan
+from stanchion.cli.nouns import apply_plan, ruling
 
 DOCUMENT_BYTES_MAX = 1_048_576
 # As many as the API takes in one request (releases).
@@ -110,6 +110,8 @@ def _expectations(said: tuple[str, ...]) -> dict[str, int]:
     type=click.Path(exists=True, path_type=Path, dir_okay=False),
     help="Apply a kept plan, or nothing.",
 )
+@ruling.BREAK_GLASS
+@click.option("--reason", help="With --break-glass: why.")
 @remote
 def apply(
     session: Session,
@@ -121,6 +123,8 @@ def apply(
     yes: bool,
     out: Path | None,
     kept: Path | None,
+    break_glass: bool,
+    reason: str | None,
 ) -> None:
     """Publish the artifacts of a folder and make them live. What did not change stays as it is.
 
@@ -141,6 +145,10 @@ def apply(
             body["expected"] = _expectations(expected)
     if environment:
         body["environment"] = environment
+    if break_glass != bool(reason):
+        raise Invalid("cli.usage", "--break-glass and --reason go together.", hint="Say why: --break-glass --reason …")
+    if reason:
+        body["break_glass"] = reason
     if not kept and not _planned(session, body, out=out, asks=not (yes or dry_run) and apply_plan.is_asked()):
         output.note("Nothing was changed.")
         click.get_current_context().exit(1)
@@ -181,3 +189,8 @@ def _done(session: Session, answer: dict[str, Any], *, dry_run: bool) -> None:
     done = "would change" if dry_run else "changed"
     said = f"{changed} {done}, {len(changes) - changed} unchanged" if changed else "Everything is unchanged"
     output.note(f"{said} in environment {answer['environment']}.")
+    gates: dict[str, Any] = answer.get("gates") or {}
+    if dry_run:
+        ruling.tell(gates)
+    elif gates.get("broken_glass"):
+        ruling.warn(gates["broken_glass"])

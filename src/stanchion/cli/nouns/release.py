@@ -12,7 +12,7 @@ from stanchion.base.errors import Conflict, Invalid
 from stanchion.cli import output
 from stanchion.cli.client import path
 from stanchion.cli.kit import Session, limit_options, reason_option, remote
-from stanchion.cli.nouns import release_bundle, release_guards
+from stanchion.cli.nouns import release_bundle, release_gates, release_guards, ruling
 from stanchion.cli.nouns.apply import read_documents
 from stanchion.cli.nouns.named import ARTIFACT as _ARTIFACT
 
@@ -75,12 +75,22 @@ def release() -> None:
 @release.command("list")
 @click.option("--rollouts", is_flag=True, help="List rollouts, the newest first, instead of what is live.")
 @click.option("--state", help="With --rollouts: only those in this state, or `open`.")
+@click.option("--waiting", is_flag=True, help="List sets that are prepared and wait for their gates.")
+@click.option(
+    "--unreviewed", is_flag=True, help="List moves that were made against the gates and that nobody has reviewed."
+)
 @limit_options
 @remote
-def list_releases(session: Session, rollouts: bool, state: str | None, limit: int, everything: bool) -> None:
-    """List what is live, or rollouts."""
+def list_releases(
+    session: Session, rollouts: bool, state: str | None, waiting: bool, unreviewed: bool, limit: int, everything: bool
+) -> None:
+    """List what is live, or rollouts, or what waits for its gates or for a review."""
     most = None if everything else limit
-    if rollouts or state:
+    if waiting:
+        release_gates.list_waiting(session, most)
+    elif unreviewed:
+        release_gates.list_unreviewed(session, most)
+    elif rollouts or state:
         session.list(session.api.items(path("rollouts"), state=state, limit=most), _ROLLOUTS)
     else:
         session.list(session.api.items(path("releases"), limit=most), _SHOWN, key="name")
@@ -137,17 +147,23 @@ def _plan_options(command: Any) -> Any:
 @remote
 def plan(session: Session, **said: Any) -> None:
     """Say what a rollout would do, with every check it would make. Changes nothing."""
-    session.one(session.api.post(path("rollouts", "plan"), _body(**said)), _BEGUN, key="rollout.id")
+    planned: dict[str, Any] = session.api.post(path("rollouts", "plan"), _body(**said))
+    session.one(planned, _BEGUN, key="rollout.id")
+    ruling.tell(planned["gates"])
     output.note("Nothing was changed.")
 
 
 @release.command()
 @_plan_options
+@ruling.BREAK_GLASS
 @remote
-def canary(session: Session, **said: Any) -> None:
+def canary(session: Session, break_glass: bool, **said: Any) -> None:
     """Begin a rollout: of published versions (KIND/NAME@VERSION), or of the documents of -f."""
-    begun = session.api.post(path("rollouts"), _body(**said))
+    body = {**_body(**said), **({"break_glass": True} if break_glass else {})}
+    begun: dict[str, Any] = session.api.post(path("rollouts"), body)
     session.one(begun, _BEGUN, key="rollout.id")
+    if begun["gates"]["broken_glass"]:
+        ruling.warn(begun["gates"]["broken_glass"])
 
 
 def _body(
@@ -215,11 +231,13 @@ def _opened(session: Session, artifact: dict[str, Any]) -> dict[str, Any]:
     return rollout
 
 
-def _change(session: Session, artifact: dict[str, Any], verb: str, reason: str, **more: object) -> None:
+def _change(session: Session, artifact: dict[str, Any], verb: str, reason: str, **more: object) -> dict[str, Any]:
     """Change the open rollout of an artifact as it was just seen: who is second is told who was first."""
     seen = _opened(session, artifact)
     body = {"reason": reason, "rev": seen["rev"], **{name: value for name, value in more.items() if value is not None}}
-    session.one(session.api.post(path("rollouts", seen["id"], verb), body), _ROLLOUT)
+    changed: dict[str, Any] = session.api.post(path("rollouts", seen["id"], verb), body)
+    session.one(changed, _ROLLOUT)
+    return changed
 
 
 @release.command()
@@ -231,6 +249,7 @@ def _change(session: Session, artifact: dict[str, Any], verb: str, reason: str, 
 @click.option("--yes", is_flag=True, help="With --from: do not ask.")
 @click.option("--dry-run", is_flag=True, help="With --from: make every check there, and change nothing.")
 @reason_option
+@ruling.BREAK_GLASS
 @remote
 def promote(
     session: Session,
@@ -239,6 +258,7 @@ def promote(
     source: str | None,
     yes: bool,
     dry_run: bool,
+    break_glass: bool,
     reason: str,
 ) -> None:
     """Take an artifact's rollout to its next step; past the last, the candidate is live.
@@ -256,7 +276,10 @@ def promote(
         raise Invalid(
             "cli.usage", "A rollout is promoted alone, to a step.", hint="From one deployment to another: --from."
         )
-    _change(session, artifacts[0], "promote", reason, to=None if to is None else int(to))
+    step = None if to is None else int(to)
+    changed = _change(session, artifacts[0], "promote", reason, to=step, break_glass=True if break_glass else None)
+    if break_glass:
+        release_gates.warn_of_rollout(session, str(changed["id"]))
 
 
 @release.command()
@@ -306,5 +329,6 @@ for _command in (
     release_bundle.keys,
     release_bundle.trust,
     release_bundle.verify,
+    *release_gates.COMMANDS,
 ):
     release.add_command(_command)
