@@ -8,13 +8,14 @@ twice a second besides; its evaluations cost microseconds and no query. `control
 from stanchion.releases.flags.kind import FlagKind
 from stanchion.releases.flags.ofrep import build_ofrep_router
 from stanchion.releases.flags.routes import build_router
-from stanchion.releases.flags.rules import AGE_S_MAX, LOST_S, unread_problem
+from stanchion.releases.flags.rules import AGE_S_MAX, LOOK_S, LOST_S, unread_problem
 from stanchion.releases.flags.service import disable, enable, evaluate, list_flags, set_default, show_flag
 from stanchion.releases.flags.snapshot import Snapshot, kept
 from stanchion.releases.flags.types import Answer, Entry, FlagRow, LiveFlags, Served
 
 __all__ = [
     "AGE_S_MAX",
+    "LOOK_S",
     "LOST_S",
     "Answer",
     "Entry",
