@@ -14,7 +14,7 @@ from docs.generator.tables import Field
 from stanchion.artifacts import Document
 from tests.docs.fences import fences
 
-_KINDS = {"blueprint": "blueprint", "config": "config", "connector": "connector", "policy": "policy"}
+_KINDS = {"blueprint": "blueprint", "config": "config", "connector": "connector", "flag": "flag", "policy": "policy"}
 
 
 def test_pages_are_up_to_date(repo) -> None:
