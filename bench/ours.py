@@ -228,8 +228,9 @@ class Ours:
         async with self.workers():
             for n in range(count + 5):
                 started = time.perf_counter()
+                hears = watcher.hears
                 run = await self.starter.start(self.ctx, "five", {"n": n})
-                if not await ended_within(self.ctx, watcher, run.run_id, 30):
+                if not await ended_within(self.ctx, watcher, run.run_id, 30, heard=hears):
                     raise TimeoutError(str(run.run_id))
                 if n >= 5:
                     latencies.append((time.perf_counter() - started) * 1000)

@@ -40,23 +40,39 @@ class Listener:
         await self.connection.close()
 
 
-async def hear(env: Env, role: str, channels: Sequence[str], heard: Callable[[str], None], *, retry_s: float) -> None:
+async def hear(
+    env: Env,
+    role: str,
+    channels: Sequence[str],
+    heard: Callable[[str], None],
+    *,
+    retry_s: float,
+    stands: Callable[[bool], None] | None = None,
+) -> None:
     """Call `heard` with each payload until cancelled; a lost connection is made anew after `retry_s` seconds.
 
     What was told meanwhile is not heard: whoever uses this also looks by itself now and then. An outage is reported once.
+    `stands` is told when everything that is said from then on will be heard, and when that ends.
     """
+    standing = stands or _nobody
     failing = False
     while True:
         try:
             listener = await Listener.open(env, role, channels)
             failing = False
+            standing(True)
             try:
                 async for _, payload in listener.messages():
                     heard(payload)
             finally:
+                standing(False)
                 await listener.close()
         except (psycopg.Error, Problem, OSError) as error:
             if not failing:
                 env.telemetry.emit("duty.failed", duty=f"hearing {', '.join(channels)}", error=repr(error))
             failing = True
         await env.clock.sleep(retry_s)
+
+
+def _nobody(standing: bool) -> None:
+    del standing

@@ -86,6 +86,7 @@ def _add_starts(router: APIRouter, starter: Starter, watcher: Watcher) -> None:
     ) -> wire.AcceptedReply | wire.EndedReply:
         """Accept a run of the Blueprint's live version. With `Prefer: wait=N`, answer once it has ended, if it does so in
         time."""
+        hears = watcher.hears
         started = await starter.start(
             ctx, name, body.input, queue=body.queue, priority=body.priority, idempotency_key=idempotency_key
         )
@@ -93,7 +94,7 @@ def _add_starts(router: APIRouter, starter: Starter, watcher: Watcher) -> None:
         seconds = _wanted_wait(prefer)
         if seconds is not None:
             response.headers["Preference-Applied"] = f"wait={seconds:g}"
-            if await ended_within(ctx, watcher, started.run_id, seconds):
+            if await ended_within(ctx, watcher, started.run_id, seconds, heard=hears and not started.repeated):
                 response.status_code = 200
                 return wire.ended_reply(await reading.show(ctx, started.run_id))
         earlier = await reading.started_earlier(ctx, started.run_id) if started.repeated else None

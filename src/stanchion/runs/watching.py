@@ -7,7 +7,7 @@ touched, so nothing is kept per client but the last revision sent.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -28,6 +28,8 @@ POLL_S: Final = 1.0
 # How long the process goes on listening when nobody watches: the next watcher need not wait for a connection (4 ms).
 LINGER_S: Final = 60.0
 HEARTBEAT_S: Final = 15.0
+# Runs that were told of while nobody watched them, for who begins to watch just then.
+_TOLD_MAX: Final = 1024
 _Key = tuple[str, UUID]
 
 
@@ -47,7 +49,12 @@ class Change:
 
 
 class Watcher:
-    """Tells subscribers that a run changed. Works while somebody is subscribed, and a minute longer."""
+    """Tells subscribers that a run changed. Works while somebody is subscribed, and a minute longer.
+
+    Attributes:
+        hears: whether it listens now. Of a run that is started while it does, nothing is missed by who subscribes as soon
+            as he knows the run's id.
+    """
 
     def __init__(self, env: Env) -> None:
         self._env = env
@@ -55,6 +62,9 @@ class Watcher:
         self._seen: dict[_Key, tuple[int, int]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._idle_since = 0.0
+        self._told: OrderedDict[str, None] = OrderedDict()
+        self._all_told_at = float("-inf")
+        self.hears = False
 
     @asynccontextmanager
     async def watch(self, tenant: str, run_id: UUID) -> AsyncGenerator[asyncio.Event]:
@@ -63,6 +73,8 @@ class Watcher:
         self._events.setdefault(key, set()).add(event)
         if not self._tasks:
             self._tasks = [asyncio.create_task(self._hearing()), asyncio.create_task(self._poll())]
+        if self._told.pop(str(run_id), "") is None or self._env.clock.monotonic() - self._all_told_at < POLL_S:
+            event.set()
         try:
             yield event
         finally:
@@ -85,13 +97,21 @@ class Watcher:
         hear.cancel()
 
     async def _hearing(self) -> None:
-        await hear(self._env, "app", ("stanchion_runs",), self._told, retry_s=POLL_S)
+        await hear(self._env, "app", ("stanchion_runs",), self._tell, retry_s=POLL_S, stands=self._stands)
 
-    def _told(self, payload: str) -> None:
-        ids = set(payload.split(","))
+    def _stands(self, standing: bool) -> None:
+        self.hears = standing
+
+    def _tell(self, payload: str) -> None:
+        if payload == "*":
+            self._all_told_at = self._env.clock.monotonic()
+        ids = dict.fromkeys(payload.split(","))
         for (_, run_id), events in self._events.items():
-            if payload == "*" or str(run_id) in ids:
+            if payload == "*" or ids.pop(str(run_id), "") is None:
                 _set(events)
+        self._told.update(ids)
+        while len(self._told) > _TOLD_MAX:
+            self._told.popitem(last=False)
 
     async def _poll(self) -> None:
         while True:
@@ -154,18 +174,22 @@ async def follow(ctx: Ctx, watcher: Watcher, run_id: UUID, after: int = 0) -> As
                 yield None
 
 
-async def ended_within(ctx: Ctx, watcher: Watcher, run_id: UUID, seconds: float) -> bool:
-    """Whether the run ends within `seconds`."""
+async def ended_within(ctx: Ctx, watcher: Watcher, run_id: UUID, seconds: float, *, heard: bool = False) -> bool:
+    """Whether the run ends within `seconds`. `heard`: it was started while the watcher was hearing (`Watcher.hears`), so
+    there is nothing to look at before it is told of."""
     deadline = ctx.env.clock.monotonic() + seconds
     async with watcher.watch(ctx.tenant, run_id) as event:
         while True:
-            event.clear()
-            async with ctx.env.db.connection("app") as tx:
-                if await store.select_status(tx, ctx.tenant, run_id) in rules.ENDED:
-                    return True
-            left = deadline - ctx.env.clock.monotonic()
-            if left <= 0 or not await _heard(event, left):
-                return False
+            if heard and not event.is_set():
+                heard = False
+            else:
+                event.clear()
+                async with ctx.env.db.connection("app") as tx:
+                    if await store.select_status(tx, ctx.tenant, run_id) in rules.ENDED:
+                        return True
+                if ctx.env.clock.monotonic() >= deadline:
+                    return False
+            await _heard(event, deadline - ctx.env.clock.monotonic())
 
 
 async def _heard(event: asyncio.Event, seconds: float) -> bool:
