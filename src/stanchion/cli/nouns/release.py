@@ -12,7 +12,7 @@ from stanchion.base.errors import Conflict, Invalid
 from stanchion.cli import output
 from stanchion.cli.client import path
 from stanchion.cli.kit import Session, limit_options, reason_option, remote
-from stanchion.cli.nouns import release_bundle, release_gates, release_guards, ruling
+from stanchion.cli.nouns import release_bundle, release_drain, release_gates, release_guards, release_revoke, ruling
 from stanchion.cli.nouns.apply import read_documents
 from stanchion.cli.nouns.named import ARTIFACT as _ARTIFACT
 
@@ -330,5 +330,7 @@ for _command in (
     release_bundle.trust,
     release_bundle.verify,
     *release_gates.COMMANDS,
+    *release_revoke.COMMANDS,
+    *release_drain.COMMANDS,
 ):
     release.add_command(_command)
