@@ -41,6 +41,14 @@ async def export(
     async with ctx.tx() as tx:
         live = dict(await store.live_keys(tx, ctx.tenant, environment.name))
         wanted = dict(live) if everything else _wanted(targets, live)
+        if not wanted:
+            raise Invalid(
+                "bundle.nothing",
+                "There is nothing to export: nothing is live."
+                if everything
+                else "Nothing is named that could be exported.",
+                hint="Apply something first." if everything else "Name KIND/NAME[@VERSION], or use --all.",
+            )
         found = await _closure(tx, ctx, wanted, live)
         known: dict[tuple[str, str, str], list[Mapping[str, Json]]] = {}
         for one in await store.evidence_of(tx, ctx.tenant, found, each_max=EVIDENCE_MAX):
@@ -67,10 +75,6 @@ async def export(
 
 
 def _wanted(targets: Sequence[Target], live: Mapping[Key, int]) -> dict[Key, int]:
-    if not targets:
-        raise Invalid(
-            "bundle.nothing", "Nothing is named that could be exported.", hint="Name KIND/NAME[@VERSION], or use --all."
-        )
     wanted: dict[Key, int] = {}
     for target in targets:
         version = target.version or live.get(target.key)

@@ -3,6 +3,7 @@ tenant decides it for itself, with a record (I6, I13)."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import UUID
 
 from stanchion import audit
@@ -79,7 +80,7 @@ async def distrust(ctx: Ctx, name: str, *, reason: str) -> TrustedKey:
             extra=_facts(entry),
         )  # fmt: skip
     ctx.env.telemetry.emit("bundle.moved", 1, "distrusted")
-    return entry
+    return replace(entry, removed_by=ctx.actor.principal, removed_at=ctx.now, removal_reason=reason)
 
 
 def _facts(entry: TrustedKey) -> dict[str, Json]:
