@@ -21,6 +21,8 @@ REASON_CHARS_MAX: Final = 500
 Index = Mapping[str, Mapping[str, Withdrawal]]
 
 _DONE: Final = {Mode.REVOKE: "revoked", Mode.DRAIN: "drained"}
+_REFUSED: Final = {Mode.REVOKE: "release.revoked", Mode.DRAIN: "release.drained"}
+_ALREADY: Final = {Mode.REVOKE: "release.already_revoked", Mode.DRAIN: "release.already_drained"}
 
 
 def index_of(withdrawals: Iterable[Withdrawal]) -> Index:
@@ -57,7 +59,7 @@ def refused(one: Withdrawal, verb: str) -> Conflict:
     name = f"{one.kind}/{one.name}"
     undo = f"stanchion release {'reinstate' if one.mode is Mode.REVOKE else 'undrain'} {one.target}"
     return Conflict(
-        f"release.{_DONE[one.mode]}",
+        _REFUSED[one.mode],
         f"{told(one)} {verb}".strip(),
         hint=f"Give new runs another version: stanchion release rollback {name} --reason … (or apply one)."
         f" If {one.target} is fit after all: {undo} --reason ….",
@@ -108,9 +110,11 @@ def check_reason(reason: str) -> str:
 def already(one: Withdrawal) -> Conflict:
     """The answer to who withdraws what is withdrawn so already."""
     return Conflict(
-        f"release.already_{_DONE[one.mode]}",
+        _ALREADY[one.mode],
         f"{told(one)} It is in force; nothing was changed.",
-        hint=f"See stanchion release {_DONE[one.mode]} {one.target}.",
+        hint=f"See stanchion release revoked {one.target}."
+        if one.mode is Mode.REVOKE
+        else f"See stanchion release drain {one.target} --status.",
         withdrawal_id=str(one.id),
     )
 
