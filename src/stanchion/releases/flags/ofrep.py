@@ -167,10 +167,9 @@ def _shown(answer: Answer) -> dict[str, Json]:
         code = found.error_code if found.error_code in _CODES else ErrorCode.GENERAL
         return {"key": found.flag, "errorCode": code.value, "errorDetails": found.message, "metadata": metadata}
     reason = found.reason.value if found.reason in _REASONS else "UNKNOWN"
-    said: dict[str, Json] = {"key": found.flag, "reason": reason, "metadata": metadata}
-    if found.variant is not None:
-        said |= {"value": found.value, "variant": found.variant}
-    return said
+    # Empty where there is none: the protocol may leave it out, and OpenFeature's Python provider (0.3.0) fails without it.
+    said: dict[str, Json] = {"key": found.flag, "reason": reason, "variant": found.variant or "", "metadata": metadata}
+    return said if found.variant is None else {**said, "value": found.value}
 
 
 def _matches(header: str, tag: str) -> bool:
