@@ -14,6 +14,7 @@ from stanchion.approvals import GovernHandler, GovernVerb, PolicyKind
 from stanchion.artifacts import Document
 from stanchion.blueprints import TRANSFORM, BlueprintKind, program_from_body
 from stanchion.context import Ctx, Env
+from stanchion.db.direct import Session
 from stanchion.queue import Notifier
 from stanchion.releases import Resolver, apply
 from stanchion.releases.rollouts import Plan, Step, Strategy, Target, service
@@ -158,14 +159,19 @@ class Stage:
 
 
 class Statements:
-    """Counts the statements of one tenant's database connections by what they begin with."""
+    """Counts the statements of this process by their text, also those that go past psycopg's cursors."""
 
     def __init__(self) -> None:
         self.seen: Counter[str] = Counter()
         self._real = psycopg.AsyncCursor.execute
+        self._direct = Session.direct
 
     def __enter__(self):
-        statements, real = self, self._real
+        statements, real, real_direct = self, self._real, self._direct
+
+        async def direct(self, row, statement, params):
+            statements.seen[" ".join(statement.query.decode().split())] += 1
+            return await real_direct(self, row, statement, params)
 
         async def execute(self, query, *args, **kwargs):
             text = query if isinstance(query, str) else str(query)
@@ -173,10 +179,12 @@ class Statements:
             return await real(self, query, *args, **kwargs)
 
         psycopg.AsyncCursor.execute = execute
+        Session.direct = direct
         return self
 
     def __exit__(self, *_):
         psycopg.AsyncCursor.execute = self._real
+        Session.direct = self._direct
 
     @property
     def total(self) -> int:

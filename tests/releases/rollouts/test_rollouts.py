@@ -37,6 +37,7 @@ from tests.approvals.support import FrozenClock
 from tests.artifacts.support import add_tenants
 from tests.conftest import make_env
 from tests.releases.rollouts.support import SOURCES, Stage, Statements, canary, document, second
+from tests.support.deployment import said, within_promise
 
 RUNS = 300
 
@@ -144,7 +145,9 @@ async def test_a_start_is_dealt_without_a_query(stage: Stage) -> None:
         with Statements() as statements:
             for _ in range(count):
                 await stage.start()
-        return {text: n for text, n in statements.seen.items() if "pg_notify" not in text}
+        seen = {text: n for text, n in statements.seen.items() if "from quick, unnest(" not in text}
+        assert sum(n for text, n in seen.items() if "insert into runs" in text) == count
+        return seen
 
     alone = await counted(40)
     await stage.begin(canary(50), documents=[second("policy")])
@@ -346,9 +349,8 @@ async def test_it_is_effective_in_every_process_within_a_second(fresh_database_u
                     await rollback(stage.ctx, target, kinds=stage.kinds, reason="no")
                 began = time.monotonic()
                 await asyncio.gather(*(until(resolver, version, began) for resolver in resolvers))
-        seen.sort()
-        print(f"effective after p50 {seen[len(seen) // 2]:.3f} s, p99 {seen[-1]:.3f} s of {len(seen)} looks")
-        assert seen[-1] <= 1.0
+        print(f"\neffective after {said(seen)}")
+        assert within_promise(seen)
 
 
 NARROW = document(
