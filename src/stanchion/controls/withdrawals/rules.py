@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from stanchion.base import Conflict, Invalid, Unavailable
 from stanchion.controls.withdrawals.types import UNREAD, Mode, Stopped, Withdrawal
@@ -21,7 +21,7 @@ REASON_CHARS_MAX: Final = 500
 Index = Mapping[str, Mapping[str, Withdrawal]]
 
 _DONE: Final = {Mode.REVOKE: "revoked", Mode.DRAIN: "drained"}
-_REFUSED: Final = {Mode.REVOKE: "release.revoked", Mode.DRAIN: "release.drained"}
+_UNDO: Final = {Mode.REVOKE: "reinstate", Mode.DRAIN: "undrain"}
 _ALREADY: Final = {Mode.REVOKE: "release.already_revoked", Mode.DRAIN: "release.already_drained"}
 
 
@@ -55,22 +55,27 @@ def stopped_by(one: Withdrawal) -> Stopped:
 
 
 def refused(one: Withdrawal, verb: str) -> Conflict:
-    """The answer to what would let new runs get a withdrawn version. `verb` begins the sentence: `A new run would get it.`"""
-    name = f"{one.kind}/{one.name}"
-    undo = f"stanchion release {'reinstate' if one.mode is Mode.REVOKE else 'undrain'} {one.target}"
-    return Conflict(
-        _REFUSED[one.mode],
-        f"{told(one)} {verb}".strip(),
-        hint=f"Give new runs another version: stanchion release rollback {name} --reason … (or apply one)."
-        f" If {one.target} is fit after all: {undo} --reason ….",
-        kind=one.kind,
-        name=one.name,
-        version=one.version,
-        digest=one.digest,
-        set_by=one.set_by,
-        set_at=one.set_at.isoformat(),
-        reason=one.reason,
+    """The answer to what would let new runs get a withdrawn version. `verb` ends the message: `A new run would get it.`"""
+    text = f"{told(one)} {verb}".strip()
+    hint = (
+        f"Give new runs another version: stanchion release rollback {one.kind}/{one.name} --reason … (or apply one)."
+        f" If {one.target} is fit after all: stanchion release {_UNDO[one.mode]} {one.target} --reason …."
     )
+    if one.mode is Mode.REVOKE:
+        return Conflict("release.revoked", text, hint=hint, **_fields(one))
+    return Conflict("release.drained", text, hint=hint, **_fields(one))
+
+
+def _fields(one: Withdrawal) -> dict[str, Any]:
+    return {
+        "kind": one.kind,
+        "name": one.name,
+        "version": one.version,
+        "digest": one.digest,
+        "set_by": one.set_by,
+        "set_at": one.set_at.isoformat(),
+        "reason": one.reason,
+    }
 
 
 def age_text(age_s: float | None) -> str:
