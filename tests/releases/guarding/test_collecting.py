@@ -47,7 +47,7 @@ async def test_ended_runs_count_for_the_arm_that_was_recorded(guarded: Guarded) 
 
 async def test_what_is_an_error_a_denial_an_override(guarded: Guarded) -> None:
     rollout = await guarded.begin(guards=ALL)
-    runs = (await guarded.start(14))["stable"]
+    runs = (await guarded.start(40))["stable"]
     cancelled, rejected, denied, earlier, plain = runs[:5]
     await guarded.end([cancelled], "CANCELLED")
     await guarded.end([rejected], "FAILED")  # a person's word, and no dead letter
