@@ -256,7 +256,7 @@ async def built_routers(
             build_gates_router(parts.kinds),
             bundles.build_router(parts.kinds, lambda: bundles.SigningKey.from_file(settings.signing_key_file, env.ids)),
             flags.build_router(parts.kinds, served),
-            configs.build_router(parts.kinds),
+            configs.build_router(parts.kinds, parts.resolver),
             flags.build_ofrep_router(served),
             artifacts.build_router(),
             tools.build_router(parts.adapters, switches),

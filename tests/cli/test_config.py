@@ -19,6 +19,7 @@ SHOWN = {
     "released_by": "ada",
     "candidate": None,
     "rollout": None,
+    "here": {"process": "web", "version": 2, "age_s": 0.1},
     "held": [{"version": 2, "runs": 3}, {"version": 1, "runs": 1}],
 }
 CHANGED = {"name": "risk-limits", "version": 3, "digest": "sha256:1", "change": "updated", "source": "", "not_here": []}
@@ -36,6 +37,7 @@ def test_values_are_shown_with_where_they_come_from(server, cli):
     done = cli("config", "show", "risk-limits")
     assert done.code == 0
     assert "3 on version 2, 1 on version 1" in done.out
+    assert "version 2, as of 0.1 s ago" in done.out
     lines = [line.split() for line in done.out.splitlines()]
     assert ["fine_eur", "50", "production"] in lines
     assert ["words.high", "Look.", "values"] in lines

@@ -90,6 +90,13 @@ class Resolver:
         view = self._views.get(tenant)
         return None if view is None else self._env.clock.monotonic() - view.read_at
 
+    async def version_of(self, tenant: str, kind: str, name: str) -> int | None:
+        """The version of an artifact that runs started here get, leaving rollouts aside; None if this process resolved no
+        Blueprint that refers to it since something was released."""
+        view = await self._fresh_view(tenant)
+        pins = (resolved.pins.of(kind, name) for resolved in view.resolved.values())
+        return next((pin.version for pin in pins if pin is not None), None)
+
     async def _fresh_view(self, tenant: str) -> _View:
         view = self._views.get(tenant)
         if view is not None and self._env.clock.monotonic() - view.read_at < MAX_AGE_S:

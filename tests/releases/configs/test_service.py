@@ -152,16 +152,20 @@ def test_an_environment_has_its_own_place() -> None:
 
 @pytest.fixture
 async def client(stage: Stage):
-    async with client_of(app_of(stage.ctx, build_router(stage.kinds))) as client:
+    async with client_of(app_of(stage.ctx, build_router(stage.kinds, stage.resolver))) as client:
         yield client
 
 
-async def test_configs_over_http(client) -> None:
+async def test_configs_over_http(client, stage: Stage) -> None:
     (row,) = (await client.get("/api/configs")).json()["items"]
     assert (row["name"], row["values"]["fine_eur"], row["environment"]) == ("risk-limits", 100, "local")
     shown = (await client.get("/api/configs/risk-limits", params={"environment": "staging"})).json()
     assert (shown["values"]["fine_eur"], shown["set_here"], shown["live_version"]) == (5, ["/fine_eur"], 1)
     assert shown["schema"]["type"] == "object"
+    assert (shown["here"]["process"], shown["here"]["version"]) == ("test", None), "no run was started here yet"
+    await stage.start()
+    here = (await client.get("/api/configs/risk-limits")).json()["here"]
+    assert (here["version"], here["age_s"] < 30) == (1, True)
     body = {"changes": {"/fine_eur": 7}, "reason": "less"}
     planned = (await client.post("/api/configs/risk-limits/set", json=body | {"dry_run": True})).json()
     assert (planned["version"], planned["change"]) == (2, "updated")

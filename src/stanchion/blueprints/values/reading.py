@@ -111,7 +111,7 @@ class Configs:
     def unknown(self, value: Json, paths: tuple[str, ...], pointer: str) -> Iterator[Fault]:
         """A fault for each config that `paths` read and that is not there, where the value at `pointer` first names it."""
         missing = {name for name in configs_read(paths) if self.schema(identifier(name)) is None}
-        for mention in mentions(value, pointer):
+        for mention in mentions(value, pointer) if missing else ():
             name = name_of(mention.spelling)
             if name in missing:
                 missing.remove(name)

@@ -23,9 +23,14 @@ def _held(rows: Any) -> str:
     return ", ".join(f"{row['runs']} on version {row['version']}" for row in rows)
 
 
+def _here(here: Any) -> str:
+    """What runs get that the server which answered starts; nothing if it started none yet that reads the config."""
+    return "" if here["version"] is None else f"version {here['version']}, as of {here['age_s']:g} s ago"
+
+
 _FACTS = output.columns(
     "name", "version", "live=live_version", "environment", "candidate", "rollout", "digest", "owner", "description",
-    "released=released_at", "by=released_by", "unfinished runs=held", held=_held,
+    "released=released_at", "by=released_by", "unfinished runs=held", "new runs=here", held=_held, here=_here,
 )  # fmt: skip
 _VALUES = output.columns("key", "value", "from")
 _CHANGED = output.columns("name", "version", "change", "digest")

@@ -12,9 +12,11 @@ from pydantic import ConfigDict, Field, StringConstraints
 
 from stanchion.artifacts import KindSpec, NamePath
 from stanchion.blueprints import config_set_here, config_values
+from stanchion.context import Ctx
 from stanchion.http import CtxDep, Model, Page, PageDep, Reply, example
 from stanchion.releases.configs import service
 from stanchion.releases.configs.types import ConfigRow, Shown
+from stanchion.releases.resolver import Resolver
 from stanchion.releases.types import ReleaseChange
 
 _DIGEST = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -43,6 +45,7 @@ _SHOWN: dict[str, Any] = {
         "additionalProperties": False,
     },
     "held": [{"version": 2, "runs": 12}, {"version": 1, "runs": 1}],
+    "here": {"process": "web", "version": 2, "age_s": 0.2},
 }
 _CHANGED: dict[str, Any] = {
     "name": "risk-limits",
@@ -106,6 +109,17 @@ class HeldReply(Reply):
     runs: int
 
 
+class HereReply(Reply):
+    """What runs get that the answering process starts, leaving rollouts aside, and how old that knowledge is. The version is
+    null if it started none that reads the config since something was released."""
+
+    model_config = example({"process": "web", "version": 2, "age_s": 0.2})
+
+    process: str
+    version: int | None
+    age_s: float | None
+
+
 class ConfigShownReply(ConfigReply):
     """One version of a config as it is in an environment; `live_version` may be another. `held`: the versions that
     unfinished runs have."""
@@ -115,9 +129,10 @@ class ConfigShownReply(ConfigReply):
     live_version: int
     schema_: dict[str, Any] = Field(alias="schema")
     held: list[HeldReply]
+    here: HereReply
 
     @classmethod
-    def shown(cls, one: Shown) -> ConfigShownReply:
+    def shown(cls, one: Shown, here: HereReply) -> ConfigShownReply:
         """A config as it is shown."""
         facts = ConfigReply.of(one.row, one.environment).model_dump()
         facts |= {
@@ -128,7 +143,7 @@ class ConfigShownReply(ConfigReply):
             "set_here": list(one.set_here),
         }
         held = [HeldReply(version=row.version, runs=row.runs) for row in one.held]
-        return cls(**facts, live_version=one.row.version, schema=dict(one.schema), held=held)
+        return cls(**facts, live_version=one.row.version, schema=dict(one.schema), held=held, here=here)
 
 
 class SetRequest(Model):
@@ -159,8 +174,18 @@ class ConfigChangedReply(Reply):
     not_here: list[str]
 
 
-def build_router(kinds: Mapping[str, KindSpec]) -> APIRouter:
-    """The routes of configs. `kinds`: how each kind is read."""
+async def _here(ctx: Ctx, resolver: Resolver, name: str) -> HereReply:
+    version = await resolver.version_of(ctx.tenant, "config", name)
+    age_s = resolver.age_s(ctx.tenant)
+    return HereReply(
+        process=ctx.env.telemetry.process,
+        version=version,
+        age_s=None if age_s is None else round(age_s, 3),
+    )
+
+
+def build_router(kinds: Mapping[str, KindSpec], resolver: Resolver) -> APIRouter:
+    """The routes of configs. `kinds`: how each kind is read; `resolver`: what this process starts runs by."""
     router = APIRouter(prefix="/api/configs", tags=["configs"])
 
     @router.get("", summary="List configs", operation_id="list_configs")
@@ -178,7 +203,8 @@ def build_router(kinds: Mapping[str, KindSpec]) -> APIRouter:
         environment: Annotated[str | None, _ENVIRONMENT] = None,
     ) -> ConfigShownReply:
         """A version of a config (the live one if left out) with its values in an environment, and what runs still have."""
-        return ConfigShownReply.shown(await service.show_config(ctx, name, version=version, environment=environment))
+        shown = await service.show_config(ctx, name, version=version, environment=environment)
+        return ConfigShownReply.shown(shown, await _here(ctx, resolver, name))
 
     @router.post("/{name}/set", summary="Set values of a config", operation_id="set_config")
     async def post_set(ctx: CtxDep, name: NamePath, body: SetRequest) -> ConfigChangedReply:

@@ -34,9 +34,9 @@ def _edited(document: Document, pointer: str, value: Json, environment: str | No
     place = read.positions.places.get(base + pointer)
     if place is None or pointer in ("", "/"):
         raise _nothing_there(document, pointer, environment)
-    # JSON is YAML in flow style, so it can stand wherever a value does.
+    written = _json(pointer, value)
     end = place.end - (len(text := document.source[place.start : place.end]) - len(text.rstrip()))
-    source = document.source[: place.start] + json.dumps(value, ensure_ascii=False) + document.source[end:]
+    source = document.source[: place.start] + written + document.source[end:]
     after = read_document(Document(path=document.path, source=source))
     if after.issues or after.body != _with(read.body, (base + pointer).split("/")[1:], value):
         raise Conflict(
@@ -45,6 +45,20 @@ def _edited(document: Document, pointer: str, value: Json, environment: str | No
             hint="Edit the document and apply it.",
         )
     return Document(path=document.path, source=source)
+
+
+def _json(pointer: str, value: Json) -> str:
+    """A value as it is written: JSON is YAML in flow style, so it can stand wherever a value does."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except ValueError as error:
+        raise Invalid(
+            "config.bad_value",
+            f"The value for {pointer} cannot be written: {type(error).__name__}.",
+            hint="Send finite numbers, and texts that are Unicode.",
+        ) from error
+    return text
 
 
 def _nothing_there(document: Document, pointer: str, environment: str | None) -> Invalid:
