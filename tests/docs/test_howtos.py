@@ -22,6 +22,22 @@ cat up.log; return 1
 """
 
 
+# Two deployments, each with a profile of its own.
+_START_TWO = """
+python3 -m venv .venv && . .venv/bin/activate && pip install --quiet stanchion || return 1
+for name in staging production; do
+    STANCHION_ENVIRONMENT_NAME=$name stanchion up --data $name/.stanchion > $name.log 2>&1 &
+done
+for name in staging production; do
+    for _ in $(seq 300); do grep -q "is ready" $name.log && break; sleep 0.1; done
+    grep -q "is ready" $name.log || { cat $name.log; return 1; }
+    url=$(python3 -c "import json; print(json.load(open('$name/.stanchion/profile.json'))['url'])")
+    token=$(python3 -c "import json; print(json.load(open('$name/.stanchion/profile.json'))['token'])")
+    STANCHION_TOKEN=$token stanchion auth login $url --name $name > /dev/null 2>&1 || return 1
+done
+"""
+
+
 @pytest.fixture(scope="module")
 def running(reader, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     """A shell in a folder in which `stanchion up` runs, shared by the pages that need no more."""
@@ -40,6 +56,7 @@ def running(reader, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]
         "ask-for-approval.md",
         "keep-thresholds-in-a-config.md",
         "recover-failed-runs.md",
+        "require-approvals-and-evals.md",
         "review-changes.md",
         "roll-out-a-change.md",
         "use-the-http-api.md",
@@ -50,6 +67,16 @@ def running(reader, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]
 )
 def test_howto(repo, running, page) -> None:
     assert run_page(repo / "docs/howto" / page, running) >= 4
+
+
+def test_between_two_deployments(repo, reader, tmp_path) -> None:
+    shell = Shell(tmp_path, reader | {"XDG_CONFIG_HOME": str(tmp_path / "config")})
+    try:
+        code, said = shell.run(_START_TWO)
+        assert code == 0, said
+        assert run_page(repo / "docs/howto/move-a-release-between-deployments.md", shell) >= 15
+    finally:
+        shell.close()
 
 
 def _sql(repo) -> str:

@@ -201,9 +201,7 @@ def report(session: Session, artifacts: tuple[dict[str, Any], ...], report_file:
         raise Invalid("cli.usage", f"{report_file} cannot be read: {error}", hint="Write JSON in UTF-8.") from error
     if not isinstance(said, dict):
         raise Invalid("cli.usage", f"{report_file} holds no object.", hint="See POST /api/release-gates/evals.")
-    members = [
-        {"kind": one["kind"], "name": one["name"], "digest": _digest(session, _numbered(one))} for one in artifacts
-    ]
+    members = [_numbered(one) for one in artifacts]
     body = {**cast("dict[str, Any]", said), "members": members}
     session.one(session.api.post(path(_GATES, "evals"), body), _FACTS)
 

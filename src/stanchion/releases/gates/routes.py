@@ -105,7 +105,7 @@ def _add_evidence(router: APIRouter) -> None:
         """What a service measured of exactly these digests; the same report sent twice is one."""
         made = await service.report_eval(
             ctx,
-            [(m.kind, m.name, m.digest) for m in body.members],
+            [member.exact() for member in body.members],
             body.report(),
             report_id=body.report_id,
             verdict=body.verdict,

@@ -24,6 +24,8 @@ from stanchion.releases.gates.types import (
 # What an approval may be given by, where a policy names no roles: who may decide one at all is Cedar's to say.
 _SHOWN_MAX: Final = 5
 REASON_CHARS_MIN: Final = 8
+_PREPARE: Final = "`stanchion release prepare … --reason …` publishes it without moving it; get what is missing for that, and try again."
+_FIRST: Final = {"apply": _PREPARE, "begin": _PREPARE, "advance": "Get what is missing, and try again."}
 REASON_CHARS_MAX: Final = 2000
 
 
@@ -280,11 +282,11 @@ def _has(m: Moving, field: str) -> bool:
 def refusal(asked: Asked, ruling: Ruling) -> Conflict:
     """The problem of a move that its gates do not let pass: each gate with what it says, why, and what to do."""
     no = [f for f in ruling.findings if f.verdict is not Verdict.PASS]
-    first, more = no[0], f" ({len(no) - 1} more say no.)" if len(no) > 1 else ""
+    first, more = no[0], f" (And {len(no) - 1} more.)" if len(no) > 1 else ""
     return Conflict(
         "release.gated",
         f"The gates of {ruling.policy} say {ruling.verdict.value}: {first.gate}: {first.why}{more} Nothing was changed.",
-        hint="Get what is missing, or with the permission for it: --break-glass --reason …, which is reviewed afterwards.",
+        hint=f"{_FIRST[asked.move]} Or, with the permission for it: --break-glass --reason …, which is reviewed afterwards.",
         verdict=ruling.verdict.value,
         policy=ruling.policy,
         policy_digest=ruling.policy_digest,

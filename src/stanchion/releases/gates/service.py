@@ -134,7 +134,7 @@ async def _refuse_own(tx: Tx, ctx: Ctx, members: Sequence[store.Version]) -> Non
 
 async def report_eval(
     ctx: Ctx,
-    members: Sequence[tuple[str, str, str]],
+    members: Sequence[tuple[str, str, str | int]],
     report: EvalReport,
     *,
     report_id: str,
@@ -146,7 +146,7 @@ async def report_eval(
 
     Args:
         ctx: a service with `releases.report`.
-        members: (kind, name, digest) of each version that was evaluated together; all are published.
+        members: (kind, name, digest or version) of each version that was evaluated together; all are published.
         report: suite, counts, thresholds.
         report_id: the reporter's own id of this eval.
         verdict: what the reporter makes of it.
@@ -167,7 +167,7 @@ async def report_eval(
         )
     details = _details(report, report_id)
     async with ctx.tx() as tx:
-        versions = [await _with_digest(tx, ctx, *member) for member in members]
+        versions = [await _exact(tx, ctx, *member) for member in members]
         if not versions or len(versions) > MEMBERS_MAX:
             raise Invalid("release.empty_set", "No version is named.", hint=f"Name 1 to {MEMBERS_MAX}.")
         record = _record(ctx, "eval", versions, verdict, why.strip(), details, EVAL_TTL, expires_at)
@@ -205,12 +205,15 @@ def _same(sent: EvidenceRecord, there: EvidenceRecord) -> EvidenceRecord:
     return there
 
 
-async def _with_digest(tx: Tx, ctx: Ctx, kind: str, name: str, content: str) -> store.Version:
-    found = await store.version_with(tx, ctx.tenant, (kind, name), content)
+async def _exact(tx: Tx, ctx: Ctx, kind: str, name: str, content: str | int) -> store.Version:
+    if isinstance(content, int):
+        found = next(iter(await store.versions(tx, ctx.tenant, [(kind, name, content)])), None)
+    else:
+        found = await store.version_with(tx, ctx.tenant, (kind, name), content)
     if found is None:
         raise NotFound(
             "artifact.unknown",
-            f"There is no {kind} {name} with digest {content}.",
+            f"There is no {kind} {name} with {'version' if isinstance(content, int) else 'digest'} {content}.",
             hint="Evaluate what is published: `stanchion release prepare -f …` publishes without making it live.",
         )
     return found

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from stanchion.artifacts import Document
 from stanchion.http import Model, Reply, example
@@ -131,11 +131,22 @@ class LatestBody(Model):
 
 
 class ExactBody(Model):
-    """One version by its content."""
+    """One version, by its digest or by its number."""
 
     kind: _Kind
     name: _Name
-    digest: _Digest
+    digest: _Digest | None = None
+    version: _Version | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> ExactBody:
+        if (self.digest is None) == (self.version is None):
+            raise ValueError("name either the digest or the version")
+        return self
+
+    def exact(self) -> tuple[str, str, str | int]:
+        """As the verb takes it."""
+        return (self.kind, self.name, self.digest if self.digest is not None else self.version or 0)
 
 
 class GateDocument(Model):
