@@ -24,7 +24,7 @@ SCORES = {
 
 async def test_reported_values_count_once_for_the_runs_arm(guarded: Guarded) -> None:
     rollout = await guarded.begin(guards=SCORES)
-    arms = await guarded.start(10)
+    arms = await guarded.start(30)
     made = await report(guarded.ctx, arms["candidate"][0], "answer_score", 0.25)
     assert (made.rollouts, made.reported_by) == (1, "ada")
     for run in arms["stable"]:
@@ -41,7 +41,7 @@ async def test_reported_values_count_once_for_the_runs_arm(guarded: Guarded) -> 
 
 async def test_it_may_come_before_and_long_after_the_end(guarded: Guarded) -> None:
     rollout = await guarded.begin(guards=SCORES)
-    arms = await guarded.start(6)
+    arms = await guarded.start(30)
     early, late = arms["stable"][0], (arms["stable"] + arms["candidate"])[-1]
     await report(guarded.ctx, early, "answer_score", 1.0)
     await guarded.end([*arms["stable"], *arms["candidate"]])
@@ -53,7 +53,7 @@ async def test_it_may_come_before_and_long_after_the_end(guarded: Guarded) -> No
 
 async def test_many_reports_at_once_are_one(guarded: Guarded) -> None:
     rollout = await guarded.begin(guards=SCORES)
-    run = (await guarded.start(4))["stable"][0]
+    run = (await guarded.start(30))["stable"][0]
     await asyncio.gather(*(report(guarded.ctx, run, "answer_score", 0.5) for _ in range(8)))
     assert sum(await asyncio.gather(*(guarded.collect() for _ in range(4)))) == 1
     assert await guarded.counts(rollout) == (0, 1)
