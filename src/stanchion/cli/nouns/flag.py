@@ -127,8 +127,13 @@ def _attribute(said: str) -> tuple[str, Any]:
 
 
 def _value(said: str) -> Any:
-    """JSON where it is JSON, else the text as it stands. NaN and its kin are texts: JSON has none."""
+    """JSON where it is JSON, else the text as it stands."""
     try:
-        return json.loads(said, parse_constant=lambda _: said)
+        return json.loads(said, parse_constant=_no_json)
     except ValueError:
         return said
+
+
+def _no_json(said: str) -> None:
+    """NaN and its kin, which Python's parser takes and JSON does not have."""
+    raise ValueError(said)
