@@ -2,7 +2,7 @@
 
 A flag is published, released per environment, rolled out and rolled back like every artifact. It is never pinned: an
 evaluation gives what is live now, or what the open rollout deals to its unit. A `Snapshot` hears of every change and looks
-twice a second besides; its evaluations cost microseconds and no query. `controls.flags` is the pure part.
+twice a second besides; its evaluations cost microseconds and no query. `controls.flags` is the pure part (docs/adr/0015).
 """
 
 from stanchion.releases.flags.kind import FlagKind
