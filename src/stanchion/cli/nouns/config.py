@@ -24,8 +24,10 @@ def _held(rows: Any) -> str:
 
 
 def _here(here: Any) -> str:
-    """What runs get that the server which answered starts; nothing if it started none yet that reads the config."""
-    return "" if here["version"] is None else f"version {here['version']}, as of {here['age_s']:g} s ago"
+    """What runs get that the server which answered starts."""
+    if here["version"] is None:
+        return "none that reads it was started by this server since the last release"
+    return f"version {here['version']}, as of {here['age_s']:.1f} s ago"
 
 
 _FACTS = output.columns(
