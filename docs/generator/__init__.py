@@ -13,6 +13,7 @@ from pathlib import Path
 
 from docs.generator import (
     blueprint,
+    bundles,
     cli,
     configs,
     connectors,
@@ -33,6 +34,7 @@ _MARK = re.compile(r"<!-- generate: ([a-z_.-]+) -->")
 
 PARTS: Mapping[str, Callable[[], str]] = {
     **blueprint.PARTS,
+    **bundles.PARTS,
     **cli.PARTS,
     **configs.PARTS,
     **connectors.PARTS,

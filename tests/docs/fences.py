@@ -30,6 +30,7 @@ MASKS = (
     (re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00| UTC)?"), "TIME"),
     (re.compile(r"stn_\w+"), "KEY"),
     (re.compile(r"token=\S+"), "TOKEN"),
+    (re.compile(r"ed25519:[A-Za-z0-9+/]{43}="), "PUBLIC-KEY"),
     (re.compile(r"^id: \d+$", re.MULTILINE), "id: REVISION"),
     (re.compile(r"(?<=00-)([0-9a-f]{32})-[0-9a-f]{16}"), r"\1-SPAN"),
     (re.compile(r"\d+(\.\d+)? ?m?s\b"), "SECONDS"),

@@ -81,6 +81,8 @@ def _read(file: Path) -> str:
 def import_(session: Session, file: Path, dry_run: bool, live: bool, environment: str | None, reason: str) -> None:
     """Take a bundle in: verified, computed again, published with the same digests. Nothing is live by it."""
     done = _import(session.api, _read(file), reason, dry_run=dry_run, live=live, environment=environment)
+    if done["applied"] is not None and not dry_run:
+        done = {**done, "artifacts": [{**one, "live": True} for one in done["artifacts"]]}
     if session.form in {"table", "id"}:
         session.list(done["artifacts"], _ARRIVED, key="digest")
     else:

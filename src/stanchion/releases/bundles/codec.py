@@ -38,12 +38,16 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class _Evidence(_Part):
+class EvidencePart(_Part):
+    """A record of a gate, and the digest over it."""
+
     digest: _Digest
     record: dict[str, Any]
 
 
-class _Member(_Part):
+class MemberPart(_Part):
+    """One version."""
+
     kind: _Kind
     name: _Name
     version: _Version
@@ -59,10 +63,12 @@ class _Member(_Part):
     labels: dict[str, str] = Field(max_length=200)
     risk: Literal["low", "medium", "high"]
     live: bool
-    evidence: list[_Evidence] = Field(max_length=EVIDENCE_MAX)
+    evidence: list[EvidencePart] = Field(max_length=EVIDENCE_MAX)
 
 
-class _Origin(_Part):
+class OriginPart(_Part):
+    """Where a bundle was made."""
+
     environment: _Name
     production: bool
     tenant: _Short
@@ -72,12 +78,14 @@ class _Origin(_Part):
     stanchion: _Short
 
 
-class _Payload(_Part):
+class PayloadPart(_Part):
+    """What is signed."""
+
     format: Annotated[int, Field(ge=_FORMAT, le=_FORMAT)]
-    origin: _Origin
+    origin: OriginPart
     content: _Digest
     selected: list[_Ref] = Field(min_length=1, max_length=MEMBERS_MAX)
-    artifacts: list[_Member] = Field(min_length=1, max_length=MEMBERS_MAX)
+    artifacts: list[MemberPart] = Field(min_length=1, max_length=MEMBERS_MAX)
 
 
 def encode(origin: Origin, selected: Sequence[Key], members: Sequence[Member]) -> bytes:
@@ -162,7 +170,7 @@ def decode(payload: bytes) -> Bundle:
     if canonical(said) != payload:
         raise _bad("", "it is not in canonical form; a key may be there twice")
     try:
-        read = _Payload.model_validate(said)
+        read = PayloadPart.model_validate(said)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise _bad("/" + "/".join(str(part) for part in first["loc"]), first["msg"]) from None
@@ -201,7 +209,7 @@ def _check_depth(payload: bytes) -> None:
             )
 
 
-def _read_member(number: int, said: _Member) -> Member:
+def _read_member(number: int, said: MemberPart) -> Member:
     where = f"/artifacts/{number}"
     what = f"{said.kind} {said.name}"
     if not _is_clean(said.source_path):
@@ -254,7 +262,7 @@ def _read_member(number: int, said: _Member) -> Member:
     )
 
 
-def _read_origin(said: _Origin) -> Origin:
+def _read_origin(said: OriginPart) -> Origin:
     return Origin(
         environment=said.environment,
         production=said.production,
