@@ -1,13 +1,4 @@
-"""The OpenFeature Remote Evaluation Protocol (OFREP 0.3.0, open-feature/protocol, service/openapi.yaml): any OpenFeature
-SDK evaluates Stanchion's flags by its OFREP provider.
-
-    POST /ofrep/v1/evaluate/flags/{key}    one flag, for servers that ask each time
-    POST /ofrep/v1/evaluate/flags          all flags for one context, with an ETag, for clients that keep them
-
-The answers have the protocol's shapes: a flag that chooses no value is sent without `value`, so that the SDK uses the
-code's own default. The protocol knows the reasons STATIC, TARGETING_MATCH, SPLIT, DISABLED and UNKNOWN; others go as UNKNOWN,
-and `metadata` has each as OpenFeature names it (`stanchion.reason`), with version, digest and rollout.
-"""
+"""HTTP: the two routes of OFREP, over what this process serves."""
 
 from __future__ import annotations
 
@@ -17,17 +8,15 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from stanchion.base import Json, Problem, digest, dumps, loads
+from stanchion.base import Json, dumps
 from stanchion.context import Ctx
-from stanchion.controls.flags import ErrorCode, Reason
+from stanchion.controls.flags import ErrorCode
 from stanchion.http import PROBLEM_JSON, CtxDep
 from stanchion.releases.flags import service
+from stanchion.releases.flags.ofrep.wire import INVALID_CONTEXT, context_of, matches, no_context, shown, tag_of
 from stanchion.releases.flags.snapshot import Snapshot
 from stanchion.releases.flags.types import Answer
 
-_REASONS: Final = frozenset({Reason.STATIC, Reason.TARGETING_MATCH, Reason.SPLIT, Reason.DISABLED})
-_CODES: Final = frozenset({ErrorCode.PARSE_ERROR, ErrorCode.TARGETING_KEY_MISSING, ErrorCode.FLAG_NOT_FOUND})
-_INVALID_CONTEXT: Final = "INVALID_CONTEXT"
 _JSON: Final = "application/json"
 
 _ASKED: dict[str, Any] = {"context": {"targetingKey": "case-4711", "team": "fines"}}
@@ -85,7 +74,7 @@ _ONE: dict[int | str, dict[str, Any]] = {
 _ALL: dict[int | str, dict[str, Any]] = {
     200: _said("Every flag.", {"flags": [_FOUND], "metadata": {"stanchion.revision": 7}}),
     304: {"description": "Nothing differs from the answer whose ETag was sent."},
-    400: _failed("The context is none.", {"errorCode": _INVALID_CONTEXT, "errorDetails": "`context` is an object."}),
+    400: _failed("The context is none.", {"errorCode": INVALID_CONTEXT, "errorDetails": "`context` is an object."}),
 }
 
 
@@ -105,11 +94,11 @@ def build_ofrep_router(flags: Snapshot) -> APIRouter:
         """One flag for one context, as an OFREP provider asks for it."""
         ctx.require("flags.evaluate", name=key)
         service.check_read(flags)
-        context = _context(await request.body())
+        context = context_of(await request.body())
         if context is None:
-            return _json(400, {"key": key, **_no_context()})
+            return _json(400, {"key": key, **no_context()})
         answer = _evaluated(ctx, flags, key, context)
-        said = _shown(answer)
+        said = shown(answer)
         code = answer.resolution.error_code
         return _json(200 if code is None else 404 if code is ErrorCode.FLAG_NOT_FOUND else 400, said)
 
@@ -125,13 +114,13 @@ def build_ofrep_router(flags: Snapshot) -> APIRouter:
         """Every flag for one context. With `If-None-Match`: 304 while the answer is the one whose ETag that is."""
         ctx.require("flags.evaluate")
         service.check_read(flags)
-        context = _context(await request.body())
+        context = context_of(await request.body())
         if context is None:
-            return _json(400, _no_context())
+            return _json(400, no_context())
         known = flags.of(ctx.tenant)
-        found: list[Json] = [_shown(_evaluated(ctx, flags, name, context)) for name in sorted(known.entries)]
-        tag = f'"{digest(found).removeprefix("sha256:")[:32]}"'
-        if _matches(request.headers.get("if-none-match", ""), tag):
+        found: list[Json] = [shown(_evaluated(ctx, flags, name, context)) for name in sorted(known.entries)]
+        tag = tag_of(found)
+        if matches(request.headers.get("if-none-match", ""), tag):
             return Response(status_code=304, headers={"ETag": tag})
         return _json(200, {"flags": found, "metadata": {"stanchion.revision": known.revision}}, tag)
 
@@ -140,41 +129,6 @@ def build_ofrep_router(flags: Snapshot) -> APIRouter:
 
 def _evaluated(ctx: Ctx, flags: Snapshot, name: str, context: Mapping[str, Json]) -> Answer:
     return flags.evaluate(ctx.tenant, name, None, context, principal=ctx.actor.principal)
-
-
-def _context(body: bytes) -> dict[str, Json] | None:
-    try:
-        said = loads(body)
-    except Problem:
-        return None
-    context = said.get("context") if isinstance(said, dict) else None
-    return context if isinstance(context, dict) else None
-
-
-def _no_context() -> dict[str, Json]:
-    return {"errorCode": _INVALID_CONTEXT, "errorDetails": "The body is an object whose `context` is an object."}
-
-
-def _shown(answer: Answer) -> dict[str, Json]:
-    """An answer in the protocol's shape: success (without `value` where the caller's own counts) or failure."""
-    found = answer.resolution
-    metadata: dict[str, Json] = {**found.metadata, "stanchion.reason": found.reason.value}
-    if answer.version is not None:
-        metadata |= {"stanchion.version": answer.version, "stanchion.digest": answer.digest}
-    if answer.rollout is not None and answer.arm is not None:
-        metadata |= {"stanchion.rollout": str(answer.rollout), "stanchion.arm": answer.arm.value}
-    if found.error_code is not None:
-        code = found.error_code if found.error_code in _CODES else ErrorCode.GENERAL
-        return {"key": found.flag, "errorCode": code.value, "errorDetails": found.message, "metadata": metadata}
-    reason = found.reason.value if found.reason in _REASONS else "UNKNOWN"
-    # Empty where there is none: the protocol may leave it out, and OpenFeature's Python provider (0.3.0) fails without it.
-    said: dict[str, Json] = {"key": found.flag, "reason": reason, "variant": found.variant or "", "metadata": metadata}
-    return said if found.variant is None else {**said, "value": found.value}
-
-
-def _matches(header: str, tag: str) -> bool:
-    """Whether If-None-Match names the tag (RFC 9110 §13.1.2: weak comparison, `*` for any)."""
-    return any(one.strip().removeprefix("W/") in (tag, tag.strip('"'), "*") for one in header.split(","))
 
 
 def _json(status: int, said: Mapping[str, Json], tag: str | None = None) -> Response:
