@@ -7,10 +7,12 @@ import json
 
 import pytest
 
+from stanchion.base import Denied
 from stanchion.context import Environment
 from stanchion.db import Database
 from stanchion.releases import build_router as releases_router
 from stanchion.releases.bundles import SigningKey, build_router
+from stanchion.releases.gates import Which, approve
 from tests.artifacts.support import add_tenants, ctx_of
 from tests.conftest import make_env
 from tests.releases.bundles.support import KINDS, blueprint, policy
@@ -29,6 +31,7 @@ def served(cluster, tmp_path):
         async def __aenter__(self):
             env = make_env(await self.database.__aenter__(), environment=self.name)
             env = dataclasses.replace(env, environment=Environment(name=self.name, production=self.production))
+            self.env = env
             await add_tenants(env, "acme")
             file = tmp_path / self.name
             routers = (build_router(KINDS, lambda: SigningKey.from_file(file, env.ids)), releases_router(KINDS))
@@ -180,3 +183,19 @@ async def test_problems(served, path: str, body: dict, status: int, code: str) -
         answer = await said(await here.post(f"/api/{path}", json=body), status)
         assert answer["code"] == code
         assert json.dumps(answer)
+
+
+async def test_who_wrote_it_there_does_not_approve_it_here(served) -> None:
+    async with served("staging") as staging:
+        await staging.post("/api/artifacts/apply", json=body_of(policy(), changelog="First."))
+        made = await said(await staging.post("/api/bundles/export", json={"everything": True, "reason": "Next."}))
+        production = served("production", production=True, principal="bob")
+        async with production as here:
+            await trusting(staging, here)
+            await said(await here.post("/api/bundles/import", json={"bundle": made["bundle"], "reason": "Tried."}))
+            # Ada wrote it in staging; Bob, who imported it, is its author here. Neither is somebody else.
+            for principal in ("ada", "bob"):
+                ctx = ctx_of(production.env, principal=principal)
+                with pytest.raises(Denied) as caught:
+                    await approve(ctx, Which(versions=(("policy", "supervisor-approval", 1),)), reason="It is mine, and good.")
+                assert caught.value.code == "release.own_approval"

@@ -155,6 +155,7 @@ def _moving(row: Live, now: Live | None, said: Mapping[tuple[str, str, int], Sai
         version=row.version,
         digest=row.digest,
         author=own.author,
+        written_by=tuple(own.written_by),
         owner=own.owner,
         changelog=own.changelog,
         labels=own.labels,

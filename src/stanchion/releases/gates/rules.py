@@ -102,7 +102,7 @@ def judge_approvals(
     """
     count = _count(need)
     roles = [str(role) for role in _listed(need.get("roles"))]
-    authors = {m.author for m in asked.members}
+    authors = {name for m in asked.members for name in m.authors}
     latest = {record.by: record for record in given if record.withdrawn_at is None}
     counted: list[EvidenceRecord] = []
     refused: list[EvidenceRecord] = []
@@ -184,7 +184,7 @@ def _eval_of(
     *, holders: Mapping[str, Holder], may: Mapping[str, bool], now: datetime,
 ) -> Finding:  # fmt: skip
     after = {key: row.digest for key, row in asked.live.items()} | {m.key: m.digest for m in asked.members}
-    authors = {m.author for m in asked.members}
+    authors = {name for m in asked.members for name in m.authors}
     reporters = {str(one) for one in _listed(need.get("by"))}
     max_age = _max_age(need)
     found = [

@@ -123,7 +123,7 @@ async def approve(
 
 async def _refuse_own(tx: Tx, ctx: Ctx, members: Sequence[store.Version]) -> None:
     said = await store.said_of(tx, ctx.tenant, [(m.kind, m.name, m.version) for m in members])
-    own = [row for row in said.values() if row.author == ctx.actor.principal]
+    own = [row for row in said.values() if ctx.actor.principal in (row.author, *row.written_by)]
     if own:
         raise Denied(
             "release.own_approval",
@@ -380,7 +380,10 @@ async def review(ctx: Ctx, broken_id: UUID, *, finding: Review, reason: str) -> 
                 f"{before.reviewed_by} found it {before.review.value} at {before.reviewed_at:%Y-%m-%d %H:%M:%S} UTC.",
             )
         said = await store.said_of(tx, ctx.tenant, [(m.kind, m.name, m.version) for m in before.members])
-        if ctx.actor.kind != "user" or ctx.actor.principal in {before.by, *(row.author for row in said.values())}:
+        if ctx.actor.kind != "user" or ctx.actor.principal in {
+            before.by,
+            *(name for row in said.values() for name in (row.author, *row.written_by)),
+        }:
             raise Denied(
                 "release.own_review",
                 f"{ctx.actor.principal} made this move, wrote what moved, or is no person; somebody else reviews it.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import LiteralString
 from uuid import UUID
@@ -306,7 +306,7 @@ async def holders(tx: Tx, tenant: str, names: Iterable[str]) -> dict[str, Holder
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """What a published version says of itself, beside its content."""
+    """What a published version says of itself, beside its content. `written_by`: its authors where it was imported from."""
 
     kind: str
     name: str
@@ -316,6 +316,7 @@ class Said:
     changelog: str
     labels: dict[str, str]
     risk: str
+    written_by: list[str] = field(default_factory=list[str])
 
 
 async def said_of(tx: Tx, tenant: str, versions: Iterable[tuple[str, str, int]]) -> dict[tuple[str, str, int], Said]:
@@ -324,7 +325,9 @@ async def said_of(tx: Tx, tenant: str, versions: Iterable[tuple[str, str, int]])
     rows = await many(
         tx,
         Said,
-        "select a.kind, a.name, a.version, a.author, a.owner, a.changelog, a.labels, a.risk from artifacts a"
+        "select a.kind, a.name, a.version, a.author, a.owner, a.changelog, a.labels, a.risk,"
+        " array(select distinct i.author from imported_artifacts i where i.tenant = a.tenant and i.kind = a.kind"
+        " and i.name = a.name and i.version = a.version order by 1) as written_by from artifacts a"
         " join jsonb_to_recordset(%s) as w (kind text, name text, version int)"
         " on a.kind = w.kind and a.name = w.name and a.version = w.version where a.tenant = %s",
         (Jsonb(wanted), tenant),

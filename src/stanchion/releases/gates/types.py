@@ -80,7 +80,7 @@ class Moving:
     """One artifact of a set that is about to move.
 
     Attributes:
-        author: who published the version. `owner`, `changelog`, `labels`: the version's own.
+        author: who published the version here. `written_by`: who did where it was imported from. `owner`, `changelog`, `labels`: the version's own.
         risk: the greater of what the version says of itself and what the live one says: who lowers it is held by what it was.
         returns_to: the version that is live now, to which a rollback would go; None if nothing is live of the name.
         row: its content.
@@ -97,11 +97,17 @@ class Moving:
     risk: Risk
     returns_to: int | None
     row: Live
+    written_by: tuple[str, ...] = ()
 
     @property
     def key(self) -> Key:
         """Which artifact it is."""
         return (self.kind, self.name)
+
+    @property
+    def authors(self) -> frozenset[str]:
+        """Everybody who decides nothing about it, because it is theirs."""
+        return frozenset((self.author, *self.written_by))
 
     @property
     def called(self) -> str:
