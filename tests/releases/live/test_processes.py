@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from stanchion.processes.sockets import ask_unix
-from tests.support.deployment import POSTING, Deployment, Load, deployed, said, within_promise
+from tests.support.deployment import POSTING, Deployment, Load, said, within_promise
 
 SECOND = POSTING.replace("value: first", "value: second")
 # In each cycle one rollback is of an open rollout, and one of a release that is finished.
@@ -16,14 +16,6 @@ PLANS = (
     {"strategy": "canary", "steps": [{"share": 100}]},
     {"strategy": "all_at_once"},
 )
-
-
-@pytest.fixture(scope="module")
-def deployment(cluster, tmp_path_factory):
-    with deployed(cluster, tmp_path_factory.mktemp("live")) as made:
-        made.apply(posting=SECOND)
-        made.apply(posting=POSTING)
-        yield made
 
 
 def test_a_rollback_and_a_kill_reach_every_process(deployment: Deployment) -> None:
@@ -38,6 +30,8 @@ def test_forty_rollbacks_and_kills_reach_every_process(deployment: Deployment) -
 
 def show(deployment: Deployment, changes: int) -> None:
     deployment.clear()
+    deployment.apply(posting=SECOND)
+    deployment.apply(posting=POSTING)
     load = Load(deployment)
     refused: list[float] = []
     held: list[float] = []
