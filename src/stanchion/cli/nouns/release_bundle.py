@@ -26,7 +26,6 @@ _BUNDLES = output.columns(
 _KEY = output.columns("public key=public_key", "fingerprint", "environment", "tenant")
 _TRUSTED = output.columns(
     "name", "tenant", "environment", "added=added_at", "by=added_by", "reason", "removed=removed_at", "fingerprint",
-    environment=lambda said: said or "any",
 )  # fmt: skip
 _VERIFIED = output.columns("kind", "name", "version", "author", "evidence", "digest")
 
