@@ -85,6 +85,7 @@ CATALOGUE: dict[str, EventSpec] = {
         _gauge("approvals.age", "approvals_oldest_age_seconds", "Age of the oldest pending approval."),
         _counter("release.applied", "releases_total", "Live versions that an apply moved.", "kind", log="info"),
         _counter("rollout.changed", "rollout_changes_total", "Changes of rollouts.", "change", log="info"),
+        _counter("guards.counted", "guard_counted_total", "Runs and measurements counted for guarded rollouts."),
         _counter(
             "bundle.moved",
             "bundles_total",

@@ -52,6 +52,8 @@ async def collect(env: Env, moment: Moment = store.now) -> int:
             except Problem as problem:  # of this rollout, and no reason to leave the others
                 env.telemetry.emit("duty.failed", 1.0, duty="guards.collect", error=f"{one.rollout_id}: {problem}")
         if len(found) < _WATCHES:
+            if counted:
+                env.telemetry.emit("guards.counted", float(counted))
             return counted
         past = found[-1].rollout_id
 
