@@ -125,7 +125,7 @@ class KindSpec(Protocol):
         kind: that key.
         refs: the kinds whose artifacts documents of this kind may refer to. What `Parsed.references` names is checked
             at publish, for every kind alike: its kind is one of these, and it is in the same apply or live.
-        specimen: what the kind is tried by; None only for a kind whose versions no run's work depends on.
+        specimen: what the kind is tried by; None only for a kind whose versions nobody's work depends on.
     """
 
     @property

@@ -68,18 +68,21 @@ class Specimen:
     regression that takes itself back, one rollback alone.
 
     A run of the Blueprint, with no input, ends SUCCEEDED with the output `first` or `second`. If it waits for an approval
-    on its way, any approver may approve. The Blueprint's first step is none of a `logic_gate`.
+    on its way, any approver may approve. A kind whose versions are asked and not pinned has a question in its place.
 
     Attributes:
         first, second: the two versions. `others`: what is live beside them, the Blueprint among it, unless that is the
             artifact itself.
         files: path in the folder of connectors -> text, for what the documents read.
+        asked: where there is no Blueprint, the path that answers `{}`, whoever POSTs it, with `first` or `second` as its
+            `value`.
     """
 
     first: Document
     second: Document
     others: tuple[Document, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict[str, str])
+    asked: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

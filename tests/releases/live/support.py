@@ -8,11 +8,13 @@ import dataclasses
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from datetime import datetime, timedelta
 from math import comb
 from pathlib import Path
 from uuid import UUID
 
+import httpx
 from psycopg.rows import dict_row
 
 from stanchion import approvals, bootstrap, releases
@@ -22,15 +24,18 @@ from stanchion.base.settings import Settings, ToolsSettings
 from stanchion.blueprints import Specimen, read_document
 from stanchion.context import Actor, Ctx, Env
 from stanchion.db import Database, DatabaseUrls
-from stanchion.identity import CedarAuthorizer
+from stanchion.identity import Authenticator, CedarAuthorizer
 from stanchion.queue import Notifier
-from stanchion.releases import MAX_AGE_S
+from stanchion.releases import MAX_AGE_S, flags
 from stanchion.releases.rollouts import Arm, Exposure, Plan, Step, Strategy, Target, Unit, UnitKind, assign, begin
 from stanchion.runs import Starter
 from tests.artifacts.support import add_tenants
 from tests.conftest import make_env
+from tests.support.http import app_of, client_of
+from tests.support.web import PEPPER
 
 TENANT = "acme"
+who: ContextVar[Ctx] = ContextVar("who")
 WAIT_S = 60.0
 # Asks whoever holds a run up: a run that began before a change and ends after it.
 HOLD = Document(
@@ -107,9 +112,14 @@ class Tried:
         self.first, self.second = _prepared(specimen.first), _prepared(specimen.second)
         self.others = tuple(_prepared(other) for other in specimen.others)
         self.files = specimen.files
+        self.asked = specimen.asked
         bodies = [read_document(document).body for document in (self.first, *self.others)]
         self.name = str(bodies[0][kind])
-        (self.blueprint,) = [str(body["blueprint"]) for body in bodies if "blueprint" in body]
+        blueprints = [str(body["blueprint"]) for body in bodies if "blueprint" in body]
+        assert len(blueprints) == (0 if self.asked else 1), (
+            f"the specimen of {kind} has a Blueprint, or else a question"
+        )
+        self.blueprint = "".join(blueprints)
         self.target = Target(kind=kind, name=self.name)
 
 
@@ -167,6 +177,8 @@ class Scene:
         self.tried = {name: one for name, one in tried(self.kinds).items() if name in (only or self.kinds)}
         self.ctx = self.as_("ada", "admin")
         self.supervisor = self.as_("supervisor", "approver")
+        self.client: httpx.AsyncClient
+        self.flags: flags.Snapshot
         self.notifier = Notifier(env, role="app")
         self.starter = Starter(env, parts.resolver, self.notifier)
 
@@ -180,9 +192,36 @@ class Scene:
         found = documents or (one.second,)
         return await begin(self.ctx, plan, documents=found, kinds=self.kinds, reason="try the second")
 
-    def later(self, seconds: float = MAX_AGE_S) -> None:
+    async def later(self, seconds: float = MAX_AGE_S) -> None:
         """So much time passes for web and scheduler, by default enough for a release to be seen."""
         self.clock.ahead_s += seconds
+        await self.flags.refresh()
+
+    # --- whoever uses a version
+
+    async def words(self, one: Tried, people: Sequence[str]) -> list[str]:
+        """What the version says that each of them gets: in the order of the people."""
+        if one.asked:
+            return [await self._answer(one.asked, name) for name in people]
+        runs = await self.start(one.blueprint, people)
+        said = await self.said(runs)
+        pinned = [pins[one.target.key] for pins in await self.pins(runs)]
+        assert pinned == [{"first": 1, "second": 2}[word] for word in said], "a run says what it is not pinned to"
+        return said
+
+    async def _answer(self, path: str, name: str) -> str:
+        who.set(self.as_(name, "analyst"))
+        answer = await self.client.post(path, json={})
+        assert answer.status_code == 200, answer.text
+        return answer.json()["value"]
+
+    async def held(self, one: Tried, people: Sequence[str]) -> list[UUID]:
+        """A run each that has begun and waits to be let go; none of a kind that no run is pinned to."""
+        if one.asked:
+            return []
+        runs = await self.start(one.blueprint, people, hold=True)
+        await self.until(runs, "SUSPENDED")
+        return runs
 
     # --- runs
 
@@ -219,12 +258,13 @@ class Scene:
         await self.until(runs, "SUCCEEDED")
         return await self.of(runs, "output")
 
-    async def let_go(self) -> None:
-        """Approve what holds runs up."""
-        assert await self._approve("policy = 'specimen-hold'")
+    async def let_go(self, runs: Sequence[UUID]) -> None:
+        """Approve what holds these runs up."""
+        assert await self._approve("policy = 'specimen-hold' and run_id = any(%s)", list(runs)) == len(runs)
 
-    async def _approve(self, which: str) -> int:
-        rows = await self.rows(f"select id, args_digest from approvals where status = 'PENDING' and {which} limit 200")
+    async def _approve(self, which: str, *params) -> int:
+        query = f"select id, args_digest from approvals where status = 'PENDING' and {which} limit 200"
+        rows = await self.rows(query, *params)
         for batch in range(0, len(rows), 8):
             await asyncio.gather(*(self._approve_one(row) for row in rows[batch : batch + 8]))
         return len(rows)
@@ -293,7 +333,14 @@ async def scene_on(
         try:
             await scene.apply(HOLD, *(d for one in scene.tried.values() for d in (one.first, *one.others)))
             workers_env = dataclasses.replace(make_env(workers_db), authorizer=CedarAuthorizer())
-            async with working(workers_env, settings) as worker:
+            scene.flags = flags.Snapshot(env)
+            await scene.flags.refresh()
+            routers = bootstrap.built_routers(env, settings, Authenticator(env, PEPPER), live_flags=scene.flags)
+            async with (
+                working(workers_env, settings) as worker,
+                routers as built,
+                client_of(app_of(who.get, *built)) as scene.client,
+            ):
                 task = asyncio.create_task(worker.run())
                 try:
                     yield scene

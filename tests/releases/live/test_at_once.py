@@ -5,19 +5,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import asynccontextmanager
-from contextvars import ContextVar
 
 import pytest
 
-from stanchion import bootstrap
 from stanchion.base import digest
-from stanchion.context import Ctx
-from stanchion.identity import Authenticator
-from tests.releases.live.support import Scene, scene_on
+from tests.releases.live.support import Scene, scene_on, who
 from tests.releases.live.test_statements import nobody
-from tests.support.http import app_of, client_of
-from tests.support.web import PEPPER
 
 PEOPLE = 50
 TURNS = 4
@@ -27,22 +20,11 @@ WHERE = f"/api/releases/policy/{POLICY}"
 LOST = {"rollout.open", "rollout.moved", "rollout.ended", "release.moved", "rollout.nothing", "release.no_previous"}
 MOVES = ("release.applied", "release.promoted", "release.rolled_back")
 
-who: ContextVar[Ctx] = ContextVar("who")
-
 
 @pytest.fixture
 async def scene(fresh_database_urls, tmp_path):
     async with scene_on(fresh_database_urls, tmp_path, working=nobody, only=("policy",)) as scene:
         yield scene
-
-
-@asynccontextmanager
-async def asked(scene: Scene):
-    """A client whose requests are made by whoever `who` names in the task."""
-    who.set(scene.ctx)
-    built = bootstrap.built_routers(scene.env, scene.settings, Authenticator(scene.env, PEPPER))
-    async with built as routers, client_of(app_of(who.get, *routers)) as client:
-        yield client
 
 
 def threshold(scene: Scene, amount: int) -> dict:
@@ -60,64 +42,67 @@ async def all_at_once(scene: Scene, calls) -> list:
 
 
 async def test_of_fifty_promotes_one_wins_and_the_others_are_told_by_whom(scene: Scene) -> None:
-    async with asked(scene) as client:
-        body = {
-            "strategy": "canary", "steps": [{"share": 10}, {"share": 50}], "reason": "begin",
-            "documents": [threshold(scene, 10)],
-        }  # fmt: skip
-        made = (await client.post("/api/rollouts", json=body)).json()["rollout"]
-        for rev, state in ((1, "ACTIVE"), (2, "DONE")):
-            promote = f"/api/rollouts/{made['id']}/promote"
-            answers = await all_at_once(
-                scene, (client.post(promote, json={"reason": f"on {n}", "rev": rev}) for n in range(PEOPLE))
-            )
-            won = [(n, a.json()) for n, a in enumerate(answers) if a.status_code == 200]
-            assert len(won) == 1
-            winner, rollout = won[0]
-            assert (rollout["state"], rollout["rev"], rollout["changed_by"]) == (state, rev + 1, f"person-{winner}")
-            told = [a.json() for a in answers if a.status_code == 409]
-            assert len(told) == PEOPLE - 1
-            assert {t["code"] for t in told} == {"rollout.moved"}
-            assert all(f"person-{winner} was first" in t["detail"] for t in told)
-        await nothing_is_unrecorded(scene)
+    who.set(scene.ctx)
+    client = scene.client
+    body = {
+        "strategy": "canary", "steps": [{"share": 10}, {"share": 50}], "reason": "begin",
+        "documents": [threshold(scene, 10)],
+    }  # fmt: skip
+    made = (await client.post("/api/rollouts", json=body)).json()["rollout"]
+    for rev, state in ((1, "ACTIVE"), (2, "DONE")):
+        promote = f"/api/rollouts/{made['id']}/promote"
+        answers = await all_at_once(
+            scene, (client.post(promote, json={"reason": f"on {n}", "rev": rev}) for n in range(PEOPLE))
+        )
+        won = [(n, a.json()) for n, a in enumerate(answers) if a.status_code == 200]
+        assert len(won) == 1
+        winner, rollout = won[0]
+        assert (rollout["state"], rollout["rev"], rollout["changed_by"]) == (state, rev + 1, f"person-{winner}")
+        told = [a.json() for a in answers if a.status_code == 409]
+        assert len(told) == PEOPLE - 1
+        assert {t["code"] for t in told} == {"rollout.moved"}
+        assert all(f"person-{winner} was first" in t["detail"] for t in told)
+    await nothing_is_unrecorded(scene)
 
 
 async def test_promotes_and_rollbacks_at_once(scene: Scene) -> None:
-    async with asked(scene) as client:
-        body = {"strategy": "canary", "steps": [{"share": 50}], "reason": "begin", "documents": [threshold(scene, 10)]}
-        made = (await client.post("/api/rollouts", json=body)).json()["rollout"]
-        promote = f"/api/rollouts/{made['id']}/promote"
-        answers = await all_at_once(
-            scene,
-            (
-                client.post(promote, json={"reason": f"on {n}", "rev": 1})
-                if n % 2
-                else client.post(f"{WHERE}/rollback", json={"reason": f"back {n}", "leaving": 2})
-                for n in range(PEOPLE)
-            ),
-        )
-        done = [n for n, a in enumerate(answers) if a.status_code == 200]
-        # Whoever was first, the candidate is gone in the end: an open one is taken back, one that was promoted too.
-        assert 1 <= len(done) <= 2
-        assert len([n for n in done if n % 2 == 0]) == 1
-        assert Counter(a.status_code for a in answers) == {200: len(done), 409: PEOPLE - len(done)}
-        for answer in answers:
-            if answer.status_code == 409:
-                said = answer.json()
-                assert said["code"] in LOST
-                assert any(f"person-{n} " in said["detail"] or said["changed_by"] == f"person-{n}" for n in done), said
-        assert (await client.get(WHERE)).json()["version"] == 1
-        await nothing_is_unrecorded(scene)
+    who.set(scene.ctx)
+    client = scene.client
+    body = {"strategy": "canary", "steps": [{"share": 50}], "reason": "begin", "documents": [threshold(scene, 10)]}
+    made = (await client.post("/api/rollouts", json=body)).json()["rollout"]
+    promote = f"/api/rollouts/{made['id']}/promote"
+    answers = await all_at_once(
+        scene,
+        (
+            client.post(promote, json={"reason": f"on {n}", "rev": 1})
+            if n % 2
+            else client.post(f"{WHERE}/rollback", json={"reason": f"back {n}", "leaving": 2})
+            for n in range(PEOPLE)
+        ),
+    )
+    done = [n for n, a in enumerate(answers) if a.status_code == 200]
+    # Whoever was first, the candidate is gone in the end: an open one is taken back, one that was promoted too.
+    assert 1 <= len(done) <= 2
+    assert len([n for n in done if n % 2 == 0]) == 1
+    assert Counter(a.status_code for a in answers) == {200: len(done), 409: PEOPLE - len(done)}
+    for answer in answers:
+        if answer.status_code == 409:
+            said = answer.json()
+            assert said["code"] in LOST
+            assert any(f"person-{n} " in said["detail"] or said["changed_by"] == f"person-{n}" for n in done), said
+    assert (await client.get(WHERE)).json()["version"] == 1
+    await nothing_is_unrecorded(scene)
 
 
 async def test_fifty_who_publish_begin_promote_and_roll_back(scene: Scene) -> None:
-    async with asked(scene) as client:
+    who.set(scene.ctx)
+    client = scene.client
 
-        async def one(n: int) -> list:
-            return [await turn(client, n, documents[n, t], f"person {n}, turn {t}") for t in range(TURNS)]
+    async def one(n: int) -> list:
+        return [await turn(client, n, documents[n, t], f"person {n}, turn {t}") for t in range(TURNS)]
 
-        documents = {(n, t): threshold(scene, 1000 + n * TURNS + t) for n in range(PEOPLE) for t in range(TURNS)}
-        answers = [a for said in await all_at_once(scene, (one(n) for n in range(PEOPLE))) for a in said]
+    documents = {(n, t): threshold(scene, 1000 + n * TURNS + t) for n in range(PEOPLE) for t in range(TURNS)}
+    answers = [a for said in await all_at_once(scene, (one(n) for n in range(PEOPLE))) for a in said]
     did, lost = [a for a in answers if a.is_success], [a.json() for a in answers if not a.is_success]
     assert {said["code"] for said in lost} <= LOST
     told = Counter(said["code"] for said in lost)

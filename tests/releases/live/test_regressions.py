@@ -10,7 +10,8 @@ from stanchion import bootstrap
 from stanchion.releases.rollouts import State, show_rollout
 from tests.releases.live.support import Scene, canary, registered, scene_on, tried
 
-SPECIMENS = sorted(tried(registered()))
+# A guard counts what runs did.
+SPECIMENS = sorted(kind for kind, one in tried(registered()).items() if not one.asked)
 BATCH = 40
 BATCHES_MAX = 25
 ERRORS = {"guards": [{"metric": "error_rate", "samples_min": 10}]}
@@ -31,7 +32,7 @@ async def test_a_planted_regression_takes_itself_back(scene: Scene, kind: str) -
     rollout = (await scene.begin(one, plan)).rollout
     failed = runs = 0
     for batch in range(BATCHES_MAX):
-        scene.later()
+        await scene.later()
         started = await scene.start(one.blueprint, [f"person-{batch}-{n}" for n in range(BATCH)], strict=True)
         await scene.until(started, "SUCCEEDED", "FAILED")
         runs, failed = runs + BATCH, failed + (await scene.of(started, "status")).count("FAILED")
@@ -49,7 +50,7 @@ async def test_a_planted_regression_takes_itself_back(scene: Scene, kind: str) -
     assert told["evidence"]["guards"][0]["verdict"] == "fail"
     (record,) = await scene.records("rollout.rolled_back")
     assert record["extra"]["evidence"].startswith("sha256:")
-    scene.later()
+    await scene.later()
     assert (
         await scene.said(await scene.start(one.blueprint, [f"later-{n}" for n in range(BATCH)], strict=True))
         == ["first"] * BATCH

@@ -12,6 +12,13 @@ from stanchion.controls.flags import Finding, check
 # What documents of every kind say of themselves; all else of a flag is checked by `controls.flags`.
 _ABOUT: Final[dict[str, Json]] = {"type": "object", "properties": {**ABOUT_PROPERTIES}}
 _AT_KEY: Final = frozenset({"flag.unknown_field"})
+_SPECIMEN: Final = """\
+flag: specimen-flag
+owner: specimen
+type: string
+variants: {word: first}
+default: word
+"""
 
 
 class FlagKind:
@@ -19,8 +26,12 @@ class FlagKind:
 
     kind = "flag"
     refs = frozenset[str]()
-    # Flags are asked, never pinned: no run's work depends on a version of one.
-    specimen: Specimen | None = None
+    # Flags are asked, never pinned.
+    specimen: Specimen | None = Specimen(
+        first=Document(path="specimen-flag.yaml", source=_SPECIMEN),
+        second=Document(path="specimen-flag.yaml", source=_SPECIMEN.replace("first", "second")),
+        asked="/api/flags/specimen-flag/evaluate",
+    )
 
     def parse(self, document: Document, lookup: Lookup) -> Parsed:
         """Read and check a flag: fields, variants, and its targeting in either form."""
