@@ -70,13 +70,7 @@ async def apply(
         checked = rules.check(documents, kinds, live)
         _refuse_errors(checked)
         items = sorted(checked.items, key=lambda item: (item.kind, item.parsed.name))
-        changes: list[Change] = []
-        for item in items:
-            before = live.get((item.kind, item.parsed.name))
-            if dry_run:
-                changes.append(await _foreseen(tx, ctx, item, before))
-            else:
-                changes.append(await _published(tx, ctx, item, before, changelog))
+        changes = [await _version(tx, ctx, item, live, changelog, dry_run=dry_run) for item in items]
         await refuse_apply(tx, ctx, kinds, live, checked.items, changes)
         ruling = await _gated(
             tx, ctx, kinds, live, items, changes, changelog, gates=gates, dry_run=dry_run, break_glass=break_glass
@@ -87,9 +81,16 @@ async def apply(
     for change in moved:
         ctx.env.telemetry.emit("release.applied", 1, change.kind)
     announce(ctx, "apply", ruling)
-    return Applied(
-        environment=ctx.env.environment.name, changes=tuple(changes), warnings=checked.warnings, ruling=ruling
-    )
+    environment = ctx.env.environment.name
+    return Applied(environment=environment, changes=tuple(changes), warnings=checked.warnings, ruling=ruling)
+
+
+async def _version(
+    tx: Tx, ctx: Ctx, item: Item, live: Mapping[tuple[str, str], Live], changelog: str, *, dry_run: bool
+) -> Change:
+    """The version that an item is published as, or would be."""
+    before = live.get((item.kind, item.parsed.name))
+    return await (_foreseen(tx, ctx, item, before) if dry_run else _published(tx, ctx, item, before, changelog))
 
 
 async def _gated(
@@ -121,11 +122,9 @@ async def _gated(
         kinds=kinds,
         unpublished={(c.kind, c.name, c.version): _said(ctx, i, c, changelog) for i, c in pairs} if dry_run else {},
     )
-    if dry_run:
-        return await gates.judge(tx, ctx, asked)
     return await admit(
-        tx, ctx, asked, gates=gates, break_glass=break_glass is not None, reason=break_glass or ""
-    )  # fmt: skip
+        tx, ctx, asked, gates=gates, break_glass=break_glass is not None, reason=break_glass or "", dry_run=dry_run
+    )
 
 
 def _said(ctx: Ctx, item: Item, change: Change, changelog: str) -> Said:

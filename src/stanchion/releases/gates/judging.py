@@ -165,15 +165,20 @@ def _moving(row: Live, now: Live | None, said: Mapping[tuple[str, str, int], Sai
     )
 
 
-async def admit(tx: Tx, ctx: Ctx, asked: Asked, *, gates: Gates, break_glass: bool, reason: str) -> Ruling:
+async def admit(
+    tx: Tx, ctx: Ctx, asked: Asked, *, gates: Gates, break_glass: bool, reason: str, dry_run: bool = False
+) -> Ruling:
     """Let a set move, or refuse it, in the transaction of the move and under the lock of the tenant's releases.
 
     What the gates said is kept with every pointer that the transaction moves from here on. A move against them needs
-    `releases.break_glass` and a reason, leaves a record that stays open until it is reviewed, and says so.
+    `releases.break_glass` and a reason, leaves a record that stays open until it is reviewed, and says so. A dry run is
+    judged and neither refused nor kept.
 
     Raises Conflict `release.gated` with what each gate says; Denied; Invalid `release.no_reason`.
     """
     ruling = await gates.judge(tx, ctx, asked)
+    if dry_run:
+        return ruling
     if ruling.verdict is not Verdict.PASS:
         if not break_glass:
             ctx.env.telemetry.emit("release.gated", 1, asked.move, ruling.verdict.value)

@@ -68,8 +68,7 @@ async def rollback(
         about = frozenset(moves) | {m.key for rollout in ended.values() for m in rollout.members}
         others = [at.group(rollout) for rollout in at.rollouts if rollout.id not in ended]
         then = Situation(base={**at.live, **moves}, groups=others, about=about)
-        asked = [step.to for step in steps]
-        await refuse_misfits(tx, ctx, kinds, at, then, what="Going back", asked=asked)
+        await refuse_misfits(tx, ctx, kinds, at, then, what="Going back", asked=[step.to for step in steps])
         ruling = await refuse_forward(tx, ctx, moves, live=at.live, kinds=kinds, gates=gates, reason=reason)
         rollouts = [await service.take_back(tx, ctx, rollout, reason, evidence) for rollout in ended.values()]
         await _move(tx, ctx, at, moves, reason, ruling)

@@ -85,9 +85,8 @@ async def begin(
         documents: one artifact each; those that are live as they are do not take part.
         kinds: how each kind is read.
         reason: why; kept.
-        dry_run: do everything, keep nothing; what the gates say is said and refuses nothing.
-        gates: which gates there are.
-        break_glass: begin it although its gates say no; needs `releases.break_glass`.
+        dry_run: do everything, keep nothing; the gates refuse nothing then.
+        gates: which gates there are. `break_glass`: begin it although they say no; needs `releases.break_glass`.
 
     Raises:
         Denied; Invalid `rollout.bad_plan`, `rollout.nothing`, `apply.invalid`; NotFound `artifact.unknown`;
@@ -112,16 +111,12 @@ async def begin(
             await refuse_misfits(tx, ctx, kinds, at, then, what="This rollout", asked=wanted)
             await store.insert(tx, rollout)
             asked = await _asked(tx, ctx, "begin", rollout, wanted, at, kinds)
-            if dry_run:
-                ruling = await gates.judge(tx, ctx, asked)
-            else:
-                ruling = await admit(tx, ctx, asked, gates=gates, break_glass=break_glass, reason=reason)
+            ruling = await admit(tx, ctx, asked, gates=gates, break_glass=break_glass, reason=reason, dry_run=dry_run)
             await _note(tx, ctx, "rollout.begun", None, rollout, reason, _EMPTY, ruling)
             if rules.ends_at_once(rollout):
                 before, rollout = rollout, rules.advanced(rollout, None, by=ctx.actor.principal, at=ctx.now)
                 await _write(tx, ctx, before, rollout, "rollout.done", reason, _EMPTY, ruling)
-            reached = _reached(at, {(row.kind, row.name): row for row in wanted})
-            begun = Begun(rollout=rollout, blueprints=reached, ruling=ruling)
+            begun = Begun(rollout=rollout, blueprints=_reached(at, wanted), ruling=ruling)
             if dry_run:
                 raise _Undone(begun)  # noqa: TRY301 - what is undone is the transaction of this very function
     except _Undone as undone:
@@ -157,8 +152,9 @@ def _beginning(at: Ground, wanted: Sequence[Live], *, at_once: bool) -> Situatio
     return Situation(base=at.live, groups=[*others, mine], about=frozenset(mine), together=True)
 
 
-def _reached(at: Ground, group: Mapping[Key, Live]) -> tuple[str, ...]:
+def _reached(at: Ground, wanted: Iterable[Live]) -> tuple[str, ...]:
     """The live Blueprints whose runs could get one of the candidates."""
+    group = {(row.kind, row.name): row for row in wanted}
     found: list[str] = []
     for kind, name in at.live:
         if kind != "blueprint":
