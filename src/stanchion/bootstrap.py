@@ -221,7 +221,7 @@ def build_duties(env: Env, settings: Settings) -> Sequence[Duty]:
 
 def killable_kinds() -> Killable:
     """What can be killed in this deployment, by kind. A kind that comes later registers here, and asks at its point of use."""
-    kinds = (killing.PinnedKind("blueprint"), killing.PinnedKind("connector"), killing.TenantKind())
+    kinds = (*map(killing.PinnedKind, ("blueprint", "connector", "flag")), killing.TenantKind())
     return {kind.kind: kind for kind in kinds}
 
 

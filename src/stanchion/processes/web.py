@@ -43,8 +43,8 @@ async def _serve(boot: Boot, stop: asyncio.Event) -> int:
         authenticator = Authenticator(env, Pepper.from_file(settings.pepper_file, env.ids))
         async with (
             kills.kept(env, role="app") as switches,
-            flags.kept(env) as live_flags,
             withdrawals.kept(env, role="app") as withdrawn,
+            flags.kept(env, switches=switches, withdrawn=withdrawn) as live_flags,
             built_routers(env, settings, authenticator, switches, live_flags, withdrawn) as routers,
         ):
             bounds = web_settings(settings)

@@ -7,12 +7,16 @@ import time
 from dataclasses import replace
 from statistics import median, quantiles
 
+import psycopg
 import pytest
 
+from stanchion.controls import kills, withdrawals
 from stanchion.controls.flags import ErrorCode, Reason, bucket
 from stanchion.db import Database, DatabaseUrls
 from stanchion.releases.flags import AGE_S_MAX, LOST_S, Snapshot, disable, enable, kept
+from stanchion.releases.revoking import revoke
 from stanchion.releases.rollouts import Arm, Target, advance, pause, rollback
+from stanchion.runs.killing import PinnedKind
 from tests.artifacts.support import add_tenants
 from tests.conftest import make_env
 from tests.releases.flags.support import KINDS, SECOND, Clock, Stage, document, until
@@ -186,6 +190,52 @@ async def test_only_new_documents_are_compiled(stage, monkeypatch) -> None:
     assert compiled == ["flag-7"]
     assert stage.ask("flag-7", team="appeals").resolution.value is True
     assert stage.ask("flag-8", team="fines").resolution.value is True
+
+
+async def test_what_is_killed_or_revoked_gives_the_callers_own_value(stage) -> None:
+    await stage.apply(document(), document(name="other"))
+    kinds = {"flag": PinnedKind("flag")}
+    switches, withdrawn = kills.Snapshot(stage.env, role="app"), withdrawals.Snapshot(stage.env, role="app")
+    stage.flags = Snapshot(stage.env, switches=switches, withdrawn=withdrawn)
+
+    async def look() -> None:
+        for one in (switches, withdrawn, stage.flags):
+            await one.refresh()
+
+    await look()
+    assert stage.ask(team="fines").resolution.value is True
+    killed = await kills.set_kill(stage.ctx, kinds, "flag", "new-review-flow", reason="It leaks.")
+    await look()
+    stopped = stage.ask(fallback="mine", team="fines").resolution
+    assert (stopped.value, stopped.reason, stopped.error_code) == ("mine", Reason.ERROR, ErrorCode.GENERAL)
+    assert "It leaks." in stopped.message
+    assert stage.ask("other", team="fines").resolution.value is True
+    await kills.lift_kill(stage.ctx, killed.id, reason="Mended.")
+    await stage.canary(100, document=SECOND)
+    await look()
+    candidate = stage.ask(targetingKey="u1", team="appeals")
+    assert (candidate.version, candidate.resolution.value) == (2, True)
+    await revoke(stage.ctx, candidate.digest, reason="It leaks.")
+    await look()
+    live = stage.ask(targetingKey="u1", team="fines")
+    assert (live.version, live.arm, live.resolution.value) == (1, Arm.STABLE, True)
+    await revoke(stage.ctx, live.digest, reason="So does this.")
+    await look()
+    nothing = stage.ask(targetingKey="u1", team="fines", fallback=True).resolution
+    assert (nothing.value, nothing.error_code) == (True, ErrorCode.GENERAL)
+    assert "@2 was revoked by ada" in nothing.message
+    with Statements() as asked:
+        stage.ask(team="fines")
+    assert asked.total == 0
+
+
+async def test_a_tenant_raises_no_number_of_another(stage, fresh_database_urls) -> None:
+    await stage.apply(document())
+    with psycopg.connect(fresh_database_urls.app, autocommit=True) as connection:
+        connection.execute("select set_config('stanchion.tenant', 'beta', false)")
+        assert connection.execute("update flag_revisions set rev = 99").rowcount == 0
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("insert into flag_revisions (tenant, environment, rev) values ('acme', 'x', 1)")
 
 
 async def test_before_the_first_read_the_callers_own_value_counts(stage) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -35,6 +35,9 @@ AGE_S_MAX: Final = 5.0
 # longer than a failover of a managed PostgreSQL takes, and shorter than anybody leaves a change unnoticed.
 LOST_S: Final = 300.0
 
+# Digest -> why that version must not be used now; empty if it may.
+Stopped = Callable[[str], str]
+
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _NO_TEXT: Final = frozenset({"null", "true", "false"})
 
@@ -50,6 +53,7 @@ def evaluated(
     age_s: float,
     now: datetime,
     expected: FlagType | None = None,
+    stopped: Stopped | None = None,
 ) -> Answer:
     """What the flag `name` gives; never raises for what a flag or an attribute is.
 
@@ -63,11 +67,17 @@ def evaluated(
         age_s: how old `flags` is. Over `AGE_S_MAX` the reason is STALE, over `LOST_S` the value is the default variant's.
         now: the time that targeting may read.
         expected: the type the caller needs.
+        stopped: why a version must not be used; None if nothing anywhere is killed or revoked.
     """
     entry = flags.entries.get(name)
     if entry is None:
         return Answer(resolution=_error(name, fallback, ErrorCode.FLAG_NOT_FOUND, f"There is no flag {name!r}."))
     served, arm = chosen(entry, context, tenant=tenant, principal=principal)
+    if stopped is not None and (why := stopped(served.digest)):
+        if served is entry.live or stopped(entry.live.digest):
+            resolution = _error(name, fallback, ErrorCode.GENERAL, why)
+            return Answer(resolution=resolution, version=served.version, digest=served.digest)
+        served, arm = entry.live, Arm.STABLE  # a candidate that was revoked is nobody's; the live version is still good
     flag = served.flag if age_s <= LOST_S else replace(served.flag, decide=None)
     resolution = evaluate(flag, fallback, context, now=now, expected=expected)
     if age_s > AGE_S_MAX and resolution.reason is not Reason.ERROR:

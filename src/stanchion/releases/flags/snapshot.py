@@ -17,6 +17,8 @@ import psycopg
 from stanchion.base import Json, Problem
 from stanchion.context import Env
 from stanchion.controls.flags import Attributes, FlagType
+from stanchion.controls.kills import NO_KILLS, Kills
+from stanchion.controls.withdrawals import NO_WITHDRAWALS, Withdrawals
 from stanchion.queue import hear
 from stanchion.releases.flags import rules, store
 from stanchion.releases.flags.types import Answer, LiveFlags, Served
@@ -35,11 +37,21 @@ class Snapshot:
     Args:
         env: the process's Env, its database open.
         notified: whether it also listens for notifications; without, it learns of a change at its next look.
+        switches: what is killed. withdrawn: what is revoked. Who asks for a flag that is gets their own value.
     """
 
-    def __init__(self, env: Env, *, notified: bool = True) -> None:
+    def __init__(
+        self,
+        env: Env,
+        *,
+        notified: bool = True,
+        switches: Kills = NO_KILLS,
+        withdrawn: Withdrawals = NO_WITHDRAWALS,
+    ) -> None:
         self._env = env
         self._notified = notified
+        self._switches = switches
+        self._withdrawn = withdrawn
         self._flags: dict[str, LiveFlags] = {}
         self._known: Mapping[str, Served] = {}
         self._revision: store.Revision | None = None
@@ -81,9 +93,17 @@ class Snapshot:
                 age_s=age_s,
                 now=self._env.clock.now(),
                 expected=expected,
+                stopped=self._stopped(tenant, name) if self._switches.any or self._withdrawn.any else None,
             )
         self._env.telemetry.emit("flag.evaluated", 1.0, answer.resolution.reason.value)
         return answer
+
+    def _stopped(self, tenant: str, name: str) -> rules.Stopped:
+        def why(digest: str) -> str:
+            found = self._switches.blocked(tenant, "flag", name, digest) or self._withdrawn.stopped(tenant, (digest,))
+            return "" if found is None else found.text
+
+        return why
 
     async def refresh(self) -> None:
         """Look once. Raises what the database says; the snapshot stays as it was then, and ages."""
@@ -157,9 +177,11 @@ def _served(flags: LiveFlags) -> list[Served]:
 
 
 @asynccontextmanager
-async def kept(env: Env, *, notified: bool = True) -> AsyncGenerator[Snapshot]:
+async def kept(
+    env: Env, *, notified: bool = True, switches: Kills = NO_KILLS, withdrawn: Withdrawals = NO_WITHDRAWALS
+) -> AsyncGenerator[Snapshot]:
     """A snapshot that is read before the block begins (or is known to be unread) and kept fresh while it lasts."""
-    snapshot = Snapshot(env, notified=notified)
+    snapshot = Snapshot(env, notified=notified, switches=switches, withdrawn=withdrawn)
     await snapshot.look()
     keeping = asyncio.create_task(snapshot.run())
     try:
