@@ -86,11 +86,19 @@ def test_identical_arms_pass_and_a_candidate_worse_by_exclude_rarely_does():
 @pytest.mark.timeout(1800)
 def test_two_thousand_rollouts_checked_at_every_request():
     rollouts = simulation.ROLLOUTS
-    assert outcome(ERRORS, paired(0.1, 0.1), rollouts=rollouts, length=2000).share <= ALPHA
-    assert outcome(ERRORS, canary(0.1, 0.1, 0.1), rollouts=rollouts, length=5000).share <= ALPHA
-    assert simulation.z_test(paired(0.1, 0.1), rollouts=rollouts, length=2000, every=1).share > 0.2
-    found = outcome(ERRORS, paired(0.1, 0.2), rollouts=rollouts, length=2000)
-    assert found.share > 0.99
-    assert found.rounds <= 200
+    same = outcome(ERRORS, paired(0.1, 0.1), rollouts=rollouts, length=2000)
+    canaries = outcome(ERRORS, canary(0.1, 0.1, 0.1), rollouts=rollouts, length=5000)
+    peeking = simulation.z_test(paired(0.1, 0.1), rollouts=rollouts, length=2000, every=1)
+    worse = outcome(ERRORS, paired(0.1, 0.2), rollouts=rollouts, length=2000)
+    print(
+        f"\n{rollouts} rollouts of identical arms: {same.share:.1%} rolled back in pairs, {canaries.share:.1%} at a canary of"
+        f" 10 %; a z-test that looks as often {peeking.share:.1%}. 10 points worse: {worse.share:.1%} within a median of"
+        f" {worse.rounds:.0f} pairs."
+    )
+    assert same.share <= ALPHA
+    assert canaries.share <= ALPHA
+    assert peeking.share > 0.2
+    assert worse.share > 0.99
+    assert worse.rounds <= 200
     for guarded, rollout in ((ERRORS, waves(0.1)), (SCORES, scores(0.1, 0)), (LATENCY, latencies(0.1, 1))):
         assert outcome(guarded, rollout, rollouts=rollouts // 4, length=5000).share <= most(rollouts // 4)
