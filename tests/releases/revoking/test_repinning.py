@@ -247,3 +247,20 @@ async def test_other_tenants_and_roles_can_do_nothing_of_it(stage: Stage) -> Non
             else:
                 with pytest.raises(Denied):
                     await call()
+
+
+async def test_a_write_of_unknown_outcome_is_resolved_before_its_connector_is_another_one(stage: Stage) -> None:
+    async with stage.working():
+        run, digest = await stopped_at_b(stage)
+        await stage.apply(connector(2))
+        await stage.rows(
+            "insert into effects (tenant, id, run_id, path, key, connector, connector_digest, operation, class,"
+            " idempotency, args_digest, state, epoch, intent_at) values ('acme', %s, %s, 'b', 'k', 'ledger', %s,"
+            " 'cases.push', 'write', 'probe', 'sha256:x', 'INTENT', 1, now())",
+            stage.env.ids.new(), run, digest,
+        )  # fmt: skip
+        (one,) = (await stage.repin(digest)).runs
+        assert (one.fate, "write of step 'b' happened is not known" in one.reason) == ("refused", True)
+        await stage.rows("update effects set state = 'FAILED', outcome_at = now() where run_id = %s", run)
+        assert [one.fate for one in (await stage.repin(digest)).runs] == ["repinned"]
+        assert (await stage.ended(run))["status"] == "SUCCEEDED"

@@ -216,6 +216,8 @@ class _Action:
         decided = await store.decided(tx, self._ctx.tenant, ids, deciding) if deciding else None
         if decided is not None:
             return f"step {decided!r} was decided by the revoked version; cancel the run and start it again"
+        if self._version.kind == "connector":
+            return await self._unsettled(tx, ids)
         if self._version.kind != "blueprint":
             return ""
         for run in tree:
@@ -224,6 +226,14 @@ class _Action:
                 return f"{why_not}; cancel the run and start it again"
         faults = validate_value(new.input_schema, await store.input_of(tx, self._ctx.tenant, tree[0].id))
         return f"its input does not fit the other version: {faults[0][1]}" if faults else ""
+
+    async def _unsettled(self, tx: Tx, ids: Sequence[UUID]) -> str:
+        """Whether a write was sent through the old version whose outcome nobody knows: the other one may ask another
+        target, which would know nothing of it (I5)."""
+        path = await store.unsettled(tx, self._ctx.tenant, ids, self._version.name)
+        if path is None:
+            return ""
+        return f"whether the write of step {path!r} happened is not known; resolve it first (stanchion effect list)"
 
     def _asking(self, tree: Sequence[OpenRun], old: Program) -> list[UUID]:
         """Who stands at a step that has asked by the revoked version: it asks anew, by the other."""

@@ -46,6 +46,16 @@ async def decided(tx: Tx, tenant: str, run_ids: Sequence[UUID], paths: Sequence[
     )
 
 
+async def unsettled(tx: Tx, tenant: str, run_ids: Sequence[UUID], connector: str) -> str | None:
+    """One step of these runs whose write through the connector may or may not have happened; None if there is none."""
+    return await scalar(
+        tx,
+        "select path from effects where tenant = %s and run_id = any(%s) and connector = %s"
+        " and state in ('INTENT', 'UNKNOWN') order by path limit 1",
+        (tenant, list(run_ids), connector),
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Input:
     input: Json
