@@ -246,8 +246,8 @@ async def test_an_approval_is_spent_when_its_version_was_taken_back(stage: GateS
     await rollback(stage.ctx, Target(kind="blueprint", name="case-triage"), kinds=stage.kinds, reason="It is bad.")
     stage.clock.at += timedelta(minutes=1)
     assert await refused(stage, second("blueprint")) == {"approval": "INCONCLUSIVE"}
+    target = Target(kind="blueprint", name="case-triage", version=2)
     with pytest.raises(Conflict) as caught:
-        target = Target(kind="blueprint", name="case-triage", version=2)
         await rollback(stage.ctx, target, kinds=stage.kinds, reason="Forward, by the back door.")
     assert gates_of(caught) == {"approval": "INCONCLUSIVE"}
     await stage.approve(made)

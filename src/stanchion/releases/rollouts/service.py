@@ -86,7 +86,8 @@ async def begin(
         kinds: how each kind is read.
         reason: why; kept.
         dry_run: do everything, keep nothing; the gates refuse nothing then.
-        gates: which gates there are. `break_glass`: begin it although they say no; needs `releases.break_glass`.
+        gates: which gates there are.
+        break_glass: begin it although they say no; needs `releases.break_glass`.
 
     Raises:
         Denied; Invalid `rollout.bad_plan`, `rollout.nothing`, `apply.invalid`; NotFound `artifact.unknown`;
