@@ -57,13 +57,14 @@ async def test_what_is_an_error_a_denial_an_override(guarded: Guarded) -> None:
     await guarded.fail([denied, plain])
     await guarded.end([earlier])
     async with guarded.env.db.engine_tx() as tx:
-        await tx.execute(
-            "insert into approvals (tenant, id, run_id, root_id, path, attempt, blueprint, policy, policy_digest, requested_by,"
-            " title, facts, shown, args_digest, bound, nonce, may_decide, forbid_self, on_reject, on_expire, status, expires_at)"
-            " values ('acme', %(id)s, %(id)s, %(id)s, 'a', 1, 'b', 'p', 'd', 'ada', 't', '{}', '[]', 'd', '{}', 'n', '{}', true,"
-            " 'fail', 'fail', 'REJECTED', now())",
-            {"id": rejected},
-        )
+        for run, status in ((rejected, "REJECTED"), (plain, "APPROVED"), (earlier, "EXPIRED")):
+            await tx.execute(
+                "insert into approvals (tenant, id, run_id, root_id, path, attempt, blueprint, policy, policy_digest, requested_by,"
+                " title, facts, shown, args_digest, bound, nonce, may_decide, forbid_self, on_reject, on_expire, status, expires_at)"
+                " values ('acme', %(id)s, %(id)s, %(id)s, 'a', 1, 'b', 'p', 'd', 'ada', 't', '{}', '[]', 'd', '{}', 'n', '{}', true,"
+                " 'fail', 'fail', %(status)s, now())",
+                {"id": run, "status": status},
+            )
     assert await guarded.collect() == 5
     found = [await guarded.figures(rollout, n) for n in range(4)]
     assert [f["stable_count"] for f in found] == [4] * 4
