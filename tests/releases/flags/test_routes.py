@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from stanchion import releases
@@ -117,6 +119,17 @@ async def test_it_is_switched_by_a_new_version_with_a_reason(stage, client) -> N
     assert "# they asked for it" in rows[-1][2]
     unknown = await client.post("/api/flags/nobody/enable", json={"reason": "x"})
     assert (unknown.status_code, unknown.json()["code"]) == (404, "flag.unknown")
+
+
+async def test_of_many_who_switch_at_once_one_does_and_the_others_are_told(stage, client) -> None:
+    await stage.apply(document())
+    done = await asyncio.gather(
+        *(client.post("/api/flags/new-review-flow/default", json={"variant": "on", "reason": f"{n}"}) for n in range(8))
+    )
+    said = [(answer.status_code, answer.json().get("change") or answer.json()["code"]) for answer in done]
+    assert said.count((200, "updated")) == 1
+    assert set(said) <= {(200, "updated"), (200, "unchanged"), (409, "release.superseded")}
+    assert (await client.get("/api/flags/new-review-flow")).json()["version"] == 2
 
 
 async def test_a_flag_that_a_rollout_moves_is_not_switched_beside_it(stage, client) -> None:

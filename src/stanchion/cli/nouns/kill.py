@@ -33,7 +33,7 @@ class _Killing(click.Group):
 
 @click.group(cls=_Killing)
 def kill() -> None:
-    """Kill switches: stop every use of a Blueprint, a connector or the whole tenant within a second.
+    """Kill switches: stop every use of a Blueprint, a connector, a flag or the whole tenant within a second.
 
     `stanchion kill connector/casebook --reason …` shows what is in flight and asks before it does so.
     """
@@ -46,7 +46,7 @@ def kill() -> None:
 @click.option("--yes", is_flag=True, help="Do not ask; for scripts.")
 @remote
 def set_kill(session: Session, target: str, version: int | None, reason: str, yes: bool) -> None:
-    """Stop every use of TARGET: blueprint/NAME, connector/NAME or tenant. New work is refused, runs in flight wait."""
+    """Stop every use of TARGET: blueprint/NAME, connector/NAME, flag/NAME or tenant. New work is refused, runs in flight wait."""
     kind, name = _target(session, target)
     impact: dict[str, Any] = session.api.get(path("kills", kind, name, "impact"), version=version)
     what = f"{kind}/{name}" + (f" v{version}" if version else "")
@@ -109,7 +109,9 @@ def _target(session: Session, said: str) -> tuple[str, str]:
         return kind, str(session.api.get(path("whoami"))["tenant"])
     if not kind or not name:
         raise Invalid(
-            "cli.usage", f"{said!r} names nothing to kill.", hint="Write blueprint/NAME, connector/NAME or tenant."
+            "cli.usage",
+            f"{said!r} names nothing to kill.",
+            hint="Write blueprint/NAME, connector/NAME, flag/NAME or tenant.",
         )
     return kind, name
 
