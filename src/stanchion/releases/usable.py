@@ -17,9 +17,7 @@ async def refuse_unusable(tx: Tx, ctx: Ctx, versions: Iterable[tuple[str, str, i
     Raises Conflict `release.revoked`, `release.drained` or `release.retired`, naming who, when, why and the way out.
     """
     wanted = list(versions)
-    await withdrawals.refuse(
-        tx, ctx.tenant, [digest for *_, digest in wanted], verb="New runs would get it; nothing was changed."
-    )
+    await withdrawals.refuse(tx, ctx.tenant, [digest for *_, digest in wanted])
     for one in await store.retired_among(tx, ctx.tenant, [(kind, name, version) for kind, name, version, _ in wanted]):
         what = f"{one.kind}/{one.name}@{one.version}"
         raise Conflict(

@@ -201,8 +201,8 @@ _TEXTS: Final[Mapping[WaitingKind, str]] = {
     WaitingKind.WORKER_LOST: "Its worker was lost; it is in queue {queue} again and the next free worker resumes it.",
     WaitingKind.KILLED: "Kill switch {ref} holds it back; it goes on by itself when that is lifted.",
     WaitingKind.REVOKED: (
-        "It is pinned to {ref}, which is revoked: an operator gives it another version, cancels it, or takes the revocation"
-        " back (stanchion release revoked {ref})."
+        "What it uses next is revoked: {ref}. It goes on with another version (stanchion release repin), or when this one is"
+        " reinstated."
     ),
 }
 

@@ -71,7 +71,7 @@ def revoke(session: Session, version: Any, reason: str, yes: bool) -> None:
     confirm(f"Revoke {what}? Starts are refused, and these runs stop before their next use of it.", yes=yes)
     made: dict[str, Any] = session.api.post(path("revocations"), {"digest": impact["digest"], "reason": reason})
     session.one(made, _FACTS, key="digest")
-    _say_next(impact)
+    _say_next(impact, what)
 
 
 def tell(impact: dict[str, Any], what: str) -> None:
@@ -120,8 +120,7 @@ def runs_table(runs: object) -> str:
     )
 
 
-def _say_next(impact: dict[str, Any]) -> None:
-    digest = str(impact["digest"])[:19]
+def _say_next(impact: dict[str, Any], what: str) -> None:
     if any(one["standing"] in ("live", "candidate") for one in impact["standing"]):
         output.note(
             "Revoked. Starts that would get it are refused; give new runs another version:"
@@ -130,7 +129,7 @@ def _say_next(impact: dict[str, Any]) -> None:
     else:
         output.note("Revoked.")
     output.note(
-        f"Which runs stopped: stanchion release revoked {digest}. Give them another version: stanchion release repin."
+        f"Which runs stopped: stanchion release revoked {what}. Give them another version: stanchion release repin {what}."
     )
 
 

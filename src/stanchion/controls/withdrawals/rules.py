@@ -54,13 +54,20 @@ def stopped_by(one: Withdrawal) -> Stopped:
     return Stopped(ref=one.digest, text=told(one))
 
 
-def refused(one: Withdrawal, verb: str) -> Conflict:
-    """The answer to what would let new runs get a withdrawn version. `verb` ends the message: `A new run would get it.`"""
-    text = f"{told(one)} {verb}".strip()
-    hint = (
-        f"Give new runs another version: stanchion release rollback {one.kind}/{one.name} --reason … (or apply one)."
-        f" If {one.target} is fit after all: stanchion release {_UNDO[one.mode]} {one.target} --reason …."
-    )
+def start_refused(one: Withdrawal) -> Conflict:
+    """The answer to a start that would get a withdrawn version."""
+    way = f"Give new runs another version: stanchion release rollback {one.kind}/{one.name} --reason …, or apply one."
+    return _refused(one, "A new run would get it, and is not begun.", way)
+
+
+def move_refused(one: Withdrawal) -> Conflict:
+    """The answer to a verb that would give new runs a withdrawn version."""
+    return _refused(one, "New runs would get it; nothing was changed.", "Name another version (--to N), or apply one.")
+
+
+def _refused(one: Withdrawal, then: str, way: str) -> Conflict:
+    text = f"{told(one)} {then}"
+    hint = f"{way} If {one.target} is fit after all: stanchion release {_UNDO[one.mode]} {one.target} --reason …"
     if one.mode is Mode.REVOKE:
         return Conflict("release.revoked", text, hint=hint, **_fields(one))
     return Conflict("release.drained", text, hint=hint, **_fields(one))

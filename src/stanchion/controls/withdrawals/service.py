@@ -67,12 +67,12 @@ async def listed(tx: Tx, tenant: str, mode: Mode, *, lifted: bool, before: UUID 
     return await store.select(tx, tenant, mode, lifted=lifted, before=before, limit=limit)
 
 
-async def refuse(tx: Tx, tenant: str, digests: Iterable[str], *, verb: str) -> None:
-    """Refuse what would let new runs get a version that is withdrawn: raises Conflict `release.revoked` or
-    `release.drained`, whose sentence ends with `verb`."""
+async def refuse(tx: Tx, tenant: str, digests: Iterable[str]) -> None:
+    """Refuse a verb that would let new runs get a version that is withdrawn: raises Conflict `release.revoked` or
+    `release.drained`."""
     found = await store.among(tx, tenant, list(digests))
     if found:
-        raise rules.refused(found[0], verb)
+        raise rules.move_refused(found[0])
 
 
 async def revoked_among(tx: Tx, digests: Sequence[str]) -> set[tuple[str, str]]:

@@ -76,7 +76,7 @@ class Snapshot:
             found = known.get(pin.digest)
             if found is not None:
                 self._env.telemetry.emit("withdrawal.stopped", 1.0, "start")
-                raise rules.refused(found, "A new run would get it, and is not begun.")
+                raise rules.start_refused(found)
 
     async def refresh(self) -> None:
         """Look once. Raises what the database says; the snapshot stays as it was then, and ages."""

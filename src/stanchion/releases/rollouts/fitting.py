@@ -96,7 +96,9 @@ async def refuse_misfits(
     """
     wanted = list(asked)
     # What is live already stays so: going back to it from a candidate gives new runs nothing that they would not get.
-    moving = [row for row in wanted if (live := at.live.get((row.kind, row.name))) is None or live.version != row.version]
+    moving = [
+        row for row in wanted if (live := at.live.get((row.kind, row.name))) is None or live.version != row.version
+    ]
     await refuse_unusable(tx, ctx, [(row.kind, row.name, row.version, row.digest) for row in moving])
     check = compat.Check(kinds, at.live)
     misfits = check.misfits(then.base, then.groups, then.about)
@@ -179,7 +181,7 @@ async def refuse_apply(
         Conflict `rollout.open`, `rollout.incompatible`, `release.revoked`, `release.drained`.
     """
     moving_digests = [c.digest for c in changes if c.change is not ReleaseChange.UNCHANGED]
-    await withdrawals.refuse(tx, ctx.tenant, moving_digests, verb="New runs would get it; nothing was changed.")
+    await withdrawals.refuse(tx, ctx.tenant, moving_digests)
     rollouts = await store.open_rollouts(tx, ctx.tenant, ctx.env.environment.name)
     if not rollouts:
         return
