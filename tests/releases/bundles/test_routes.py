@@ -197,5 +197,7 @@ async def test_who_wrote_it_there_does_not_approve_it_here(served) -> None:
             for principal in ("ada", "bob"):
                 ctx = ctx_of(production.env, principal=principal)
                 with pytest.raises(Denied) as caught:
-                    await approve(ctx, Which(versions=(("policy", "supervisor-approval", 1),)), reason="It is mine, and good.")
+                    await approve(
+                        ctx, Which(versions=(("policy", "supervisor-approval", 1),)), reason="It is mine, and good."
+                    )
                 assert caught.value.code == "release.own_approval"

@@ -9,7 +9,7 @@ import pytest
 
 from stanchion import artifacts, audit
 from stanchion.artifacts import Parsed
-from stanchion.base import Conflict, Denied, Invalid, LimitExceeded, NotFound
+from stanchion.base import Conflict, Denied, Invalid, NotFound
 from stanchion.http import PageParams
 from stanchion.releases.bundles import (
     ImportChange,
@@ -226,9 +226,9 @@ async def test_what_cannot_be_exported_is_said(staging: Deployment, monkeypatch)
     await refused("artifact.unknown", NotFound, "policy/supervisor-approval@9")
     await refused("bundle.duplicate", Invalid, "policy/supervisor-approval@1", "policy/supervisor-approval@2")
     monkeypatch.setattr("stanchion.releases.bundles.exporting.MEMBERS_MAX", 1)
-    await refused("bundle.too_many", LimitExceeded, "blueprint/case-triage")
+    await refused("bundle.too_many", Invalid, "blueprint/case-triage")
     monkeypatch.setattr("stanchion.releases.bundles.envelope.FILE_BYTES_MAX", 1000)
-    await refused("bundle.too_large", LimitExceeded, "policy/supervisor-approval")
+    await refused("bundle.too_large", Invalid, "policy/supervisor-approval")
     assert await staging.records("release.exported") == []
     assert bundle_types.MEMBERS_MAX == 500
 

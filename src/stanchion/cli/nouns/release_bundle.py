@@ -54,14 +54,14 @@ def export(session: Session, artifacts: tuple[dict[str, Any], ...], everything: 
 
 
 def _read(file: Path) -> str:
-    """The text of a bundle's file. Raises LimitExceeded or Invalid as the server would."""
+    """The text of a bundle's file. Raises Invalid as the server would."""
     try:
         with file.open("rb") as opened:
             data = opened.read(FILE_BYTES_MAX + 1)
     except OSError as error:
         raise Invalid("cli.usage", f"{file} cannot be read: {error.strerror}.") from error
     if len(data) > FILE_BYTES_MAX:
-        raise LimitExceeded("bundle.too_large", f"{file} has more than {FILE_BYTES_MAX} bytes.", hint="Is it a bundle?")
+        raise Invalid("bundle.too_large", f"{file} has more than {FILE_BYTES_MAX} bytes.", hint="Is it a bundle?")
     try:
         return data.decode("ascii")
     except UnicodeDecodeError:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from stanchion.artifacts import BODY_BYTES_MAX, unstorable
-from stanchion.base import Invalid, Json, LimitExceeded, canonical, digest, digest_bytes, loads
+from stanchion.base import Invalid, Json, canonical, digest, digest_bytes, loads
 from stanchion.releases.bundles.types import DEPTH_MAX, EVIDENCE_MAX, MEMBERS_MAX, Bundle, Key, Member, Origin
 
 _FORMAT: Final = 1
@@ -158,8 +158,7 @@ def decode(payload: bytes) -> Bundle:
     """Read an authenticated payload, and hold everything that can be recomputed against it.
 
     Raises:
-        LimitExceeded: `bundle.too_deep`, `bundle.too_large` for a body beyond an artifact's.
-        Invalid: `bundle.bad_payload` (naming the place), `bundle.digest_mismatch`, `bundle.evidence_mismatch`,
+        Invalid: `bundle.too_deep`, `bundle.too_large` for a body beyond an artifact's, `bundle.bad_payload` (naming the place), `bundle.digest_mismatch`, `bundle.evidence_mismatch`,
             `bundle.duplicate`, `bundle.open_reference`.
     """
     _check_depth(payload)
@@ -201,11 +200,10 @@ def _check_depth(payload: bytes) -> None:
     for bracket in _BRACKETS.finditer(_TEXTS.sub(b"", payload)):
         depth += 1 if bracket[0] in b"[{" else -1
         if depth > DEPTH_MAX:
-            raise LimitExceeded(
+            raise Invalid(
                 "bundle.too_deep",
                 f"The bundle nests more than {DEPTH_MAX} deep.",
                 hint="No artifact needs that; see what is in it where it was exported.",
-                retryable=False,
             )
 
 
@@ -218,11 +216,10 @@ def _read_member(number: int, said: MemberPart) -> Member:
         raise _bad(f"{where}/body{broken[0]}", f"it holds {broken[1]}")
     body = canonical(said.body)
     if len(body) > BODY_BYTES_MAX:
-        raise LimitExceeded(
+        raise Invalid(
             "bundle.too_large",
             f"{what} has {len(body)} bytes; at most {BODY_BYTES_MAX} are allowed.",
             hint="Split it where it is written.",
-            retryable=False,
             limit_bytes=BODY_BYTES_MAX,
         )
     if (computed := digest_bytes(body)) != said.digest:

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from stanchion.base import Denied, Invalid, LimitExceeded, canonical
+from stanchion.base import Denied, Invalid, canonical
 from stanchion.releases.bundles.keys import PublicKey, SigningKey
 from stanchion.releases.bundles.types import FILE_BYTES_MAX
 
@@ -43,7 +43,7 @@ def _authenticated(payload: bytes) -> bytes:
 
 
 def seal(payload: bytes, key: SigningKey) -> bytes:
-    """The file of a payload. The same payload and key give the same bytes. Raises LimitExceeded `bundle.too_large`."""
+    """The file of a payload. The same payload and key give the same bytes. Raises Invalid `bundle.too_large`."""
     signature = base64.b64encode(key.sign(_authenticated(payload))).decode()
     data = canonical(
         {
@@ -59,7 +59,7 @@ def seal(payload: bytes, key: SigningKey) -> bytes:
 def open_file(data: bytes) -> Envelope:
     """Take a file apart, without believing any of it.
 
-    Raises LimitExceeded `bundle.too_large`; Invalid `bundle.malformed`, `bundle.unknown_format`.
+    Raises Invalid `bundle.too_large`, `bundle.malformed`, `bundle.unknown_format`.
     """
     _check_size(len(data))
     found = _FORM.fullmatch(data)
@@ -119,10 +119,9 @@ def _malformed(why: str) -> Invalid:
 
 def _check_size(size: int) -> None:
     if size > FILE_BYTES_MAX:
-        raise LimitExceeded(
+        raise Invalid(
             "bundle.too_large",
             f"The bundle has {size} bytes; at most {FILE_BYTES_MAX} are read.",
             hint="Export fewer artifacts at a time, what others refer to first.",
-            retryable=False,
             limit_bytes=FILE_BYTES_MAX,
         )

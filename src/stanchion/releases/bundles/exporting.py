@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from stanchion import __version__, audit
 from stanchion.artifacts import ArtifactVersion
-from stanchion.base import Conflict, Internal, Invalid, Json, LimitExceeded, NotFound, digest
+from stanchion.base import Conflict, Internal, Invalid, Json, NotFound, digest
 from stanchion.context import Ctx
 from stanchion.db import Tx
 from stanchion.releases.bundles import codec, envelope, store
@@ -34,7 +34,7 @@ async def export(
 
     Raises:
         Denied; Invalid `bundle.nothing`, `bundle.open_reference`; NotFound `release.unknown`, `artifact.unknown`;
-        Conflict `bundle.retired`; LimitExceeded `bundle.too_many`, `bundle.too_large`.
+        Conflict `bundle.retired`; Invalid `bundle.too_many`, `bundle.too_large`.
     """
     environment = ctx.env.environment
     ctx.require("releases.export", environment=environment.name)
@@ -99,11 +99,10 @@ async def _closure(tx: Tx, ctx: Ctx, wanted: Mapping[Key, int], live: Mapping[Ke
     pending = dict(wanted)
     while pending:
         if len(found) + len(pending) > MEMBERS_MAX:
-            raise LimitExceeded(
+            raise Invalid(
                 "bundle.too_many",
                 f"More than {MEMBERS_MAX} artifacts belong together here; a bundle holds no more.",
                 hint="Export them in parts, what others refer to first.",
-                retryable=False,
             )
         rows = {(row.kind, row.name): row for row in await store.versions_of(tx, ctx.tenant, list(pending.items()))}
         for key, version in pending.items():

@@ -53,7 +53,7 @@ async def take_in(
         dry_run: do everything, keep nothing.
 
     Raises:
-        Denied, also `bundle.untrusted_key`, `bundle.bad_signature`, `bundle.untrusted_origin`; LimitExceeded and Invalid
+        Denied, also `bundle.untrusted_key`, `bundle.bad_signature`, `bundle.untrusted_origin`; Invalid
         as `envelope.open_file` and `codec.decode`; Invalid `bundle.invalid_here` with every error of every document;
         Conflict `bundle.reparsed` if this Stanchion makes something else of a document.
     """

@@ -132,5 +132,4 @@ def _make(path: Path, ids: Ids) -> None:
             "bundle.no_signing_key",
             f"The signing key {path} cannot be made: {error.strerror}.",
             hint="Give the folder to this user, or name another file by releases.signing_key_file.",
-            retryable=False,
         ) from error
