@@ -103,10 +103,9 @@ async def begin(
             wanted = await published(tx, ctx, documents, at.live, kinds, reason) if documents else []
             wanted += [await candidate(tx, ctx, target) for target in targets]
             members = members_of(at, wanted)
-            salt = ctx.env.ids.secret(9).hex()
             rollout = rules.begun(
-                plan, members, tenant=ctx.tenant, environment=environment, rollout_id=ctx.env.ids.new(), salt=salt,
-                by=ctx.actor.principal, at=ctx.now, reason=reason,
+                plan, members, tenant=ctx.tenant, environment=environment, rollout_id=ctx.env.ids.new(),
+                salt=ctx.env.ids.secret(9).hex(), by=ctx.actor.principal, at=ctx.now, reason=reason,
             )  # fmt: skip
             then = _beginning(at, wanted, at_once=rules.ends_at_once(rollout))
             await refuse_misfits(tx, ctx, kinds, at, then, what="This rollout", asked=wanted)
