@@ -69,13 +69,14 @@ async def measure(sitting: Sitting) -> list[Row]:
 
 
 def _timed_us(flags: Snapshot, tenant: str, name: str, count: int) -> list[float]:
+    answer = flags.evaluate(tenant, name, False, _CONTEXT)
+    if answer.resolution.error_code is not None:
+        raise RuntimeError(answer.resolution.message)
     took: list[float] = []
     for _ in range(count):
         began = time.perf_counter()
-        answer = flags.evaluate(tenant, name, False, _CONTEXT)
+        flags.evaluate(tenant, name, False, _CONTEXT)
         took.append((time.perf_counter() - began) * 1e6)
-    if answer.resolution.error_code is not None:
-        raise RuntimeError(answer.resolution.message)
     return took
 
 
