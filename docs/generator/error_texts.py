@@ -491,7 +491,6 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "bundle.nothing": ("Nothing is named that could be exported.", "Name `KIND/NAME[@VERSION]`, or use `--all`."),
         "bundle.open_reference": ("A version refers to an artifact that is not in the bundle.", "Name the version that belongs to it, or make one live."),
         "bundle.reparsed": ("This Stanchion makes another content of a document than the one that signed it.", "Bring both deployments to one version, and export again."),
-        "bundle.retired": ("The version was retired.", "Export one that is offered."),
         "bundle.too_deep": ("The bundle nests deeper than any artifact needs.", _SEE_HINT),
         "bundle.too_large": ("The bundle, or an artifact in it, is larger than is read.", "Export fewer artifacts at a time, what others refer to first."),
         "bundle.too_many": ("More artifacts belong together than a bundle holds.", "Export them in parts, what others refer to first."),

@@ -21,6 +21,7 @@ from stanchion.releases.bundles import (
 )
 from stanchion.releases.bundles import types as bundle_types
 from stanchion.releases.gates import EvalReport, Verdict, report_eval
+from stanchion.releases.revoking import revoke
 from tests.releases.bundles.support import Deployment, blueprint, deployed, policy, said
 
 BOTH = [("blueprint", "case-triage"), ("policy", "supervisor-approval")]
@@ -262,3 +263,19 @@ async def test_a_reference_that_is_not_there_stops_the_export(staging: Deploymen
         await staging.export("blueprint/lonely@1")
     assert caught.value.code == "bundle.open_reference"
     assert "policy/nowhere@VERSION" in caught.value.hint
+
+
+async def test_what_is_revoked_neither_leaves_nor_comes_in(staging: Deployment, production) -> None:
+    await production.trust(staging)
+    data = (await staging.export("blueprint/case-triage")).data
+    await production.take_in(data)
+    digest = (await staging.live())["policy", "supervisor-approval"]
+    for one, again in (
+        (production, lambda: production.take_in(data)),
+        (staging, lambda: staging.export("blueprint/case-triage")),
+    ):
+        await revoke(one.ctx, digest, reason="It lets everything through.")
+        with pytest.raises(Conflict) as caught:
+            await again()
+        assert caught.value.code == "release.revoked"
+        assert "supervisor-approval" in caught.value.message

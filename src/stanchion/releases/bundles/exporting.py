@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 
 from stanchion import __version__, audit
 from stanchion.artifacts import ArtifactVersion
-from stanchion.base import Conflict, Internal, Invalid, Json, NotFound, digest
+from stanchion.base import Internal, Invalid, Json, NotFound, digest
 from stanchion.context import Ctx
 from stanchion.db import Tx
 from stanchion.releases.bundles import codec, envelope, store
 from stanchion.releases.bundles.keys import SigningKey
 from stanchion.releases.bundles.types import EVIDENCE_MAX, MEMBERS_MAX, Exported, Key, Member, Origin
 from stanchion.releases.rollouts import Target
+from stanchion.releases.usable import refuse_unusable
 
 
 async def export(
@@ -34,7 +35,8 @@ async def export(
 
     Raises:
         Denied; Invalid `bundle.nothing`, `bundle.open_reference`; NotFound `release.unknown`, `artifact.unknown`;
-        Conflict `bundle.retired`; Invalid `bundle.too_many`, `bundle.too_large`.
+        Conflict `release.revoked`,
+        `release.drained`, `release.retired` for what new runs do not get here either; Invalid `bundle.too_many`, `bundle.too_large`.
     """
     environment = ctx.env.environment
     ctx.require("releases.export", environment=environment.name)
@@ -50,6 +52,7 @@ async def export(
                 hint="Apply something first." if everything else "Name KIND/NAME[@VERSION], or use --all.",
             )
         found = await _closure(tx, ctx, wanted, live)
+        await refuse_unusable(tx, ctx, [(row.kind, row.name, row.version, row.digest) for row in found])
         known: dict[tuple[str, str, str], list[Mapping[str, Json]]] = {}
         for one in await store.evidence_of(tx, ctx.tenant, found, each_max=EVIDENCE_MAX):
             known.setdefault((one.kind, one.name, one.digest), []).append(one.record)
@@ -120,12 +123,6 @@ def _check(key: Key, version: int, row: ArtifactVersion | None) -> None:
             "artifact.unknown",
             f"There is no {what}.",
             hint=f"`stanchion artifact history {key[0]}/{key[1]}` lists them.",
-        )
-    if row.retired_at is not None:
-        raise Conflict(
-            "bundle.retired",
-            f"{what} was retired.",
-            hint="Name a version that is offered, or publish its content again.",
         )
     if digest(row.body) != row.digest:
         raise Internal("bundle.damaged", f"What is stored of {what} has another digest than {row.digest}.")

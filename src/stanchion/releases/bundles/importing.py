@@ -10,6 +10,7 @@ from stanchion import __version__, artifacts, audit
 from stanchion.artifacts import Document, KindSpec, PublishChange, content_digest
 from stanchion.base import Conflict, Denied, Invalid, Json, NotFound, Problem
 from stanchion.context import Ctx
+from stanchion.controls import withdrawals
 from stanchion.db import Tx
 from stanchion.http import PageParams, Slice, decode_cursor, slice_of
 from stanchion.releases import rules as document_rules
@@ -55,7 +56,8 @@ async def take_in(
     Raises:
         Denied, also `bundle.untrusted_key`, `bundle.bad_signature`, `bundle.untrusted_origin`; Invalid
         as `envelope.open_file` and `codec.decode`; Invalid `bundle.invalid_here` with every error of every document;
-        Conflict `bundle.reparsed` if this Stanchion makes something else of a document.
+        Conflict `bundle.reparsed` if this Stanchion makes something else of a document, `release.revoked` if one of the
+        versions is revoked here.
     """
     ctx.require("releases.import", environment=ctx.env.environment.name)
     try:
@@ -106,6 +108,8 @@ async def _taken(
 ) -> Imported:
     rows = await releases_store.live(tx, ctx.tenant, ctx.env.environment.name)
     live = {(row.kind, row.name): row for row in rows}
+    if revoked := await withdrawals.revoked_among(tx, [member.digest for member in bundle.members]):
+        await withdrawals.refuse(tx, ctx.tenant, [digest for _, digest in revoked])
     items, misfits = _read_again(bundle, kinds, live)
     arrived: list[Arrived] = []
     for member, item in zip(bundle.members, items, strict=True):
