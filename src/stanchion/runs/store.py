@@ -58,8 +58,6 @@ from (select distinct s.queue from s join r on r.id = s.id where %(tell)s) q
 
 @dataclass(slots=True)
 class _Told:
-    """What notifying a queue answers: nothing."""
-
     pg_notify: str
 
 
@@ -78,8 +76,7 @@ async def insert_starts(
     transaction before row-level security looks at any row. One round trip, one commit.
 
     Args:
-        tx: of role app, in autocommit mode.
-        tenant: of all rows; a row of another tenant is refused by row-level security.
+        tx, tenant: of role app, in autocommit mode; of all rows: another tenant's is refused by row-level security.
         starts: JSON list of {tenant, id, blueprint, version, pins, environment, engine_v, queue, priority, path, verb,
             input, requested_by, traceparent, key, request_digest}.
         pin_sets: JSON list of {tenant, digest, pins}, each once.
