@@ -80,7 +80,8 @@ class Moving:
     """One artifact of a set that is about to move.
 
     Attributes:
-        author: who published the version here. `written_by`: who did where it was imported from. `owner`, `changelog`, `labels`: the version's own.
+        author: who published the version here. `written_by`: who did where it was imported from.
+        owner, changelog, labels: the version's own.
         risk: the greater of what the version says of itself and what the live one says: who lowers it is held by what it was.
         returns_to: the version that is live now, to which a rollback would go; None if nothing is live of the name.
         row: its content.
