@@ -38,7 +38,7 @@ class Process:
         # Callbacks run so far; at which of them it dies, if it does.
         self.steps = 0
         self.dies_at = -1
-        self.held: list[_Handle] = []
+        self.held: list[list[Any]] = []
         self.tasks: list[asyncio.Task[Any]] = []
         self.on_death: list[Callable[[], None]] = []
         # Tasks started in here belong to the process, and so does all they start.
@@ -57,35 +57,28 @@ def current_process() -> Process | None:
     return _PROCESS.get()
 
 
-class _Handle:
-    """A scheduled callback, as asyncio knows handles."""
+class _Handle(list[Any]):
+    """A scheduled callback that somebody may take back, as asyncio knows handles: [callback, arguments, context].
 
-    __slots__ = ("args", "callback", "context", "gone", "when")
+    Of the callbacks that nobody can take back there is only the plain list: most are of that kind, and making an
+    object for each is a good part of what the loop costs.
+    """
 
-    def __init__(self, callback: Callable[..., Any], args: tuple[Any, ...], context: contextvars.Context) -> None:
-        self.callback: Callable[..., Any] | None = callback
-        self.args = args
-        self.context = context
-        self.gone = False
-        self.when = 0.0
+    __slots__ = ()
 
     def cancel(self) -> None:
-        self.gone = True
-        self.callback = None
-        self.args = ()
+        self[0] = None
+        self[1] = ()
 
     def cancelled(self) -> bool:
-        return self.gone
+        return self[0] is None
 
 
 class _Task(asyncio.Task[Any]):
     """A task whose place in a set depends on its number and not on its address, so that a seed repeats."""
 
     __slots__ = ("number",)
-
-    def __init__(self, number: int, coro: Coroutine[Any, Any, Any], **more: Any) -> None:
-        self.number = number
-        super().__init__(coro, **more)
+    number: int
 
     def __hash__(self) -> int:
         return self.number
@@ -95,10 +88,7 @@ class _Future(asyncio.Future[Any]):
     """The same for futures."""
 
     __slots__ = ("number",)
-
-    def __init__(self, number: int, **more: Any) -> None:
-        self.number = number
-        super().__init__(**more)
+    number: int
 
     def __hash__(self) -> int:
         return self.number
@@ -110,7 +100,7 @@ class Loop(asyncio.AbstractEventLoop):
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self._random = rng.random
-        self._ready: list[_Handle] = []
+        self._ready: list[list[Any]] = []
         self._timers: list[tuple[float, int, _Handle]] = []
         self._numbers = itertools.count()
         self.now = 0.0
@@ -128,26 +118,33 @@ class Loop(asyncio.AbstractEventLoop):
 
     def call_soon(
         self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
-    ) -> _Handle:  # type: ignore[override]
-        handle = _Handle(callback, args, context if context is not None else contextvars.copy_context())
+    ) -> _Handle | None:  # type: ignore[override]
+        if context is not None:
+            # Tasks and futures say in which context, and never take back what they asked for: no handle for them.
+            self._ready.append([callback, args, context])
+            return None
+        handle = _Handle((callback, args, contextvars.copy_context()))
         self._ready.append(handle)
         return handle
 
     def call_at(
         self, when: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
     ) -> _Handle:  # type: ignore[override]
-        handle = _Handle(callback, args, context if context is not None else contextvars.copy_context())
-        handle.when = when
+        handle = _Handle((callback, args, contextvars.copy_context() if context is None else context))
         heapq.heappush(self._timers, (when, next(self._numbers), handle))
         return handle
 
     def call_later(
         self, delay: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
     ) -> _Handle:  # type: ignore[override]
-        return self.call_at(self.now + delay, callback, *args, context=context)
+        handle = _Handle((callback, args, contextvars.copy_context() if context is None else context))
+        heapq.heappush(self._timers, (self.now + delay, next(self._numbers), handle))
+        return handle
 
     def create_future(self) -> asyncio.Future[Any]:
-        return _Future(next(self._numbers), loop=self)
+        future = _Future(loop=self)
+        future.number = next(self._numbers)
+        return future
 
     def create_task(
         self,
@@ -156,14 +153,16 @@ class Loop(asyncio.AbstractEventLoop):
         name: str | None = None,
         context: contextvars.Context | None = None,
     ) -> asyncio.Task[ResultT]:  # type: ignore[override]
-        task = _Task(next(self._numbers), coro, loop=self, name=name or "", context=context)
+        task = _Task.__new__(_Task)
+        task.number = next(self._numbers)  # some asyncio asks for it as soon as there is a task
+        task.__init__(coro, loop=self, name=name or "", context=context)
         process = _PROCESS.get() if context is None else context.get(_PROCESS)
         # Held until the end, so that no task of the dead is finished by the garbage collector at some other time.
         (self.tasks if process is None else process.tasks).append(task)
         return task
 
-    def get_debug(self) -> bool:
-        return False
+    # Asked at the making of each task and future: answered without a call of ours.
+    get_debug = staticmethod(bool)  # type: ignore[assignment]
 
     def is_running(self) -> bool:
         return self._running
@@ -205,11 +204,14 @@ class Loop(asyncio.AbstractEventLoop):
     async def sleep(self, seconds: float) -> None:
         """Suspend the current task for `seconds` of virtual time, at least a microsecond: no clock stands still."""
         future: asyncio.Future[None] = asyncio.Future(loop=self)
-        handle = self.call_at(self.now + max(seconds, 1e-6), _finish, future)
+        handle = _Handle((_finish, (future,), contextvars.copy_context()))
+        when = self.now + (seconds if seconds > 1e-6 else 1e-6)
+        heapq.heappush(self._timers, (when, next(self._numbers), handle))
         try:
             await future
-        finally:
+        except BaseException:
             handle.cancel()
+            raise
 
     def run(self, main: Coroutine[Any, Any, ResultT]) -> ResultT:
         """Run the world's main task to its end. Raises Stuck if it can come to none."""
@@ -224,29 +226,30 @@ class Loop(asyncio.AbstractEventLoop):
             asyncio._set_running_loop(None)
 
     def _turn(self, task: asyncio.Task[Any]) -> None:
-        ready, draw, spins = self._ready, self._random, 0
-        while not task.done():
-            if not ready:
-                before = self.now
-                self._jump()
-                if self.now > before:
-                    self.steps += spins
-                    spins = 0
-            spins += 1
-            if spins > _SPIN_MAX:
-                raise Stuck(f"{_SPIN_MAX} callbacks without progress of time at {self.now:.3f} s")
+        ready, draw, done, spins = self._ready, self._random, task.done, 0
+        while not done():
             n = len(ready)
             if n > 1:
                 chosen = int(draw() * n)
                 handle = ready[chosen]
                 ready[chosen] = ready[-1]
-                ready.pop()
-            else:
+                del ready[-1]
+            elif n:
                 handle = ready.pop()
-            callback = handle.callback
+            else:
+                before = self.now
+                self._jump()
+                if self.now > before:
+                    self.steps += spins
+                    spins = 0
+                continue
+            spins += 1
+            if spins > _SPIN_MAX:
+                raise Stuck(f"{_SPIN_MAX} callbacks without progress of time at {self.now:.3f} s")
+            callback, args, context = handle
             if callback is None:
                 continue
-            process = handle.context.get(_PROCESS)
+            process = context.get(_PROCESS)
             if process is not None:
                 if not process.alive:
                     continue
@@ -258,23 +261,26 @@ class Loop(asyncio.AbstractEventLoop):
                     self.kill(process)
                     continue
             try:
-                handle.context.run(callback, *handle.args)
+                context.run(callback, *args)
             except Exception as error:
                 self.errors.append(f"callback {callback!r}: {error!r}")
         self.steps += spins
 
     def _jump(self) -> None:
         """Time goes on to the next timer; all that are due then become ready."""
-        timers, ready = self._timers, self._ready
-        while timers and timers[0][2].gone:
-            heapq.heappop(timers)
+        timers, ready, pop = self._timers, self._ready, heapq.heappop
+        while timers and timers[0][2][0] is None:
+            pop(timers)
         if not timers:
             raise Stuck(f"nothing is ready and no timer is set at {self.now:.3f} s")
-        now = max(self.now, timers[0][0])
-        self.now = now
+        now = timers[0][0]
+        if now > self.now:
+            self.now = now
+        else:
+            now = self.now
         while timers and timers[0][0] <= now:
-            handle = heapq.heappop(timers)[2]
-            if not handle.gone:
+            handle = pop(timers)[2]
+            if handle[0] is not None:
                 ready.append(handle)
 
     def close(self, processes: list[Process]) -> list[str]:
