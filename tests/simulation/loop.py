@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import heapq
 import itertools
 import random
 from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import copy_context
+from heapq import heappop, heappush
 from typing import Any, TypeVar
 
 ResultT = TypeVar("ResultT")
@@ -29,12 +30,14 @@ class Stuck(Exception):  # noqa: N818 - a state
 class Process:
     """What the loop knows of a simulated process."""
 
-    __slots__ = ("alive", "context", "dies_at", "held", "name", "on_death", "paused", "steps", "tasks")
+    __slots__ = ("alive", "context", "dies_at", "held", "name", "on_death", "paused", "stands", "steps", "tasks")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.alive = True
         self.paused = False
+        # Dead or paused: asked before each callback, hence one attribute for both.
+        self.stands = False
         # Callbacks run so far; at which of them it dies, if it does.
         self.steps = 0
         self.dies_at = -1
@@ -123,22 +126,22 @@ class Loop(asyncio.AbstractEventLoop):
             # Tasks and futures say in which context, and never take back what they asked for: no handle for them.
             self._ready.append([callback, args, context])
             return None
-        handle = _Handle((callback, args, contextvars.copy_context()))
+        handle = _Handle((callback, args, copy_context()))
         self._ready.append(handle)
         return handle
 
     def call_at(
         self, when: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
     ) -> _Handle:  # type: ignore[override]
-        handle = _Handle((callback, args, contextvars.copy_context() if context is None else context))
-        heapq.heappush(self._timers, (when, next(self._numbers), handle))
+        handle = _Handle((callback, args, copy_context() if context is None else context))
+        heappush(self._timers, (when, next(self._numbers), handle))
         return handle
 
     def call_later(
         self, delay: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
     ) -> _Handle:  # type: ignore[override]
-        handle = _Handle((callback, args, contextvars.copy_context() if context is None else context))
-        heapq.heappush(self._timers, (self.now + delay, next(self._numbers), handle))
+        handle = _Handle((callback, args, copy_context() if context is None else context))
+        heappush(self._timers, (self.now + delay, next(self._numbers), handle))
         return handle
 
     def create_future(self) -> asyncio.Future[Any]:
@@ -185,17 +188,19 @@ class Loop(asyncio.AbstractEventLoop):
         if not process.alive:
             return
         process.alive = False
+        process.stands = True
         process.held.clear()
         for told in process.on_death:
             told()
 
     def pause(self, process: Process) -> None:
         """The process stands still; its sessions stay open, its timers fire when it continues."""
-        process.paused = True
+        process.paused = process.stands = True
 
     def resume(self, process: Process) -> None:
         """The process continues, knowing of nothing."""
         process.paused = False
+        process.stands = not process.alive
         self._ready += process.held
         process.held.clear()
 
@@ -204,9 +209,9 @@ class Loop(asyncio.AbstractEventLoop):
     async def sleep(self, seconds: float) -> None:
         """Suspend the current task for `seconds` of virtual time, at least a microsecond: no clock stands still."""
         future: asyncio.Future[None] = asyncio.Future(loop=self)
-        handle = _Handle((_finish, (future,), contextvars.copy_context()))
+        handle = _Handle((_finish, (future,), copy_context()))
         when = self.now + (seconds if seconds > 1e-6 else 1e-6)
-        heapq.heappush(self._timers, (when, next(self._numbers), handle))
+        heappush(self._timers, (when, next(self._numbers), handle))
         try:
             await future
         except BaseException:
@@ -226,62 +231,64 @@ class Loop(asyncio.AbstractEventLoop):
             asyncio._set_running_loop(None)
 
     def _turn(self, task: asyncio.Task[Any]) -> None:
-        ready, draw, done, spins = self._ready, self._random, task.done, 0
-        while not done():
+        ready, draw, done, limit = self._ready, self._random, task.done, _SPIN_MAX
+        for step in itertools.count():
+            if done():
+                self.steps = step
+                return
             n = len(ready)
+            if not n:
+                before = self.now
+                n = self._jump()
+                if self.now > before:
+                    limit = step + _SPIN_MAX
+            if step >= limit:
+                self.steps = step
+                raise Stuck(f"{_SPIN_MAX} callbacks without progress of time at {self.now:.3f} s")
             if n > 1:
                 chosen = int(draw() * n)
                 handle = ready[chosen]
                 ready[chosen] = ready[-1]
                 del ready[-1]
-            elif n:
-                handle = ready.pop()
             else:
-                before = self.now
-                self._jump()
-                if self.now > before:
-                    self.steps += spins
-                    spins = 0
-                continue
-            spins += 1
-            if spins > _SPIN_MAX:
-                raise Stuck(f"{_SPIN_MAX} callbacks without progress of time at {self.now:.3f} s")
+                handle = ready.pop()
             callback, args, context = handle
             if callback is None:
                 continue
             process = context.get(_PROCESS)
             if process is not None:
-                if not process.alive:
+                if process.stands:
+                    if process.alive:
+                        process.held.append(handle)
                     continue
-                if process.paused:
-                    process.held.append(handle)
-                    continue
-                process.steps += 1
-                if process.steps == process.dies_at:
+                process.steps = steps = process.steps + 1
+                if steps == process.dies_at:
                     self.kill(process)
                     continue
             try:
                 context.run(callback, *args)
             except Exception as error:
                 self.errors.append(f"callback {callback!r}: {error!r}")
-        self.steps += spins
 
-    def _jump(self) -> None:
-        """Time goes on to the next timer; all that are due then become ready."""
-        timers, ready, pop = self._timers, self._ready, heapq.heappop
-        while timers and timers[0][2][0] is None:
-            pop(timers)
-        if not timers:
-            raise Stuck(f"nothing is ready and no timer is set at {self.now:.3f} s")
-        now = timers[0][0]
-        if now > self.now:
-            self.now = now
+    def _jump(self) -> int:
+        """Time goes on to the next timer; all that are due then become ready. Returns how many they are."""
+        timers, ready = self._timers, self._ready
+        handle: list[Any] = [None]
+        when = 0.0
+        while handle[0] is None:
+            if not timers:
+                raise Stuck(f"nothing is ready and no timer is set at {self.now:.3f} s")
+            when, _, handle = heappop(timers)
+        if when > self.now:
+            self.now = when
         else:
-            now = self.now
-        while timers and timers[0][0] <= now:
-            handle = pop(timers)[2]
+            when = self.now
+        ready.append(handle)
+        while timers and timers[0][0] <= when:
+            handle = heappop(timers)[2]
             if handle[0] is not None:
                 ready.append(handle)
+        return len(ready)
 
     def close(self, processes: list[Process]) -> list[str]:
         """End whatever still runs, after everything was looked at; return what tasks of the living raised unheard."""
