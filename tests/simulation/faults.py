@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import random
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass
 from types import coroutine
 from typing import Final
@@ -131,27 +131,32 @@ class FaultyLink:
         if self._loop.now < self._faults.down_until or self._faults.happens("connection refused"):
             raise _dead("connection refused")
 
-    async def request(self) -> None:
+    def request(self) -> Awaitable[None] | None:
         """On its way there."""
         if self.cut is not None:
-            await self._pass()
+            return self._after(self.request)
         draw = self._random()
         if draw < self._request and self._faults.on:
             self._faults.hit("request lost, session dead")
             raise _dead("the session ended before the statement ran")
         if draw > 0.75:
-            await self._loop.sleep((draw - 0.75) * 0.012)
-        elif draw > 0.4:
-            await _turn()
+            return self._loop.sleep((draw - 0.75) * 0.012)
+        return _turn() if draw > 0.4 else None
 
-    async def commit(self) -> Commit:
+    async def _after(self, then: Callable[[], Awaitable[None] | None]) -> None:
+        """Wait for the end of the partition first."""
+        await self._pass()
+        if (waits := then()) is not None:
+            await waits
+
+    def commit(self) -> Awaitable[Commit] | Commit:
         """At the server: what becomes of the commit."""
         draw = self._random()
         if draw < self._commit and self._faults.on:
             for name, chance in self._commits:
                 if draw < chance:
                     self._faults.hit(name)
-                    return await self._committed(name)
+                    return self._committed(name)
                 draw -= chance
         return Commit.OK
 
@@ -166,16 +171,15 @@ class FaultyLink:
             return Commit.LOST_BEFORE
         return Commit.LOST_AFTER if name == "commit lost, applied" else Commit.REFUSED
 
-    async def reply(self) -> None:
+    def reply(self) -> Awaitable[None] | None:
         """On its way back."""
         if self.cut is not None:
-            await self._pass()
+            return self._after(self.reply)
         draw = self._random()
         if draw < self._reply and self._faults.on:
             self._faults.hit("answer lost, session dead")
             raise _dead("the session ended before the answer came")
-        if draw > 0.97:
-            await self._loop.sleep((draw - 0.97) * 0.2)
+        return self._loop.sleep((draw - 0.97) * 0.2) if draw > 0.97 else None
 
     def deliver(self, channel: str, payload: str) -> list[float]:
         """A wake-up's delays."""

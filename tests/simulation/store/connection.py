@@ -46,21 +46,15 @@ class SimConnection:
         """A transaction block: commits at its end, rolls back on an exception."""
         return SimTransaction(self)
 
-    async def run(self, query: str, params: Any) -> Rows | int:
-        """Run one statement over the link."""
-        return await self._ask(key_of(query), query, params)
-
-    async def finish(self, *, commit: bool) -> None:
-        """COMMIT or ROLLBACK."""
-        await self._ask(None, "", commit)
-
-    async def _ask(self, key: Key | None, text: str, params: Any) -> Any:
+    async def ask(self, key: Key | None, text: str, params: Any) -> Any:
         """One round trip: a statement, or for no key the end of the transaction block."""
         session = self.session
         if self._closed_by_us or not session.alive:
             self.check()
+        link = session.link
         try:
-            await session.link.request()
+            if (waits := link.request()) is not None:
+                await waits
         except psycopg.OperationalError as error:
             session.end(error)
             raise
@@ -77,7 +71,8 @@ class SimConnection:
         if not session.alive:
             self.check()
         try:
-            await session.link.reply()
+            if (waits := link.reply()) is not None:
+                await waits
         except psycopg.OperationalError as error:
             session.end(error)
             raise
@@ -168,7 +163,7 @@ class SimTransaction:
                 connection.check()
             return
         if error is None:
-            await connection.finish(commit=True)
+            await connection.ask(None, "", True)  # noqa: FBT003 - COMMIT
             return
         # psycopg sends ROLLBACK and swallows its failure: the server rolls back in any case.
         connection.session.finish(commit=False)
@@ -179,18 +174,18 @@ class SimCursor:
 
     def __init__(self, connection: SimConnection, row_factory: Callable[..., Any]) -> None:
         self._connection = connection
-        self._make = _maker(row_factory)
+        self._by_name, self._make = (False, _tuple) if row_factory is tuple_row else _maker(row_factory)
         self._rows: list[dict[str, Any]] = []
         self._at = 0
         self.rowcount = -1
 
     async def execute(self, query: str, params: Any = (), *, prepare: bool | None = None) -> Self:
         """Run `query`."""
-        result = await self._connection.run(query, params)
-        if isinstance(result, int):
-            self._rows, self.rowcount = [], result
-        else:
+        result = await self._connection.ask(key_of(query), query, params)
+        if result.__class__ is list:
             self._rows, self.rowcount = result, len(result)
+        else:
+            self._rows, self.rowcount = [], result
         self._at = 0
         return self
 
@@ -198,14 +193,15 @@ class SimCursor:
         """The rows not yet fetched."""
         rows, self._at = self._rows[self._at :], len(self._rows)
         make = self._make
-        return [make(row) for row in rows]
+        return [make(**row) for row in rows] if self._by_name else [make(row) for row in rows]
 
     async def fetchone(self) -> Any:
         """The next row or None."""
         if self._at >= len(self._rows):
             return None
+        row = self._rows[self._at]
         self._at += 1
-        return self._make(self._rows[self._at - 1])
+        return self._make(**row) if self._by_name else self._make(row)
 
     async def __aenter__(self) -> Self:
         return self
@@ -214,18 +210,16 @@ class SimCursor:
         return None
 
 
-def _maker(row_factory: Callable[..., Any]) -> Callable[[dict[str, Any]], Any]:
-    if row_factory is tuple_row:
-        return _tuple
+def _maker(row_factory: Callable[..., Any]) -> tuple[bool, Callable[..., Any]]:
+    """What makes a row, and whether it takes the columns by name."""
     # Looked for by the name of the factory's inner function, which psycopg makes anew for each class.
     name = getattr(row_factory, "__name__", "")
     if name in ("class_row_", "args_row_"):
         # A row that is made by position is made by name here: its fields stand in the order of the columns, which the
         # contract suite sees to on the real side.
-        cls: Callable[..., object] = row_factory.__closure__[0].cell_contents  # type: ignore[index]
-        return lambda row: cls(**row)
+        return True, row_factory.__closure__[0].cell_contents  # type: ignore[index]
     if row_factory is dict_row:
-        return dict
+        return False, dict
     raise TypeError(f"the simulated cursor does not know the row factory {row_factory!r}")
 
 

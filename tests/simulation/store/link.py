@@ -5,11 +5,15 @@ by the client's own task: a paused or dead process stands still in them. `commit
 SimServer): it goes on while the client is paused or dead, exactly as a PostgreSQL backend finishes a commit whose
 client has gone. Inside `commit` there is no current task; wait with `asyncio.sleep` or a future of the loop, not with
 `asyncio.timeout` or tasks.
+
+`request`, `commit` and `reply` are called once or more for every statement and mostly have nothing to wait for: they
+answer at once or with something to be awaited, and may raise in either case.
 """
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Awaitable
 from typing import Protocol
 
 
@@ -34,21 +38,21 @@ class Link(Protocol):
         """Before a session begins. May raise psycopg.OperationalError: then there is none."""
         ...
 
-    async def request(self) -> None:
+    def request(self) -> Awaitable[None] | None:
         """Before a statement (or COMMIT, ROLLBACK of a transaction block that did anything) reaches the server.
 
         May raise psycopg.OperationalError: the statement did not run and the session is dead on both sides.
         """
         ...
 
-    async def commit(self) -> Commit:
+    def commit(self) -> Awaitable[Commit] | Commit:
         """Before a commit that changes anything is applied; all locks of the transaction are held meanwhile.
 
         Not asked for transactions that wrote nothing. Must not raise.
         """
         ...
 
-    async def reply(self) -> None:
+    def reply(self) -> Awaitable[None] | None:
         """After a statement ran (in autocommit mode: after its commit). May raise psycopg.OperationalError: the client
         does not know the outcome and the session is dead on both sides."""
         ...
@@ -65,14 +69,14 @@ class CalmLink:
     async def connect(self) -> None:
         """Connect at once."""
 
-    async def request(self) -> None:
+    def request(self) -> Awaitable[None] | None:
         """Pass."""
 
-    async def commit(self) -> Commit:
+    def commit(self) -> Awaitable[Commit] | Commit:
         """Commit at once."""
         return Commit.OK
 
-    async def reply(self) -> None:
+    def reply(self) -> Awaitable[None] | None:
         """Pass."""
 
     def deliver(self, channel: str, payload: str) -> list[float]:

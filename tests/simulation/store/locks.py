@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import psycopg
@@ -35,18 +35,22 @@ class _Wait:
     future: asyncio.Future[None]
 
 
-@dataclass(slots=True, eq=False)
 class Lock:
     """Who holds it, and who waits for it, in their order."""
 
-    holders: dict[SimTx, int] = field(default_factory=dict["SimTx", int])
-    queue: list[_Wait] = field(default_factory=list[_Wait])
+    __slots__ = ("holders", "name", "queue")
+
+    def __init__(self, name: Name) -> None:
+        self.name = name
+        self.holders: dict[SimTx, int] = {}
+        self.queue: list[_Wait] = []
 
     def allows(self, tx: SimTx, mode: int) -> bool:
         """Whether `tx` may have it now."""
-        if mode == SHARE:
-            return all(held == SHARE or holder is tx for holder, held in self.holders.items())
-        return all(holder is tx for holder in self.holders)
+        for holder, held in self.holders.items():
+            if holder is not tx and (mode != SHARE or held != SHARE):
+                return False
+        return True
 
 
 class LockTable:
@@ -62,15 +66,16 @@ class LockTable:
         """Take the lock if nobody else's stands against it."""
         lock = self._locks.get(name)
         if lock is None:
-            lock = self._locks[name] = Lock()
+            lock = self._locks[name] = Lock(name)
         elif not lock.allows(tx, mode):
             return False
-        held = lock.holders.get(tx)
+        holders = lock.holders
+        held = holders.get(tx)
         if held is None:
-            tx.held.append(name)
-            lock.holders[tx] = mode
+            tx.held.append(lock)
+            holders[tx] = mode
         elif held < mode:
-            lock.holders[tx] = mode
+            holders[tx] = mode
         return True
 
     async def wait(self, tx: SimTx, name: Name, mode: int) -> None:
@@ -87,7 +92,7 @@ class LockTable:
         except BaseException:
             if wait in lock.queue:
                 lock.queue.remove(wait)
-            self._hand_on(name, lock)
+            self._hand_on(lock)
             raise
         finally:
             tx.waits_for = None
@@ -95,21 +100,21 @@ class LockTable:
 
     def release(self, tx: SimTx) -> None:
         """Free everything `tx` holds."""
-        for name in tx.held:
-            lock = self._locks[name]
-            lock.holders.pop(tx, None)
+        for lock in tx.held:
+            holders = lock.holders
+            del holders[tx]
             if lock.queue:
-                self._hand_on(name, lock)
-            elif not lock.holders:
-                del self._locks[name]
+                self._hand_on(lock)
+            elif not holders:
+                del self._locks[lock.name]
         tx.held.clear()
 
     def drop(self, tx: SimTx, name: Name) -> None:
         """Free one lock before the transaction's end: it was only waited for, not wanted."""
         lock = self._locks[name]
         lock.holders.pop(tx, None)
-        tx.held.remove(name)
-        self._hand_on(name, lock)
+        tx.held.remove(lock)
+        self._hand_on(lock)
 
     def names(self) -> list[Name]:
         """What is locked now."""
@@ -120,17 +125,17 @@ class LockTable:
         lock = self._locks.get(name)
         return [] if lock is None else list(lock.holders)
 
-    def _hand_on(self, name: Name, lock: Lock) -> None:
+    def _hand_on(self, lock: Lock) -> None:
         while lock.queue and lock.allows(lock.queue[0].tx, lock.queue[0].mode):
             wait = lock.queue.pop(0)
             if wait.future.done():
                 continue
             if wait.tx not in lock.holders:
-                wait.tx.held.append(name)
+                wait.tx.held.append(lock)
             lock.holders[wait.tx] = max(wait.mode, lock.holders.get(wait.tx, 0))
             wait.future.set_result(None)
         if not lock.queue and not lock.holders:
-            self._locks.pop(name, None)
+            self._locks.pop(lock.name, None)
 
     def _look(self, wait: _Wait) -> None:
         if not wait.future.done() and self._in_cycle(wait.tx):

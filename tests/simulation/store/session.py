@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine, Generator
+from types import CoroutineType, coroutine
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -73,6 +74,22 @@ class Job:
             self._wait_on(waits)
 
 
+@coroutine
+def _resumed(coro: Coroutine[Any, Any, Any], waits: Any) -> Generator[Any, None, Any]:
+    """Go on with a coroutine that has been run up to its first wait."""
+    while True:
+        try:
+            yield waits
+        except BaseException as error:
+            thrown: BaseException | None = error
+        else:
+            thrown = None
+        try:
+            waits = coro.send(None) if thrown is None else coro.throw(thrown)
+        except StopIteration as stop:
+            return stop.value
+
+
 class Session:
     """One connection as the server sees it.
 
@@ -98,6 +115,7 @@ class Session:
         self._committing = False
         self._idle_s = idle_s
         self._idle_since = 0.0
+        self._time = asyncio.get_running_loop().time
         self._idle_timer: asyncio.TimerHandle | None = None
 
     # --- statements
@@ -128,12 +146,46 @@ class Session:
         )
 
     def statement(self, key: registry.Key, text: str, params: Any) -> registry.Rows | int | Job:
-        """Run a statement: its result, or the job that goes on with it if it has to wait. Raises what it fails of."""
-        return self._begin(self._statement(key, text, params))
+        """Run a statement: its result, or the job that goes on with it if it has to wait. Raises what it fails of.
+
+        Most statements wait for nothing. Only what does wait costs a coroutine of its own, in `_rest` and `_commit`.
+        """
+        registry.CALLS[key] += 1
+        block = self.tx
+        tx = SimTx(self) if block is None else block
+        if tx.failed:
+            raise psycopg.errors.InFailedSqlTransaction(
+                "current transaction is aborted, commands ignored until end of transaction block"
+            )
+        tx.text = text
+        try:
+            result: Any = registry.MODELS[key](tx, params)
+            if result.__class__ is CoroutineType:
+                try:
+                    waits = self.server.context.run(result.send, None)
+                except StopIteration as stop:
+                    result = stop.value
+                else:
+                    return self._begin(self._rest(tx, block, _resumed(result, waits)))
+        except BaseException:
+            self._failed(tx, block)
+            raise
+        if block is None:
+            return self._end(tx, result)
+        self._idle_since = self._time()
+        return result
 
     def finish(self, *, commit: bool) -> Any:
-        """End the transaction block."""
-        return self._begin(self._finish(commit=commit))
+        """End the transaction block: nothing, or the job that commits it."""
+        tx, self.tx = self.tx, None
+        assert tx is not None
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+        if commit and not tx.failed:
+            return self._end(tx, None)
+        self.server.rollback(tx)
+        return None
 
     def _begin(self, coro: Coroutine[Any, Any, Any]) -> Any:
         context = self.server.context
@@ -144,58 +196,48 @@ class Session:
         self.job = Job(coro, context, waits)
         return self.job
 
-    async def _statement(self, key: registry.Key, text: str, params: Any) -> registry.Rows | int:
-        registry.CALLS[key] += 1
-        block = self.tx
-        tx = SimTx(self) if block is None else block
-        if tx.failed:
-            raise psycopg.errors.InFailedSqlTransaction(
-                "current transaction is aborted, commands ignored until end of transaction block"
-            )
-        tx.text = text
+    def _failed(self, tx: SimTx, block: SimTx | None) -> None:
+        if block is None:
+            self.server.rollback(tx)
+        else:
+            tx.failed = True
+            self._idle_since = self._time()
+
+    async def _rest(self, tx: SimTx, block: SimTx | None, waiting: Awaitable[Any]) -> registry.Rows | int:
+        """Go on with a statement that waits."""
         self._running = tx
         try:
-            result = registry.MODELS[key](tx, params)
-            if not isinstance(result, list | int):
-                result = await result
+            result = await waiting
         except BaseException:
-            if block is None:
-                self.server.rollback(tx)
-            else:
-                tx.failed = True
-            raise
-        finally:
             self._running = None
-            if block is not None and self._idle_s is not None:
-                self._idle_since = asyncio.get_running_loop().time()
+            self._failed(tx, block)
+            raise
+        self._running = None
         if block is None:
-            await self._commit(tx)
+            return await self._commit(tx, result, self.link.commit() if tx.writes or tx.notes else Commit.OK)
+        self._idle_since = self._time()
         return result
 
-    async def _finish(self, *, commit: bool) -> None:
-        tx, self.tx = self.tx, None
-        assert tx is not None
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
-            self._idle_timer = None
-        if commit and not tx.failed:
-            await self._commit(tx)
-        else:
-            self.server.rollback(tx)
+    def _end(self, tx: SimTx, result: Any) -> Any:
+        """Commit: the result, or the job that does it."""
+        if tx.writes or tx.notes:
+            outcome = self.link.commit()
+            if outcome is not Commit.OK:
+                return self._begin(self._commit(tx, result, outcome))
+        self.server.commit(tx)
+        return result
 
-    async def _commit(self, tx: SimTx) -> None:
-        outcome = Commit.OK
-        if tx.changes:
-            self._committing = True
-            self._running = tx
-            try:
-                outcome = await self.link.commit()
-            except BaseException:
-                self.server.rollback(tx)
-                raise
-            finally:
-                self._committing = False
-                self._running = None
+    async def _commit(self, tx: SimTx, result: Any, pending: Awaitable[Commit] | Commit) -> Any:
+        self._committing = True
+        self._running = tx
+        try:
+            outcome = pending if isinstance(pending, Commit) else await pending
+        except BaseException:
+            self.server.rollback(tx)
+            raise
+        finally:
+            self._committing = False
+            self._running = None
         if outcome is Commit.OK or outcome is Commit.LOST_AFTER:
             self.server.commit(tx)
         else:
@@ -206,6 +248,7 @@ class Session:
             self.job = None  # it is this very coroutine, which raises by itself
             self.end(psycopg.OperationalError(GONE))
             raise psycopg.OperationalError(GONE)
+        return result
 
     # --- how it is broken off
 

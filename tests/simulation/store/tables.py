@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, Final
 
 import psycopg
 
 Row = dict[str, Any]
 NOW: Final = object()
+# Looked for among identities: comparing values with None asks each UUID.
+_NONE: Final = id(None)
 
 _RUN: Final = frozenset({"PENDING", "RUNNING", "SUSPENDED", "SUCCEEDED", "FAILED", "CANCELLED"})
 _STEP: Final = frozenset({"PENDING", "RUNNING", "SUCCEEDED", "FAILED", "SKIPPED", "SUSPENDED", "UNKNOWN"})
@@ -94,6 +97,9 @@ class Table:
     taken: dict[str, dict[Hashable, Hashable]] = field(default_factory=dict[str, dict[Hashable, Hashable]])
     clocked: tuple[str, ...] = ()
     filled: Row = field(default_factory=dict[str, Any])
+    # The primary key: the column's value, or the tuple of the columns' values.
+    key_of: Callable[[Row], Hashable] = field(init=False)
+    _never_null: Callable[[Row], tuple[Any, ...]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.pkey = self.pkey or f"{self.name}_pkey"
@@ -102,17 +108,18 @@ class Table:
         self.clocked = tuple(column for column, value in self.defaults.items() if value is NOW)
         self.not_null = (*self.required, *self.not_null, *self.clocked)
         self.filled = {**dict.fromkeys(self.required), **self.defaults}
-
-    def key_of(self, row: Row) -> Hashable:
-        """The primary key: the column's value, or the tuple of the columns' values."""
-        if len(self.key) == 1:
-            return row[self.key[0]]
-        return tuple([row[column] for column in self.key])
+        self.key_of = itemgetter(*self.key)
+        self._never_null = itemgetter(*self.not_null)
 
     def unique_key(self, name: str, row: Row) -> Hashable | None:
         """The row's value of the unique constraint `name`, or None if it has a null in it."""
-        values = tuple([row[column] for column in self.unique[name]])
-        return None if None in values else values
+        values: list[Any] = []
+        for column in self.unique[name]:
+            value = row[column]
+            if value is None:
+                return None
+            values.append(value)
+        return tuple(values)
 
     def made(self, given: Row, now: datetime) -> Row:
         """A new row with its defaults. Raises NotNullViolation, CheckViolation."""
@@ -122,11 +129,11 @@ class Table:
         row.update(given)
         if len(row) != len(self.filled):
             raise psycopg.errors.UndefinedColumn(f"table {self.name} has no column {sorted(row.keys() - self.filled)}")
-        for column in self.not_null:
-            if row[column] is None:
-                raise psycopg.errors.NotNullViolation(
-                    f'null value in column "{column}" of relation "{self.name}" violates not-null constraint'
-                )
+        if _NONE in map(id, self._never_null(row)):
+            column = next(column for column in self.not_null if row[column] is None)
+            raise psycopg.errors.NotNullViolation(
+                f'null value in column "{column}" of relation "{self.name}" violates not-null constraint'
+            )
         self.checked(row)
         return row
 
@@ -147,32 +154,34 @@ class Table:
     def put(self, key: Hashable, row: Row | None) -> Row | None:
         """Apply a committed write; return the row it replaces."""
         old = self.rows.get(key)
+        if row is None:
+            if old is not None:
+                self._remove(key, old)
+            return old
+        self.rows[key] = row
         for column, index in self.indexes.items():
-            before = None if old is None else old[column]
-            if row is None:
-                if old is not None:
-                    self._unlist(index, before, key)
-                continue
             after = row[column]
-            if old is not None and before != after:
-                self._unlist(index, before, key)
+            if old is not None:
+                before = old[column]
+                if before is not after and before != after:
+                    self._unlist(index, before, key)
             bucket = index.get(after)
             if bucket is None:
                 bucket = index[after] = {}
             bucket[key] = row
-        if old is None and row is not None:
+        if old is None:
             for name, taken in self.taken.items():
                 if (value := self.unique_key(name, row)) is not None:
                     taken[value] = key
-        elif row is None and old is not None:
-            for name, taken in self.taken.items():
-                if (value := self.unique_key(name, old)) is not None:
-                    del taken[value]
-        if row is None:
-            self.rows.pop(key, None)
-        else:
-            self.rows[key] = row
         return old
+
+    def _remove(self, key: Hashable, old: Row) -> None:
+        for column, index in self.indexes.items():
+            self._unlist(index, old[column], key)
+        for name, taken in self.taken.items():
+            if (value := self.unique_key(name, old)) is not None:
+                del taken[value]
+        del self.rows[key]
 
 
 def new_tables() -> dict[str, Table]:

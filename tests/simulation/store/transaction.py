@@ -32,6 +32,7 @@ class SimTx:
     """
 
     __slots__ = (
+        "app",
         "failed",
         "held",
         "notes",
@@ -45,12 +46,13 @@ class SimTx:
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        self.app = session.role == "app"
         self.server: SimServer = session.server
         self.text = ""
         self.tenant = session.tenant
         self.writes: dict[str, dict[Hashable, Row | None]] = {}
         self.notes: dict[tuple[str, str], None] = {}
-        self.held: list[tuple[str, Hashable]] = []
+        self.held: list[Lock] = []
         self.waits_for: Lock | None = None
         self.failed = False
 
@@ -72,7 +74,7 @@ class SimTx:
     def wall(self, table: Table) -> str | None:
         """The tenant that row-level security holds this transaction to on `table`, None if to none. Raises
         UndefinedObject where no tenant was ever set."""
-        if self.session.role != "app" or not table.wall:
+        if not self.app or not table.wall:
             return None
         if self.tenant is None:
             raise psycopg.errors.UndefinedObject('unrecognized configuration parameter "stanchion.tenant"')
@@ -81,9 +83,11 @@ class SimTx:
     def get(self, name: str, key: Hashable) -> Row | None:
         """The visible row with this primary key."""
         table = self.server.tables[name]
-        over = self.writes.get(name)
-        row = over[key] if over is not None and key in over else table.rows.get(key)
-        if row is not None and (wall := self.wall(table)) is not None and row[table.wall] != wall:
+        if self.writes and (over := self.writes.get(name)) is not None and key in over:
+            row = over[key]
+        else:
+            row = table.rows.get(key)
+        if self.app and row is not None and (wall := self.wall(table)) is not None and row[table.wall] != wall:
             return None
         return row
 
@@ -99,7 +103,7 @@ class SimTx:
             rows = list(bucket.values())
         else:
             return []
-        return self._walled(table, rows)
+        return self._walled(table, rows) if self.app else rows
 
     def all(self, name: str) -> list[Row]:
         """All visible rows."""
@@ -110,7 +114,7 @@ class SimTx:
             rows += [row for row in over.values() if row is not None]
         else:
             rows = list(table.rows.values())
-        return self._walled(table, rows)
+        return self._walled(table, rows) if self.app else rows
 
     def _walled(self, table: Table, rows: list[Row]) -> list[Row]:
         wall = self.wall(table)
@@ -162,14 +166,15 @@ class SimTx:
 
     def _require(self, name: str, letter: str) -> None:
         table = self.server.tables[name]
-        if letter not in (table.app if self.session.role == "app" else table.engine):
+        if letter not in (table.app if self.app else table.engine):
             raise psycopg.errors.InsufficientPrivilege(f"permission denied for table {name}")
 
-    def _write(self, table: Table, key: Hashable, row: Row | None) -> None:
-        over = self.writes.get(table.name)
+    def _write(self, name: str, key: Hashable, row: Row | None) -> None:
+        over = self.writes.get(name)
         if over is None:
-            over = self.writes[table.name] = {}
-        over[key] = row
+            self.writes[name] = {key: row}
+        else:
+            over[key] = row
 
     def _check_wall(self, table: Table, row: Row) -> None:
         wall = self.wall(table)
@@ -181,9 +186,9 @@ class SimTx:
     def update(self, name: str, row: Row, changes: Row) -> Row:
         """Write the new version of a row that this transaction has locked; return it."""
         table = self.server.tables[name]
-        new = {**row, **changes}
+        new = row | changes
         table.checked(new)
-        self._write(table, table.key_of(new), new)
+        self._write(name, table.key_of(new), new)
         return new
 
     async def insert(self, name: str, given: Row, *, or_nothing: bool = False) -> Row | None:
@@ -194,13 +199,14 @@ class SimTx:
         self._require(name, "I")
         table = self.server.tables[name]
         row = table.made(given, self.server.clock.now())
-        self._check_wall(table, row)
+        if self.app:
+            self._check_wall(table, row)
         key = table.key_of(row)
-        if await self._is_taken(table, table.pkey, key) or await self._any_taken(table, row):
+        if await self._is_taken(table, table.pkey, key) or (table.unique and await self._any_taken(table, row)):
             if or_nothing:
                 return None
             raise psycopg.errors.UniqueViolation(f'duplicate key value violates a unique constraint of table "{name}"')
-        self._write(table, key, row)
+        self._write(name, key, row)
         return row
 
     async def _any_taken(self, table: Table, row: Row) -> bool:
@@ -246,7 +252,7 @@ class SimTx:
     def delete(self, name: str, row: Row) -> None:
         """Delete a row that this transaction has locked."""
         table = self.server.tables[name]
-        self._write(table, table.key_of(row), None)
+        self._write(name, table.key_of(row), None)
 
     def notify(self, channel: str, payload: str) -> None:
         """Tell `channel` when this transaction commits; the same twice is told once, as in PostgreSQL."""
