@@ -82,6 +82,24 @@ class SimConnection:
             raise failure
         return result
 
+    def begin(self, tenant: str | None = None) -> None:
+        """Open a transaction block, walled to `tenant` if there is one."""
+        if self._closed_by_us or not self.session.alive:
+            self.check()
+        self.session.begin(tenant)
+
+    async def end(self, error: BaseException | None) -> None:
+        """End the transaction block: COMMIT, or ROLLBACK after an error."""
+        session = self.session
+        if session.tx is None:
+            if error is None:
+                self.check()
+        elif error is None:
+            await self.ask(None, "", True)  # noqa: FBT003 - commit
+        else:
+            # psycopg sends ROLLBACK and swallows its failure: the server rolls back in any case.
+            session.finish(commit=False)
+
     def check(self) -> None:
         """Raises what ended the session, if anything did."""
         if self._closed_by_us:
@@ -150,23 +168,13 @@ class SimTransaction:
         self._connection = connection
 
     async def __aenter__(self) -> Self:
-        self._connection.check()
-        self._connection.session.begin()
+        self._connection.begin()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        connection = self._connection
-        if connection.session.tx is None:
-            if error is None:
-                connection.check()
-            return
-        if error is None:
-            await connection.ask(None, "", True)  # noqa: FBT003 - COMMIT
-            return
-        # psycopg sends ROLLBACK and swallows its failure: the server rolls back in any case.
-        connection.session.finish(commit=False)
+        await self._connection.end(error)
 
 
 class SimCursor:

@@ -36,6 +36,61 @@ class _Pool:
         self.waiting: deque[asyncio.Future[SimConnection | None]] = deque()
 
 
+class _Lent:
+    """A pooled connection for one block. By hand, not by a generator: there are a thousand of them in a seed."""
+
+    __slots__ = ("_connection", "_db", "_pool")
+    _connection: SimConnection
+
+    def __init__(self, db: SimDatabase, pool: _Pool) -> None:
+        self._db = db
+        self._pool = pool
+
+    async def __aenter__(self) -> SimConnection:
+        connection = self._connection = await self._db.acquire(self._pool)
+        return connection
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        connection = self._connection
+        try:
+            if isinstance(error, psycopg.Error) and (connection.closed or connection.broken):
+                raise Unavailable(
+                    "db.unavailable",
+                    "The database closed the connection.",
+                    hint="Try again; the change was not made unless you can read it.",
+                    retry_after_s=1,
+                ) from error
+        finally:
+            self._db.put(self._pool, connection)
+
+
+class _LentTx(_Lent):
+    """The same, in a transaction; `tenant` None for one of role `engine`."""
+
+    __slots__ = ("_tenant",)
+
+    def __init__(self, db: SimDatabase, pool: _Pool, tenant: str | None) -> None:
+        super().__init__(db, pool)
+        self._tenant = tenant
+
+    async def __aenter__(self) -> SimConnection:
+        connection = self._connection = await self._db.acquire(self._pool)
+        try:
+            connection.begin(self._tenant)
+        except BaseException as error:
+            await super().__aexit__(type(error), error, None)
+            raise
+        return connection
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            await self._connection.end(error)
+        except BaseException as failure:
+            await super().__aexit__(type(failure), failure, None)
+            raise
+        await super().__aexit__(kind, error, trace)
+
+
 class SimDatabase(Database):
     """The pools of one simulated process: same interface, limits and errors as stanchion.db.Database.
 
@@ -72,41 +127,17 @@ class SimDatabase(Database):
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    @asynccontextmanager
-    async def connection(self, role: str) -> AsyncGenerator[Any]:
+    def connection(self, role: str) -> Any:
         """A pooled connection in autocommit mode. Raises Unavailable as the real one does."""
-        pool = self._pools[role]
-        connection = pool.free.pop() if pool.free else None
-        while connection is None or connection.closed:  # the server hung up on an idle session, which the pool sees
-            if connection is not None:
-                self._put(pool, connection)
-            connection = await self._acquire(pool)
-        try:
-            yield connection
-        except psycopg.Error as error:
-            if connection.closed or connection.broken:
-                raise Unavailable(
-                    "db.unavailable",
-                    "The database closed the connection.",
-                    hint="Try again; the change was not made unless you can read it.",
-                    retry_after_s=1,
-                ) from error
-            raise
-        finally:
-            self._put(pool, connection)
+        return _Lent(self, self._pools[role])
 
-    @asynccontextmanager
-    async def tenant_tx(self, tenant: str) -> AsyncGenerator[Any]:
+    def tenant_tx(self, tenant: str) -> Any:
         """A transaction as role `app`, walled to `tenant`."""
-        async with self.connection("app") as connection, connection.transaction():
-            connection.session.tx.tenant = tenant
-            yield connection
+        return _LentTx(self, self._pools["app"], tenant)
 
-    @asynccontextmanager
-    async def engine_tx(self) -> AsyncGenerator[Any]:
+    def engine_tx(self) -> Any:
         """A transaction as role `engine`."""
-        async with self.connection("engine") as connection, connection.transaction():
-            yield connection
+        return _LentTx(self, self._pools["engine"], None)
 
     @asynccontextmanager
     async def presented_tx(self, credential_id: str) -> AsyncGenerator[Any]:
@@ -130,6 +161,15 @@ class SimDatabase(Database):
         await self.link.connect()
         connection = SimConnection(self.server.connect(role, self.link, idle_s=idle_s))
         self._mine[connection] = None
+        return connection
+
+    async def acquire(self, pool: _Pool) -> SimConnection:
+        """A connection that is open as far as the pool can see."""
+        connection = pool.free.pop() if pool.free else None
+        while connection is None or connection.closed:  # the server hung up on an idle session, which the pool sees
+            if connection is not None:
+                self.put(pool, connection)
+            connection = await self._acquire(pool)
         return connection
 
     async def _acquire(self, pool: _Pool) -> SimConnection:
@@ -171,7 +211,7 @@ class SimDatabase(Database):
             if future.done() and not future.cancelled() and future.exception() is None:
                 given = future.result()
                 if given is not None:
-                    self._put(pool, given)
+                    self.put(pool, given)
                 else:
                     self._invite(pool)
             raise
@@ -180,7 +220,8 @@ class SimDatabase(Database):
             if future in pool.waiting:
                 pool.waiting.remove(future)
 
-    def _put(self, pool: _Pool, connection: SimConnection) -> None:
+    def put(self, pool: _Pool, connection: SimConnection) -> None:
+        """Take a connection back."""
         job = connection.session.job
         if job is not None and not job.finished:
             # Left in the middle of a statement (cancelled twice): psycopg_pool closes it; a commit under way goes on.

@@ -119,9 +119,9 @@ class SimServer:
         """Apply what `tx` wrote, free its locks, tell its notifications."""
         watch = self.watch
         for name, rows in tx.writes.items():
-            table = self.tables[name]
+            put = self.tables[name].put
             for key, row in rows.items():
-                old = table.put(key, row)
+                old = put(key, row)
                 if watch is not None:
                     watch(name, old, row)
         if tx.notes:
@@ -136,9 +136,12 @@ class SimServer:
         if tx.tenant is not None:
             # A setting made local to a transaction is empty, not unknown, after its end.
             tx.session.tenant = ""
-        tx.writes = {}
-        tx.notes = {}
-        self.locks.release(tx)
+        if tx.writes:
+            tx.writes = {}
+        if tx.notes:
+            tx.notes = {}
+        if tx.held:
+            self.locks.release(tx)
 
     def _deliver(self, tx: SimTx) -> None:
         loop = asyncio.get_running_loop()

@@ -120,11 +120,13 @@ class Session:
 
     # --- statements
 
-    def begin(self) -> None:
-        """Open a transaction block."""
+    def begin(self, tenant: str | None = None) -> None:
+        """Open a transaction block, with `tenant` as its stanchion.tenant if there is one."""
         if self.tx is not None:
             raise NotImplementedError("savepoints are not simulated")
-        self.tx = SimTx(self)
+        tx = self.tx = SimTx(self)
+        if tenant is not None:
+            tx.tenant = tenant
         if self._idle_s is not None:
             loop = asyncio.get_running_loop()
             self._idle_since = loop.time()

@@ -202,7 +202,10 @@ class SimTx:
         if self.app:
             self._check_wall(table, row)
         key = table.key_of(row)
-        if await self._is_taken(table, table.pkey, key) or (table.unique and await self._any_taken(table, row)):
+        taken = self._taken_now(table, table.pkey, key)
+        if taken is None:
+            taken = await self._is_taken(table, table.pkey, key)
+        if taken or (table.unique and await self._any_taken(table, row)):
             if or_nothing:
                 return None
             raise psycopg.errors.UniqueViolation(f'duplicate key value violates a unique constraint of table "{name}"')
@@ -212,31 +215,37 @@ class SimTx:
     async def _any_taken(self, table: Table, row: Row) -> bool:
         for constraint in table.unique:
             value = table.unique_key(constraint, row)
-            if value is not None and await self._is_taken(table, constraint, value):
-                return True
+            if value is not None:
+                taken = self._taken_now(table, constraint, value)
+                if taken or (taken is None and await self._is_taken(table, constraint, value)):
+                    return True
         return False
 
-    async def _is_taken(self, table: Table, constraint: str, value: Hashable) -> bool:
-        """Whether a row has this key; if not it is this transaction's from now on. Looks behind the wall, as indexes do."""
+    def _taken_now(self, table: Table, constraint: str, value: Any) -> bool | None:
+        """Whether a row has this key, None where that is to be waited for; if none has, the key is this transaction's
+        from now on. Looks behind the wall, as indexes do."""
         over = self.writes.get(table.name) or {}
         if constraint == table.pkey:
             if value in over:
                 return over[value] is not None
             key = value if value in table.rows else None
         else:
-            if any(row is not None and table.unique_key(constraint, row) == value for row in over.values()):
-                return True
+            for row in over.values():
+                if row is not None and table.unique_key(constraint, row) == value:
+                    return True
             key = table.taken[constraint].get(value)
-        if key is not None:
-            if key in over:
-                return over[key] is not None
-            return not await self._await_writer(table, key)
-        locks = self.server.locks
-        name = (constraint, value)
-        if not locks.try_lock(self, name, UPDATE):
-            await locks.wait(self, name, UPDATE)
-            return await self._is_taken(table, constraint, value)
-        return False
+        if key is None:
+            return False if self.server.locks.try_lock(self, (constraint, value), UPDATE) else None
+        return over[key] is not None if key in over else None
+
+    async def _is_taken(self, table: Table, constraint: str, value: Hashable) -> bool:
+        """The same, waiting for whoever writes or is about to write a row of this key."""
+        while (taken := self._taken_now(table, constraint, value)) is None:
+            key = value if constraint == table.pkey else table.taken[constraint].get(value)
+            if key in table.rows:
+                return not await self._await_writer(table, key)
+            await self.server.locks.wait(self, (constraint, value), UPDATE)
+        return taken
 
     async def _await_writer(self, table: Table, key: Hashable) -> bool:
         """Whether a committed row is gone once whoever is updating or deleting it has ended: an insert of the same key
