@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
@@ -33,6 +32,7 @@ ResultT = TypeVar("ResultT")
 
 EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
 GRACE_S: Final = 6.0
+_NO_SPAN: Final = nullcontext()
 
 
 class SimClock:
@@ -78,19 +78,17 @@ class SimIds:
 
 
 class SimTelemetry:
-    """Counts events, and keeps what the engine calls a defect."""
+    """Keeps what the engine calls a defect, and nothing else."""
 
-    def __init__(self, counts: Counter[str], defects: list[str]) -> None:
-        self._counts = counts
+    def __init__(self, defects: list[str]) -> None:
         self._defects = defects
 
     def emit(self, event: str, value: float = 1.0, /, *labels: str, **facts: object) -> None:
-        self._counts[event] += 1
         if event == "defect":
             self._defects.append(f"{facts}")
 
     def span(self, name: str, traceparent: str | None = None, **attributes: str | int) -> Any:
-        return nullcontext()
+        return _NO_SPAN
 
 
 class AllowAll:
@@ -124,7 +122,7 @@ class Machine:
             clock=self.clock,
             ids=SimIds(self.clock, self.rng),
             rng=self.rng,
-            telemetry=SimTelemetry(sim.events, sim.defects),  # type: ignore[arg-type]
+            telemetry=SimTelemetry(sim.defects),  # type: ignore[arg-type]
             authorizer=AllowAll(),
             environment=Environment(name="local", production=False),
         )

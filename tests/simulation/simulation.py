@@ -77,7 +77,6 @@ class Simulation:
         self.signals = Signals()
         # How far machines' clocks may be off. Who asks, who decides and who expires an approval go by their own.
         self.skew_s = self.rng.choice((3.0, 3.0, 3.0, 3.0, 3.0, 30.0))
-        self.events: Counter[str] = Counter()
         self.defects: list[str] = []
         self.trace: list[str] | None = [] if trace else None
         self.machines: list[Machine] = []

@@ -21,6 +21,8 @@ _INT_MAX: Final = 2**53 - 1
 # A fact of a record is an id, a name or a count. Longer text is content and belongs in the changed row.
 _TEXT_MAX: Final = 512
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+# Most values are of these classes (exactly: an enum of texts is not): no question is asked about them.
+_AS_IS: Final = frozenset({str, int, bool, type(None)})
 _EVENT: Final = re.compile(r"[a-z][a-z_]*(\.[a-z][a-z_]*)+")
 
 
@@ -113,7 +115,7 @@ def leaf_of(record: bytes) -> bytes:
 
 def stamp(at: datetime) -> str:
     """A time as the record writes it: UTC with exactly six digits of the second, as PostgreSQL stores it."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return at.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def digest_of(value: object) -> str | None:
@@ -160,6 +162,8 @@ def _outcome(outcome: Outcome | None) -> dict[str, object] | None:
 
 def _plain(value: object) -> object:
     """A value as JSON can hold it, for digesting: sets sorted, bytes in hex, decimals as text."""
+    if value.__class__ in _AS_IS:
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -185,6 +189,8 @@ def _plain_scalar(value: object) -> object:
 
 def _plain_facts(value: object, where: str) -> object:
     """`extra`, checked: only what is canonical and is not content."""
+    if value.__class__ in _AS_IS:
+        return _plain_fact(value, where)
     if isinstance(value, Mapping):
         facts = cast("Mapping[Any, object]", value)
         for key in facts:
