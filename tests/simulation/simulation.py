@@ -16,12 +16,13 @@ from stanchion.base import Problem
 from stanchion.blueprints import LOGIC_GATE, TRANSFORM
 from stanchion.runs import StepCall
 from stanchion.tools import LOOKUP, PUSH
-from tests.simulation.checkers import Transitions, Violation, check
+from tests.simulation.checkers import Violation, check
 from tests.simulation.clients import Clients
 from tests.simulation.faults import Faults
 from tests.simulation.loop import Loop, Stuck, current_process
 from tests.simulation.machine import Machine, SchedulerMachine, SimClock, WebMachine, WorkerMachine
 from tests.simulation.store import SimServer
+from tests.simulation.transitions import Transitions
 from tests.simulation.work import SIGNAL, WORK, Log, Signals
 from tests.simulation.workload import TENANTS, Order, Workload
 from tests.simulation.world import Bank
