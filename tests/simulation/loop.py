@@ -210,7 +210,7 @@ class Loop(asyncio.AbstractEventLoop):
         """Suspend the current task for `seconds` of virtual time, at least a microsecond: no clock stands still."""
         future: asyncio.Future[None] = asyncio.Future(loop=self)
         handle = _Handle((_finish, (future,), copy_context()))
-        when = self.now + (seconds if seconds > 1e-6 else 1e-6)
+        when = self.now + max(seconds, 1e-6)
         heappush(self._timers, (when, next(self._numbers), handle))
         try:
             await future

@@ -10,7 +10,7 @@ from typing import Any, Self
 import psycopg
 from psycopg.rows import dict_row, tuple_row
 
-from tests.simulation.store.registry import Key, Rows, key_of
+from tests.simulation.store.registry import Key, key_of
 from tests.simulation.store.session import Job, Session
 
 _CLOSED = "the connection is closed"
@@ -95,7 +95,7 @@ class SimConnection:
             if error is None:
                 self.check()
         elif error is None:
-            await self.ask(None, "", True)  # noqa: FBT003 - commit
+            await self.ask(None, "", params=True)
         else:
             # psycopg sends ROLLBACK and swallows its failure: the server rolls back in any case.
             session.finish(commit=False)

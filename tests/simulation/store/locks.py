@@ -47,10 +47,11 @@ class Lock:
 
     def allows(self, tx: SimTx, mode: int) -> bool:
         """Whether `tx` may have it now."""
-        for holder, held in self.holders.items():
-            if holder is not tx and (mode != SHARE or held != SHARE):
-                return False
-        return True
+        if len(self.holders) == 1 and tx in self.holders:
+            return True
+        if mode == SHARE:
+            return all(held == SHARE or holder is tx for holder, held in self.holders.items())
+        return not self.holders
 
 
 class LockTable:
