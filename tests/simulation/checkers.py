@@ -323,7 +323,9 @@ def _digest(rows: list[Row]) -> str:
         return row["position"], -1 if row["item_no"] is None else row["item_no"], row["path"]
 
     fields = StepRun.__dataclass_fields__
-    return digest_of_steps(StepRun(**{name: row[name] for name in fields}) for row in sorted(rows, key=key))
+    return digest_of_steps(
+        StepRun(**dict(zip(fields, map(row.__getitem__, fields), strict=True))) for row in sorted(rows, key=key)
+    )
 
 
 def _audit_of_effects(facts: Facts, by_type: Mapping[str, list[tuple[int, Row, Any]]]) -> Iterator[Violation]:

@@ -9,10 +9,13 @@ held back until it continues. A callback without a process belongs to the world,
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import itertools
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+import weakref
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import copy_context
 from heapq import heappop, heappush
 from typing import Any, TypeVar
@@ -95,6 +98,21 @@ class _Future(asyncio.Future[Any]):
 
     def __hash__(self) -> int:
         return self.number
+
+
+@contextlib.contextmanager
+def _unlisted() -> Generator[None]:
+    """Within the block asyncio keeps no list of all tasks (`asyncio.all_tasks`): the loop has its own, and a weak set
+    costs much of a short task's beginning and end. Where this Python keeps its list elsewhere, it goes on."""
+    listed: Any = getattr(asyncio.tasks, "_all_tasks", None)
+    if not isinstance(listed, weakref.WeakSet):
+        yield
+        return
+    listed.add = deque[Any](maxlen=0).append
+    try:
+        yield
+    finally:
+        del listed.add
 
 
 class Loop(asyncio.AbstractEventLoop):
@@ -223,8 +241,9 @@ class Loop(asyncio.AbstractEventLoop):
         asyncio._set_running_loop(self)
         self._running = True
         try:
-            task = self.create_task(main, context=contextvars.Context())
-            self._turn(task)
+            with _unlisted():
+                task = self.create_task(main, context=contextvars.Context())
+                self._turn(task)
             return task.result()
         finally:
             self._running = False

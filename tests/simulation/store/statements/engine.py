@@ -98,7 +98,7 @@ def _pick(tx: SimTx, found: list[Row], params: dict[str, Any]) -> list[Row]:
 
 def _claimed(tx: SimTx, old: Row, run: Row, step: Row | None, newest: Row | None, now: datetime) -> Row:
     """One answer. `step` is the StepRun in the statement's snapshot, which it tells of; `newest` the one it changes."""
-    row = {column: run[column] for column in _CLAIMED}
+    row: Row = dict(zip(_CLAIMED, map(run.__getitem__, _CLAIMED), strict=True))
     row["waited_s"] = seconds_since(old["ready_at"], now)
     row["waited_for"] = old["waiting_kind"]
     if step is None or newest is None:

@@ -38,7 +38,7 @@ _WORKER = (
 
 def shown(row: Row, columns: tuple[str, ...]) -> Row:
     """These columns of a row."""
-    return {column: row[column] for column in columns}
+    return dict(zip(columns, map(row.__getitem__, columns), strict=True))
 
 
 @models(_STORE, "insert_starts")
