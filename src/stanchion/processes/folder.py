@@ -4,6 +4,7 @@ run/         health sockets, the supervisor's lock and state (0700)
 log/         logs of the processes (0700)
 profile.json address and admin key for the command line on this machine (0600)
 pepper       the key that credentials are hashed with (0600)
+signing-key  the key that bundles of releases are signed with, made when it is first needed (0600)
 connectors/  files that connectors name
 postgres/    the embedded database
 """

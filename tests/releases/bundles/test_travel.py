@@ -279,3 +279,20 @@ async def test_what_is_revoked_neither_leaves_nor_comes_in(staging: Deployment, 
             await again()
         assert caught.value.code == "release.revoked"
         assert "supervisor-approval" in caught.value.message
+
+
+async def test_what_would_break_a_live_artifact_comes_in_and_is_told(staging: Deployment, production) -> None:
+    await production.trust(staging)
+    await production.apply(policy(), blueprint())
+    more = (
+        "required: [fine_eur]\n  properties:",
+        "required: [fine_eur, country]\n  properties:\n    country: {type: string}",
+    )
+    await staging.apply(
+        policy(more), blueprint(('{fine_eur: "${input.fine_eur}"}', '{fine_eur: "${input.fine_eur}", country: AT}'))
+    )
+    alone = await production.take_in((await staging.export("policy/supervisor-approval")).data)
+    assert [a.version for a in alone.arrived] == [2]
+    assert ["case-triage" in misfit for misfit in alone.misfits] == [True]
+    together = await production.take_in((await staging.export("blueprint/case-triage")).data)
+    assert together.misfits == ()

@@ -252,7 +252,7 @@ def carry(
     try:
         here: dict[str, Any] = other.get("/api/whoami")
         made: dict[str, Any] = one.post(
-            path("bundles", "export"), {"artifacts": list(artifacts), "everything": not artifacts, "reason": reason}
+            path("bundles", "export"), {"artifacts": list(artifacts), "everything": False, "reason": reason}
         )
         environment = str(here["environment"])
         planned = _import(other, made["bundle"], reason, dry_run=True, live=False, environment=environment)
