@@ -25,6 +25,7 @@ from stanchion.releases.gates.types import (
 _SHOWN_MAX: Final = 5
 REASON_CHARS_MIN: Final = 8
 _PREPARE: Final = "`stanchion release prepare … --reason …` publishes it without moving it; get what is missing for that, and try again."
+_POLICY: Final = {"built-in": "the built-in policy"}
 _FIRST: Final = {"apply": _PREPARE, "begin": _PREPARE, "advance": "Get what is missing, and try again."}
 REASON_CHARS_MAX: Final = 2000
 
@@ -285,7 +286,7 @@ def refusal(asked: Asked, ruling: Ruling) -> Conflict:
     first, more = no[0], f" (And {len(no) - 1} more.)" if len(no) > 1 else ""
     return Conflict(
         "release.gated",
-        f"The gates of {ruling.policy} say {ruling.verdict.value}: {first.gate}: {first.why}{more} Nothing was changed.",
+        f"The gates of {_POLICY.get(ruling.policy, ruling.policy)} say {ruling.verdict.value}: {first.gate}: {first.why}{more} Nothing was changed.",
         hint=f"{_FIRST[asked.move]} Or, with the permission for it: --break-glass --reason …, which is reviewed afterwards.",
         verdict=ruling.verdict.value,
         policy=ruling.policy,
