@@ -71,12 +71,12 @@ async def insert_starts(
 ) -> None:
     """Insert new runs, each with the StepRun of its first op (I1), its pin set, its idempotency key and its audit
     record (I6), by one statement. A start whose idempotency key is taken inserts nothing: ask `select_keys` then.
-
     The statement raises the tenant's wall itself: every row flows through `me`, which sets the tenant of the
     transaction before row-level security looks at any row. One round trip, one commit.
 
     Args:
-        tx, tenant: of role app, in autocommit mode; of all rows: another tenant's is refused by row-level security.
+        tx: of role app, in autocommit mode.
+        tenant: of all rows; a row of another tenant is refused by row-level security.
         starts: JSON list of {tenant, id, blueprint, version, pins, environment, engine_v, queue, priority, path, verb,
             input, requested_by, traceparent, key, request_digest}.
         pin_sets: JSON list of {tenant, digest, pins}, each once.
