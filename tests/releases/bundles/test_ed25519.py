@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stanchion.releases.bundles import ed25519
+from stanchion.base import digest_bytes
+from stanchion.releases.bundles import SigningKey, ed25519, envelope
 
 # (secret key, public key, message, signature): TEST 1, 2, 3 and SHA(abc) of RFC 8032 §7.1.
 VECTORS = [
@@ -121,3 +123,26 @@ def test_openssl_agrees(tmp_path) -> None:
     assert ed25519.sign(seed, message) == theirs
     public = openssl("pkey", "-in", "key.der", "-inform", "DER", "-pubout", "-outform", "DER")
     assert public[-32:] == ed25519.public_of(seed)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="it is OpenSSL that verifies here")
+def test_a_bundle_is_verified_as_the_reference_says(tmp_path, repo) -> None:
+    """The Python of docs/reference/bundles.md, run as it stands there, and OpenSSL."""
+    key = SigningKey(bytes(range(32)))
+    (tmp_path / "greet.bundle").write_bytes(envelope.seal(b'{"format":1}', key))
+    (tmp_path / "key.pem").write_text(key.public.pem)
+    page = (repo / "docs/reference/bundles.md").read_text()
+    script = page.partition("<<'PY'\n")[2].partition("PY\n")[0]
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+    verify = "pkeyutl -verify -pubin -inkey key.pem -rawin -in signed -sigfile signature"
+    assert f"openssl {verify}" in page
+    assert subprocess.run(["openssl", *verify.split()], cwd=tmp_path, capture_output=True, check=False).returncode == 0
+    (tmp_path / "signed").write_bytes((tmp_path / "signed").read_bytes() + b" ")
+    assert subprocess.run(["openssl", *verify.split()], cwd=tmp_path, capture_output=True, check=False).returncode != 0
+    public = subprocess.run(
+        ["openssl", "pkey", "-pubin", "-in", "key.pem", "-outform", "DER"],
+        cwd=tmp_path,
+        capture_output=True,
+        check=True,
+    )
+    assert key.public.fingerprint == digest_bytes(public.stdout)
