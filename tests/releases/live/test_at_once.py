@@ -13,7 +13,7 @@ from tests.releases.live.support import Scene, scene_on, who
 from tests.releases.live.test_statements import nobody
 
 PEOPLE = 50
-TURNS = 4
+TURNS = 3
 POLICY = "specimen-policy"
 WHERE = f"/api/releases/policy/{POLICY}"
 # What a loser may be told: somebody else's change is in the way, or was first.

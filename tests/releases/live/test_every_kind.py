@@ -21,7 +21,7 @@ from tests.releases.live.support import (
     tried,
 )
 
-RUNS = 300
+RUNS = 200
 AGAIN = 40
 KINDS = registered()
 SPECIMENS = sorted(tried(KINDS))
