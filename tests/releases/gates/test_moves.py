@@ -12,6 +12,7 @@ import pytest
 from stanchion.base import Conflict, Denied, Invalid, NotFound
 from stanchion.db import Database
 from stanchion.http import PageParams
+from stanchion.releases import store as releases_store
 from stanchion.releases.gates import (
     Review,
     Subject,
@@ -21,6 +22,7 @@ from stanchion.releases.gates import (
     list_broken_glass,
     list_evidence,
     list_prepared,
+    refuse_forward,
     review,
     withdraw,
 )
@@ -39,6 +41,7 @@ from stanchion.releases.rollouts import (
     show_rollout,
     watch,
 )
+from stanchion.releases.rollouts import store as rollouts_store
 from tests.releases.gates.support import GateStage, canary, document, gate_policy, second
 
 APPROVED = "kinds: [blueprint], needs: [{gate: approval}]"
@@ -676,3 +679,22 @@ async def test_a_withdrawal_and_an_apply_at_once_are_one_after_the_other(stage: 
             assert applied.code == "release.gated"
         else:
             assert applied.ruling.verdict is Verdict.PASS
+
+
+async def test_what_was_never_live_gets_into_no_run_by_another_pin(stage: GateStage) -> None:
+    await stage.rule(APPROVED)
+    made = await stage.prepared(second("blueprint"))
+    async with stage.env.db.tenant_tx("acme") as tx:
+        version = await rollouts_store.version_of(tx, "acme", "blueprint", "case-triage", 2)
+        first = await rollouts_store.version_of(tx, "acme", "blueprint", "case-triage", 1)
+        live = {(row.kind, row.name): row for row in await releases_store.live(tx, "acme", "local")}
+        ask = {"live": live, "kinds": stage.kinds, "keeps": False}
+        assert await refuse_forward(tx, stage.ctx, {("blueprint", "case-triage"): first}, **ask) is None
+        with pytest.raises(Conflict) as caught:
+            await refuse_forward(tx, stage.ctx, {("blueprint", "case-triage"): version}, **ask)
+    assert gates_of(caught) == {"approval": "INCONCLUSIVE"}
+    await stage.approve(made)
+    async with stage.env.db.tenant_tx("acme") as tx:
+        ruling = await refuse_forward(tx, stage.ctx, {("blueprint", "case-triage"): version}, **ask)
+    assert ruling.verdict is Verdict.PASS
+    assert (await list_prepared(stage.ctx, PageParams())).items[0].moved_at is None

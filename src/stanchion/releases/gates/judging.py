@@ -194,13 +194,14 @@ async def admit(
 
 
 async def refuse_forward(
-    tx: Tx, ctx: Ctx, moves: Mapping[Key, Live], *, live: Mapping[Key, Live], kinds: Mapping[str, KindSpec], gates: Gates,
-    reason: str,
+    tx: Tx, ctx: Ctx, moves: Mapping[Key, Live], *, live: Mapping[Key, Live], kinds: Mapping[str, KindSpec],
+    gates: Gates = GATES, keeps: bool = True,
 ) -> Ruling | None:  # fmt: skip
-    """Of what a rollback makes live, judge what is no way back; None if everything is.
+    """Of what runs are given as a way back, judge what is none; None if everything is.
 
     Going back must be quick, so it asks nobody. It is no way back to a version that was never live here or that was taken
-    back itself, and the gate policy has none: whoever could take it back could take everything forward.
+    back itself, and the gate policy has none: whoever could take it back could take everything forward. `keeps`: what the
+    gates say is kept with the pointers that this transaction moves; False where it moves none, but pins.
 
     Raises Conflict `release.gated`.
     """
@@ -215,7 +216,12 @@ async def refuse_forward(
     asked = await asked_of(
         tx, ctx, move="apply", strategy="all_at_once", first_share=100, share=100, rows=forward, live=live, kinds=kinds
     )  # fmt: skip
-    return await admit(tx, ctx, asked, gates=gates, break_glass=False, reason=reason)
+    if keeps:
+        return await admit(tx, ctx, asked, gates=gates, break_glass=False, reason="")
+    ruling = await gates.judge(tx, ctx, asked)
+    if ruling.verdict is not Verdict.PASS:
+        raise rules.refusal(asked, ruling)
+    return ruling
 
 
 def kept(ruling: Ruling) -> dict[str, Json] | None:

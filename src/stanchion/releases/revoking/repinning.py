@@ -21,6 +21,7 @@ from stanchion.controls.withdrawals import Mode, Withdrawal
 from stanchion.db import Tx
 from stanchion.queue import Notifier
 from stanchion.releases import store as releases_store
+from stanchion.releases.gates import refuse_forward
 from stanchion.releases.resolver import Resolver
 from stanchion.releases.revoking import rules, store
 from stanchion.releases.revoking.naming import named
@@ -68,7 +69,7 @@ async def repin(
 
     Raises:
         Denied; NotFound `artifact.unknown`, `revocation.unknown`; Invalid `release.ambiguous_digest`,
-        `withdrawal.no_reason`; Conflict `repin.no_version`, `release.revoked`, `release.retired`.
+        `withdrawal.no_reason`; Conflict `repin.no_version`, `release.revoked`, `release.retired`, `release.gated`.
     """
     ctx.require("releases.repin")
     why = withdrawals.check_reason(reason)
@@ -77,8 +78,11 @@ async def repin(
         revocation = await in_force(tx, ctx, version)
         other = await _other(tx, ctx, version, to)
         rows = await releases_store.live(tx, ctx.tenant, ctx.env.environment.name)
+        live = {(row.kind, row.name): row for row in rows}
+        # What was never live here gets into no run by this way either.
+        await refuse_forward(tx, ctx, {(other.kind, other.name): other}, live=live, kinds=means.kinds, keeps=False)
         roots = await revoking.roots(tx, ctx.tenant, version.digest, stopped=False, before=after)
-    action = _Action(ctx, means, revocation, version, other, {(row.kind, row.name): row for row in rows}, why)
+    action = _Action(ctx, means, revocation, version, other, live, why)
     found = tuple([await action.give(root) for root in roots])
     done = sum(one.fate is Fate.REPINNED for one in found)
     if done:

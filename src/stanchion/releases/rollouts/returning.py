@@ -69,7 +69,7 @@ async def rollback(
         others = [at.group(rollout) for rollout in at.rollouts if rollout.id not in ended]
         then = Situation(base={**at.live, **moves}, groups=others, about=about)
         await refuse_misfits(tx, ctx, kinds, at, then, what="Going back", asked=[step.to for step in steps])
-        ruling = await refuse_forward(tx, ctx, moves, live=at.live, kinds=kinds, gates=gates, reason=reason)
+        ruling = await refuse_forward(tx, ctx, moves, live=at.live, kinds=kinds, gates=gates)
         rollouts = [await service.take_back(tx, ctx, rollout, reason, evidence) for rollout in ended.values()]
         await _move(tx, ctx, at, moves, reason, ruling)
     ctx.env.telemetry.emit("rollout.changed", 1, "rolled_back")
