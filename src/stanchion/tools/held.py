@@ -23,7 +23,8 @@ def held(env: Env, kills: Kills, call: StepCall, connector: str, digest: str, *,
 def revoked(env: Env, withdrawals: Withdrawals, call: StepCall) -> Suspend | None:
     """The wait of a step that is about to write with a version that was revoked since it began, or None; also while
     nobody knows what is revoked (I11)."""
-    if not withdrawals.any or (stopped := withdrawals.stopped(call.claim.tenant, call.uses, strict=True)) is None:
+    stopped = withdrawals.stopped(call.claim.tenant, call.uses, strict=True)
+    if stopped is None:
         return None
     env.telemetry.emit("withdrawal.stopped", 1.0, "effect")
     return Suspend(WaitingKind.REVOKED, ref=stopped.ref)

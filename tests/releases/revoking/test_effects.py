@@ -64,7 +64,6 @@ async def test_a_revocation_while_the_intent_is_committed_still_stops_the_call(b
 async def test_while_nobody_knows_what_is_revoked_no_effect_is_sent(bench, known, monkeypatch) -> None:
     call = call_of(bench.world, await new_run(bench.env, bench.superuser))
     monkeypatch.setattr(known, "_read_at", bench.env.clock.monotonic() - withdrawals.AGE_S_MAX - 0.1)
-    monkeypatch.setattr(known, "any", True)  # as a look that failed leaves it
     handler = PushHandler(bench.adapters, EffectPort(bench.env, None, withdrawals=known))
     with pytest.raises(Suspend) as caught:
         await handler.execute(bench.env, call)

@@ -11,7 +11,7 @@ from stanchion.approvals import Verdict
 from stanchion.base import Conflict
 from stanchion.http import PageParams
 from stanchion.releases import revoking
-from stanchion.runs import reading
+from stanchion.runs import deadletters, reading
 from tests.releases.revoking.support import Stage, blueprint, connector, policy
 
 FLOW = """\
@@ -147,15 +147,23 @@ async def test_a_run_of_a_revoked_blueprint_does_nothing_more(stage: Stage, sour
         assert (await stage.ended(run))["output"] == "done"
 
 
-async def test_a_queued_run_and_one_that_is_retried_stop_before_they_begin(stage: Stage) -> None:
+async def test_a_queued_run_stops_before_it_begins_and_a_retried_one_before_it_goes_on(stage: Stage) -> None:
     await stage.apply(blueprint(ONE))
+    stage.probe.script["a"] = lambda _: 1 / 0
+    async with stage.working():
+        dead = await stage.start("flow")
+        assert (await stage.ended(dead))["status"] == "FAILED"
     run = await stage.start("flow")
     digest = await stage.revoke("blueprint", "flow")
+    await deadletters.retry(stage.ctx, stage.notifier, dead, reason="Again.")
+    del stage.probe.script["a"]
     async with stage.working():
-        await stage.stopped(run, digest)
-        assert await names(stage) == []
+        for one in (run, dead):
+            await stage.stopped(one, digest)
+        assert await names(stage) == ["a"]  # the one that failed
         await stage.reinstate(digest)
-        assert (await stage.ended(run))["status"] == "SUCCEEDED"
+        for one in (run, dead):
+            assert (await stage.ended(one))["status"] == "SUCCEEDED"
 
 
 @pytest.mark.parametrize("source", [ITEMS, BLOCK], ids=["items", "child runs"])

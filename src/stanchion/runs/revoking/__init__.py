@@ -5,7 +5,7 @@ as what it waits on. As with a kill (adr 0011) that is no retry: it uses up no a
 go on, which is when an operator gives it another version, or when the revocation is taken back (`wake_reinstated`).
 """
 
-from stanchion.runs.revoking.service import BATCH, bound, count, counts, locked, repin, roots, stopped, wake_reinstated
+from stanchion.runs.revoking.service import BATCH, bound, count, counts, locked, repin, roots, wake_reinstated
 from stanchion.runs.revoking.types import BoundRun, Counts, OpenRun
 
 __all__ = [
@@ -19,6 +19,5 @@ __all__ = [
     "locked",
     "repin",
     "roots",
-    "stopped",
     "wake_reinstated",
 ]

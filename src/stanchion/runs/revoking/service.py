@@ -48,11 +48,6 @@ async def bound(
     return await store.bound(tx, tenant, digest, stopped=stopped, before=before, limit=limit)
 
 
-async def stopped(tx: Tx, tenant: str, digest: str, *, limit: int) -> list[BoundRun]:
-    """The newest runs that stopped before their next use of the version."""
-    return await store.bound(tx, tenant, digest, stopped=True, before=None, limit=limit)
-
-
 async def roots(tx: Tx, tenant: str, digest: str, *, stopped: bool, before: UUID | None) -> list[UUID]:
     """Ids of the next `BATCH` of those runs, newest first, past `before`."""
     return [run.run_id for run in await bound(tx, tenant, digest, stopped=stopped, before=before, limit=BATCH)]

@@ -39,7 +39,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenRun:
-    """A run of a tree that has not ended, locked. `begun`: whether the step it stands at was begun; `attempt`: of that step."""
+    """A run of a tree that has not ended, locked. `begun`: whether the step it stands at was begun."""
 
     id: UUID
     parent_id: UUID | None
