@@ -83,7 +83,7 @@ def test_a_person_sees_the_plan_and_gets_that_or_nothing(served, cli, person):
     done = cli("apply", "-f", "a.yaml", "--expect", "policy/limits=1")
     assert done.code == 0
     for line in (
-        "Plan for environment production (production)",
+        "Plan for environment production, which is production",
         "~ policy/limits 1 → 2  new runs of triage",
         "    ~ when  a > 1 → a > 2",
         "+ policy/new 1, new",

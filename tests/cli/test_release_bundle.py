@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from datetime import UTC, datetime
 
@@ -195,7 +196,7 @@ def test_promote_from_one_to_the_other(two):
     assert f"1 live in production with the digests of staging; bundle {DIGEST}." in done.err
     assert [route for route, _ in posts(two.staging)] == ["POST /api/bundles/export"]
     sent = [(body["dry_run"], body["apply"], body["environment"]) for _, body in posts(two.production)]
-    assert sent == [(True, False, "production"), (False, True, "production")]
+    assert sent == [(True, True, "production"), (False, True, "production")]
     assert {body["bundle"] for _, body in posts(two.production)} == {FILE.decode()}
 
 
@@ -211,6 +212,16 @@ def test_promote_dry_or_refused_changes_nothing(two, monkeypatch):
     assert [body["dry_run"] for _, body in posts(two.production)] == [True]
     two.production.routes["POST /api/bundles/import"] = (409, {"code": "release.gated", "detail": "No."}, {})
     assert two.promote().code != 0
+
+
+def test_promote_asks_a_person(two, monkeypatch):
+    monkeypatch.setattr("stanchion.cli.nouns.apply_plan.is_asked", lambda: True)
+    for answer, code, calls in (("n\n", 1, 1), ("y\n", 0, 3)):
+        monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+        done = two.promote()
+        assert (done.code, len(posts(two.production))) == (code, calls)
+        assert f"policy/greeting {DIGEST[:19]}…  created" in done.err
+        assert "Make these live in production, production?" in done.err
 
 
 def test_promote_is_said_wrongly(two, cli):

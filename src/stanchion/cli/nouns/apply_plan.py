@@ -27,7 +27,7 @@ def show(plan: Mapping[str, Any]) -> None:
 
 
 def _lines(plan: Mapping[str, Any]) -> Iterator[str]:
-    kind = " (production)" if plan["production"] else ""
+    kind = ", which is production" if plan["production"] else ""
     yield click.style(f"Plan for environment {plan['environment']}{kind}", bold=True)
     changed = [change for change in plan["changes"] if change["change"] != "unchanged"]
     for change in changed:
@@ -42,10 +42,11 @@ def _lines(plan: Mapping[str, Any]) -> Iterator[str]:
             yield from (f"    {line}" for line in list(artifact_diff.render(change["diff"]))[1:])
     if rest := len(plan["changes"]) - len(changed):
         yield f"  {rest} unchanged"
-    yield from _gates(plan.get("gates"))
+    yield from gate_lines(plan.get("gates"))
 
 
-def _gates(ruling: Mapping[str, Any] | None) -> Iterator[str]:
+def gate_lines(ruling: Mapping[str, Any] | None) -> Iterator[str]:
+    """What the gates say, a line each and the way out below; nothing if they ask for nothing."""
     if ruling is None or not ruling["findings"]:
         return
     yield f"Gates ({ruling['policy']}): {ruling['verdict']}"

@@ -12,6 +12,7 @@ from stanchion.base.errors import Conflict, Invalid, LimitExceeded
 from stanchion.cli import output
 from stanchion.cli.client import Api, path
 from stanchion.cli.kit import Session, limit_options, local, reason_option, remote
+from stanchion.cli.nouns import apply_plan
 from stanchion.cli.nouns.named import ARTIFACT
 from stanchion.cli.profiles import find_profile
 
@@ -255,21 +256,18 @@ def carry(
             path("bundles", "export"), {"artifacts": list(artifacts), "everything": False, "reason": reason}
         )
         environment = str(here["environment"])
-        planned = _import(other, made["bundle"], reason, dry_run=True, live=False, environment=environment)
+        planned = _import(other, made["bundle"], reason, dry_run=True, live=True, environment=environment)
         before = _live(other, planned["artifacts"])
-        rows = [{**row, "before": before.get((row["kind"], row["name"]))} for row in planned["artifacts"]]
-        if dry_run or not _agreed(session, rows, planned, here, yes=yes):
-            _show_carried(session, rows)
+        rows = _rows(planned, before)
+        asks = not (yes or dry_run) and apply_plan.is_asked()
+        if dry_run or (asks and not _agreed(rows, planned, here)):
+            session.list(rows, _CARRIED, key="digest")
             output.note("Nothing was changed.")
-            return
+            click.get_current_context().exit(1 if asks else 0)
         done = _import(other, made["bundle"], reason, dry_run=False, live=True, environment=environment)
         after = _live(other, done["artifacts"])
-        rows = [
-            {**row, "before": before.get(key), "change": change["change"]}
-            for row, change in zip(done["artifacts"], done["applied"]["changes"], strict=True)
-            if (key := (row["kind"], row["name"]))
-        ]
-        _show_carried(session, rows)
+        rows = _rows(done, before)
+        session.list(rows, _CARRIED, key="digest")
         wrong = [key for m in made["artifacts"] if after.get(key := (m["kind"], m["name"])) != m["digest"]]
         if wrong:
             raise Conflict(
@@ -297,21 +295,19 @@ def _live(api: Api, rows: list[dict[str, Any]]) -> dict[tuple[str, str], str]:
     return {key: found[key] for key in wanted & found.keys()}
 
 
-def _agreed(
-    session: Session, rows: list[dict[str, Any]], planned: dict[str, Any], here: dict[str, Any], *, yes: bool
-) -> bool:
-    """Whether to go on: a person at a terminal is shown what would become live, and asked."""
-    if yes or not sys.stdin.isatty():
-        return True
-    del session
+def _rows(done: dict[str, Any], before: dict[tuple[str, str], str]) -> list[dict[str, Any]]:
+    """What an import with its apply did, or would do, to each artifact. Both answers are in the order of kind and name."""
+    return [
+        {**row, "before": before.get((row["kind"], row["name"])), "change": change["change"]}
+        for row, change in zip(done["artifacts"], done["applied"]["changes"], strict=True)
+    ]
+
+
+def _agreed(rows: list[dict[str, Any]], planned: dict[str, Any], here: dict[str, Any]) -> bool:
+    """Whether to go on: the person at the terminal is shown what would become live and what the gates say, and asked."""
     for row in rows:
-        was = "is live already" if row["live"] else "replaces what is live" if row["before"] else "is new here"
-        click.echo(f"  {row['kind']}/{row['name']} {row['digest'][:19]}…  {was}", err=True)
-    for misfit in planned["misfits"]:
-        output.note(f"Not to be made live as it is: {misfit}")
-    kind = " (production)" if here["production"] else ""
+        click.echo(f"  {row['kind']}/{row['name']} {row['digest'][:19]}…  {row['change']}", err=True)
+    for line in apply_plan.gate_lines(planned["applied"].get("gates")):
+        click.echo(line, err=True)
+    kind = ", production" if here["production"] else ""
     return click.confirm(f"Make these live in {here['environment']}{kind}?", err=True)
-
-
-def _show_carried(session: Session, rows: list[dict[str, Any]]) -> None:
-    session.list(rows, _CARRIED, key="digest")
