@@ -12,6 +12,7 @@ from stanchion.context import Env
 from stanchion.db import Database
 from stanchion.http import PageParams
 from stanchion.releases import apply, list_blueprints, list_releases, show_blueprint, validate
+from stanchion.releases.rollouts import history
 from tests.artifacts.support import add_tenants, ctx_of
 from tests.conftest import make_env
 from tests.releases.support import KINDS, apply_all, blueprint, policy, said
@@ -112,6 +113,12 @@ async def test_the_record_of_a_release_says_what_was_live_before(env: Env) -> No
     assert (row[0]["before"], row[0]["after"]) == (first.changes[0].digest, second.changes[0].digest)
     assert (row[0]["extra"]["version_before"], row[0]["extra"]["version"]) == (1, 2)
     assert row[0]["reason"].startswith("sha256:")
+    # The audit keeps a digest of the reason; the history has it in words.
+    changes = await history(ctx, "policy", "supervisor-approval", PageParams())
+    assert [(c.event, c.version_before, c.version, c.reason) for c in changes.items] == [
+        ("release.applied", 1, 2, "Ask earlier."),
+        ("release.applied", None, 1, ""),
+    ]
 
 
 async def test_one_error_refuses_the_set_and_says_all(env: Env) -> None:

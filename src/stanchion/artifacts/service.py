@@ -252,4 +252,9 @@ def _version_cursor(after: str | None) -> int | None:
 
 def _unknown(kind: str, name: str, version: int | None) -> NotFound:
     what = f"{kind} {name}" if version is None else f"version {version} of {kind} {name}"
-    return NotFound("artifact.unknown", f"There is no {what}.", hint="`GET /api/artifacts` lists what there is.")
+    listed = (
+        f"list --kind {kind}` lists what there is."
+        if version is None
+        else f"history {kind}/{name}` lists its versions."
+    )
+    return NotFound("artifact.unknown", f"There is no {what}.", hint=f"`stanchion artifact {listed}")

@@ -13,6 +13,7 @@ from stanchion.db import Tx
 from stanchion.http import PageParams, Slice, decode_cursor, slice_of
 from stanchion.releases import rules, store
 from stanchion.releases.gates import GATES, Gates, Ruling, Said, admit, announce, asked_of, audit_facts
+from stanchion.releases.rollouts import store as rollouts_store
 from stanchion.releases.rollouts.fitting import refuse_apply
 from stanchion.releases.types import Applied, BlueprintSummary, Change, Checked, Item, Live, Release, ReleaseChange
 
@@ -76,6 +77,8 @@ async def apply(
             tx, ctx, kinds, live, items, changes, changelog, gates=gates, dry_run=dry_run, break_glass=break_glass
         )
         moved = [] if dry_run else [change for change in changes if change.change is not ReleaseChange.UNCHANGED]
+        if moved:
+            await rollouts_store.explain_moves(tx, "release.applied", None, break_glass or changelog)
         for change in moved:
             await _point(tx, ctx, change, live.get((change.kind, change.name)), changelog, ruling)
     for change in moved:
@@ -147,8 +150,7 @@ def require_environment(ctx: Ctx, wanted: str | None) -> None:
     if wanted is not None and wanted != here.name:
         raise Conflict(
             "release.other_environment",
-            f"This deployment is the environment {here.name}{' (production)' * here.production}, not {wanted}."
-            " Nothing was changed.",
+            f"This deployment is the environment {here.name}, not {wanted}. Nothing was changed.",
             hint="Name the server of the other one (--profile, --url), or this one's environment.",
             environment=here.name,
         )

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stanchion.artifacts import Document
-from stanchion.base import Conflict, Problem
+from stanchion.base import Conflict, Invalid, Problem
 from stanchion.blueprints import Issue, Parsed
 from stanchion.releases.rollouts import TRANSITIONS, Arm, Member, Plan, Rollout, State, Step, Strategy, compat, rules
 from stanchion.releases.types import Live
@@ -42,7 +42,7 @@ def in_state(state: State) -> Rollout:
     moves = {
         State.ACTIVE: lambda: one,
         State.PAUSED: lambda: rules.paused(one, by="ada", at=AT),
-        State.DONE: lambda: rules.advanced(one, 9, by="ada", at=AT),
+        State.DONE: lambda: rules.advanced(one, len(one.steps), by="ada", at=AT),
         State.ROLLED_BACK: lambda: rules.taken_back(one, by="ada", at=AT),
         State.ABANDONED: lambda: rules.taken_back(rollout(Step(), Step(share=10)), by="ada", at=AT),
     }
@@ -97,6 +97,16 @@ def test_it_never_goes_backwards() -> None:
         with pytest.raises(Conflict) as caught:
             rules.advanced(one, to, by="a", at=AT)
         assert caught.value.code == "rollout.backwards"
+
+
+def test_it_goes_to_no_step_that_is_not_there() -> None:
+    one = rollout()
+    last = len(one.steps)
+    assert rules.advanced(one, last, by="a", at=AT).state is State.DONE
+    with pytest.raises(Invalid) as caught:
+        rules.advanced(one, last + 1, by="a", at=AT)
+    assert caught.value.code == "rollout.bad_plan"
+    assert f"{last + 1} is past the last" in caught.value.hint
 
 
 @given(shares=st.lists(st.integers(0, 100), min_size=1, max_size=6).map(sorted), n=st.integers(0, 10**9))

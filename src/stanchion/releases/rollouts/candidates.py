@@ -67,7 +67,7 @@ async def candidate(tx: Tx, ctx: Ctx, target: Target) -> Live:
         raise NotFound(
             "artifact.unknown",
             f"There is no {target.kind} {target.name}{version}.",
-            hint=f"`stanchion artifact history {target.kind} {target.name}` lists its versions.",
+            hint=f"`stanchion artifact history {target.kind}/{target.name}` lists its versions.",
         )
     return found
 

@@ -162,6 +162,6 @@ async def _step(tx: Tx, ctx: Ctx, at: Ground, target: Target) -> _Step:
         raise NotFound(
             "artifact.unknown",
             f"There is no {target.kind} {target.name} version {version}.",
-            hint=f"`stanchion artifact history {target.kind} {target.name}` lists its versions.",
+            hint=f"`stanchion artifact history {target.kind}/{target.name}` lists its versions.",
         )
     return _Step(to=found, rollout=None)

@@ -167,9 +167,10 @@ def check_seen(rollout: Rollout, rev: int | None) -> None:
 def advanced(rollout: Rollout, to: int | None, *, by: str, at: datetime) -> Rollout:
     """The rollout at step index `to`, or its next; past its last step it is DONE.
 
-    Raises Conflict `rollout.ended`, `rollout.paused`, `rollout.backwards`.
+    Raises Conflict `rollout.ended`, `rollout.paused`, `rollout.backwards`; Invalid `rollout.bad_plan` if it has no such step.
     """
     _check_open(rollout)
+    last = len(rollout.steps)
     if rollout.state is State.PAUSED:
         raise Conflict(
             "rollout.paused",
@@ -177,7 +178,12 @@ def advanced(rollout: Rollout, to: int | None, *, by: str, at: datetime) -> Roll
             hint="Resume it first, or roll it back.",
             rollout_id=str(rollout.id),
         )
-    step = rollout.step + 1 if to is None else min(to, len(rollout.steps))
+    if to is not None and to > last:  # a slip of the pen must not give the candidate to everybody
+        raise _bad(
+            f"There is no step {to + 1}: it has {last} step{'s' * (last > 1)}.",
+            f"Leave it out to go to the next; {last + 1} is past the last and makes the candidate live.",
+        )
+    step = rollout.step + 1 if to is None else to
     if step <= rollout.step:
         raise Conflict(
             "rollout.backwards",
@@ -185,7 +191,7 @@ def advanced(rollout: Rollout, to: int | None, *, by: str, at: datetime) -> Roll
             hint="A rollout only goes on; to take the candidate back, roll it back.",
             rollout_id=str(rollout.id),
         )
-    if step >= len(rollout.steps):
+    if step >= last:
         return _changed(rollout, State.DONE, by=by, at=at)
     moved = replace(rollout, step=step, due_at=_due(rollout.steps[step], at))
     return replace(moved, rev=rollout.rev + 1, changed_by=by, changed_at=at)
