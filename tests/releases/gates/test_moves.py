@@ -19,6 +19,7 @@ from stanchion.releases.gates import (
     Verdict,
     Which,
     approve,
+    checks,
     list_broken_glass,
     list_evidence,
     list_prepared,
@@ -122,6 +123,18 @@ async def test_the_exact_set_that_somebody_else_approved_moves(stage: GateStage)
     assert done.ruling.findings[0].evidence == (given.id,)
     assert (await list_prepared(stage.ctx, PageParams())).items == []
     assert (await list_prepared(stage.ctx, PageParams(), moved=True)).items[0].moved_by == "ada"
+
+
+async def test_a_rejection_is_not_pushed_out_by_many_approvals(
+    stage: GateStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "_RECORDS_MAX", 3)
+    await stage.rule(APPROVED)
+    made = await stage.prepared(second("blueprint"))
+    await stage.approve(made, by="otto", verdict=Verdict.FAIL)
+    for _ in range(4):  # each takes the place of the one before
+        await stage.approve(made)
+    assert await refused(stage, second("blueprint")) == {"approval": "FAIL"}
 
 
 async def test_an_approval_of_another_digest_does_not_count(stage: GateStage) -> None:
@@ -698,3 +711,16 @@ async def test_what_was_never_live_gets_into_no_run_by_another_pin(stage: GateSt
         ruling = await refuse_forward(tx, stage.ctx, {("blueprint", "case-triage"): version}, **ask)
     assert ruling.verdict is Verdict.PASS
     assert (await list_prepared(stage.ctx, PageParams())).items[0].moved_at is None
+
+
+async def test_an_approval_is_spent_when_its_rollout_was_taken_back(stage: GateStage) -> None:
+    await stage.rule(APPROVED)
+    made = await stage.prepared(second("blueprint"))
+    await stage.approve(made)
+    await stage.begin(canary(10, 100), documents=[second("blueprint")])
+    stage.clock.at += timedelta(minutes=1)
+    await rollback(stage.ctx, Target(kind="blueprint", name="case-triage"), kinds=stage.kinds, reason="It is bad.")
+    stage.clock.at += timedelta(minutes=1)
+    with pytest.raises(Conflict) as caught:
+        await stage.begin(canary(10, 100), documents=[second("blueprint")])
+    assert gates_of(caught) == {"approval": "INCONCLUSIVE"}
