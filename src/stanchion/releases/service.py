@@ -52,14 +52,12 @@ async def apply(
         break_glass: why it is made live although its gates say no; needs `releases.break_glass`. None: it is not.
 
     Returns:
-        Every artifact of the set with the version that is live afterwards, by kind and name, and what the gates say: of
-        a dry run, that refuses nothing.
+        Every artifact with the version that is live afterwards, and what the gates say: in a dry run they refuse nothing.
 
     Raises:
         Denied; Invalid `apply.invalid` with every error of every file in `errors`; Conflict `release.superseded` if
         another version than `expected` is live, saying which, since when and by whom; Conflict `rollout.open` or
-        `rollout.incompatible` if a rollout is under way that moves one of them, or whose candidates would not fit;
-        Conflict `release.gated` with what each gate says.
+        `rollout.incompatible` if a rollout moves one of them, or its candidates would not fit; Conflict `release.gated`.
     """
     ctx.require("releases.apply", environment=ctx.env.environment.name)
     async with ctx.tx() as tx:
