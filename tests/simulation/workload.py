@@ -129,7 +129,7 @@ class Workload:
         rng = self._rng
         parts: list[Any] = [
             {"n": 10 * i + rng.randint(0, 9), "fails": self._fails(), "fatal": rng.random() < 0.06}
-            for i in range(rng.randint(6, 22))
+            for i in range(rng.randint(6, 19))
         ]
         return {"order": self._name(), "parts": parts}, {}
 
