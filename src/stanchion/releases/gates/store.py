@@ -90,13 +90,14 @@ async def withdraw(tx: Tx, tenant: str, evidence_id: UUID, *, by: str, at: datet
 
 
 async def evidence_of_set(tx: Tx, tenant: str, gate: str, subject: str, *, limit: int) -> list[EvidenceRecord]:
-    """The newest `limit` records of a gate about exactly this set, oldest first."""
+    """The newest `limit` records of a gate about exactly this set that are not withdrawn, oldest first. What was said anew
+    does not count towards `limit`: nobody pushes out what another said by saying much."""
     return await many(
         tx,
         EvidenceRecord,
         "select * from ("  # noqa: S608 - literals only
         + _EVIDENCE
-        + "where e.tenant = %s and e.gate = %s and e.subject = %s order by e.made_at desc, e.id desc limit %s) f"
+        + "where e.tenant = %s and e.gate = %s and e.subject = %s and e.withdrawn_at is null order by e.made_at desc, e.id desc limit %s) f"
         " order by made_at, id",
         (tenant, gate, subject, limit),
     )
