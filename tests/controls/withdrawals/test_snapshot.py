@@ -118,6 +118,35 @@ async def test_a_look_that_fails_leaves_what_is_known_and_asks_at_every_use(env,
     assert known.any is False
 
 
+async def test_a_look_that_runs_out_of_time_goes_on_where_it_was(env, monkeypatch) -> None:
+    known = Snapshot(env, role="engine")
+    await put(person(env))
+    await put(person(env, "bob", "beta"))
+    in_force, left = withdrawals.store.in_force, 0
+
+    async def slow(tx, tenant: str):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise TimeoutError
+        return await in_force(tx, tenant)
+
+    monkeypatch.setattr(withdrawals.store, "in_force", slow)
+    for _ in range(2):  # time for one tenant each
+        left = 1
+        await known.look()
+    assert known.age_s is not None
+    assert known.stopped("acme", (DIGEST,)) is not None
+    assert known.stopped("beta", (DIGEST,)) is not None
+    assert await lift(person(env)) is not None
+    assert await lift(person(env, "bob", "beta")) is not None
+    for _ in range(3):
+        left = 1
+        await known.look()
+    assert known.stopped("acme", (DIGEST,)) is None
+    assert known.stopped("beta", (DIGEST,)) is None
+
+
 async def test_a_tenants_withdrawals_are_its_own(env) -> None:
     known = Snapshot(env, role="engine")
     await put(person(env, "bob", "beta"))

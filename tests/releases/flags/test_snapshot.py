@@ -77,6 +77,31 @@ async def test_a_tenant_is_served_its_own_flags_and_no_others(stage) -> None:
     assert (nobody.resolution.value, nobody.resolution.error_code) == ("mine", ErrorCode.FLAG_NOT_FOUND)
 
 
+async def test_a_tenant_with_more_flags_than_one_look_has_time_for_is_served_and_holds_up_nobody(
+    stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Stage(stage.env, "beta")
+    other.flags = stage.flags
+    for each in (stage, other):  # whoever comes first
+        await each.apply(*(document(name=f"flag-{n}") for n in range(5)))
+    served, left = rules.served, 0
+
+    def slow(row):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise TimeoutError
+        return served(row)
+
+    monkeypatch.setattr(rules, "served", slow)
+    for _ in range(5):
+        left = 2
+        await stage.flags.look()
+    assert stage.flags.age_s is not None
+    assert stage.ask("flag-4", team="fines").resolution.value is True
+    assert other.ask("flag-4", team="fines").resolution.value is True
+
+
 async def test_another_environments_flags_are_not_served(stage) -> None:
     staging = Stage(make_env(stage.env.db, environment="staging"))
     await staging.apply(document())

@@ -87,13 +87,14 @@ class Snapshot:
             if revision != self._revision:
                 found = await store.revisions(tx)
                 changed = {row.tenant: row.rev for row in found if self._revs.get(row.tenant) != row.rev}
-        for tenant in changed:
-            # A newer state than the number says does no harm: the number then differs at the next look.
+        for tenant, rev in changed.items():
+            # A newer state than the number says does no harm: the number then differs at the next look. A look that runs
+            # out of time goes on where it was.
             self._known[tenant] = await self._read(tenant)
-        if changed or self._revision is None:
+            self._revs[tenant] = rev
+        if revision != self._revision:
             self._index = rules.index_of(one for known in self._known.values() for one in known)
             self._env.telemetry.emit("withdrawals.active", float(sum(map(len, self._known.values()))))
-        self._revs.update(changed)
         self._revision, self._read_at = revision, began
         self.any = bool(self._index)
 

@@ -8,7 +8,7 @@ again only when its number has changed, and only documents that are new are comp
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -53,7 +53,7 @@ class Snapshot:
         self._switches = switches
         self._withdrawn = withdrawn
         self._flags: dict[str, LiveFlags] = {}
-        self._known: Mapping[str, Served] = {}
+        self._known: dict[str, Served] = {}
         self._revision: store.Revision | None = None
         self._read_at: float | None = None
         self._poke = asyncio.Event()
@@ -128,7 +128,8 @@ class Snapshot:
     async def _read(self, tenant: str, revision: int) -> LiveFlags:
         async with self._env.db.tenant_tx(tenant) as tx:
             offer = await rollout_store.offer_of_kind(tx, tenant, self._env.environment.name, "flag")
-        known = dict(self._known)
+        # What is compiled stays so if the look runs out of time: the next one goes on from there.
+        known = self._known
         for row in (*offer.live, *offer.candidates):
             if row.digest not in known:
                 known[row.digest] = rules.served(row)
