@@ -262,7 +262,9 @@ class ReleasesSettings:
     """The key that releases are signed with when they leave."""
 
     signing_key_file: Path | None = option(
-        None, PATH, "0600 file with the Ed25519 key that bundles are signed with; default: <data>/signing-key, made once."
+        None,
+        PATH,
+        "0600 file with the Ed25519 key that bundles are signed with; default: <data>/signing-key, made once.",
     )
 
 
