@@ -80,6 +80,59 @@ def test_did_you_mean(cli, said, meant):
     assert result.out == ""
 
 
+def test_a_group_alone_says_what_there_is_and_calls_it_no_error(cli):
+    for group in ("release", "config", "kill", "flag"):
+        done = cli(group)
+        assert (done.code, done.err.count("Usage:"), "Error" in done.err) == (2, 1, False)
+        assert "  list " in done.err
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        ("list", "--state", "open"),
+        ("list", "--waiting", "--unreviewed"),
+        ("show", "policy/limits@2"),
+        ("promote", "policy/limits@2", "--reason", "x"),
+        ("canary", "--steps", "10,100", "--reason", "x"),
+        ("gates", "policy/limits"),
+    ],
+)
+def test_what_would_be_passed_over_is_refused(cli, at, said):
+    at.routes["GET /api/releases/policy/limits"] = (200, {"rollout": None}, {})
+    done = cli("release", *said)
+    assert done.code == 2, done.err
+    assert [route for route, *_ in at.seen if route.startswith("POST")] == []
+
+
+def test_a_plan_of_a_rollout_needs_no_reason_and_has_no_state_of_its_own(cli, at):
+    rollout = {
+        "id": "1",
+        "state": "ACTIVE",
+        "strategy": "canary",
+        "unit": "run",
+        "members": [],
+        "steps": [],
+        "guards": None,
+    }
+    planned = {"rollout": rollout, "blueprints": ["triage"], "gates": None}
+    at.routes["POST /api/rollouts/plan"] = (200, planned, {})
+    done = cli("release", "plan", "policy/limits@2", "--steps", "10,100")
+    assert done.code == 0, done.err
+    assert ("ACTIVE" in done.out, "canary" in done.out, "Nothing was changed." in done.err) == (False, True, True)
+
+
+def test_runs_that_have_not_stopped_yet_are_not_forgotten(cli, at):
+    digest = "sha256:" + "5" * 64
+    impact = {"running": 1, "waiting": 2, "queued": 0, "stopped": 1}
+    done = {"version": {"digest": digest}, "to": None, "cancelled": 1, "left": [], "next": None}
+    at.routes["GET /api/revocations/" + digest.replace(":", "%3A")] = (200, {"digest": digest, "impact": impact}, {})
+    at.routes["POST /api/revocations/" + digest.replace(":", "%3A") + "/cancel"] = (200, done, {})
+    said = ("release", "cancel-revoked", digest, "--reason", "x", "--yes")
+    assert "3 before their next use of it are left" in cli(*said).err
+    assert "are left" not in cli(*said, "--everything").err
+
+
 def test_no_server_is_named(cli):
     result = cli("run", "list")
     assert result.code == 3

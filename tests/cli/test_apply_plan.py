@@ -105,6 +105,16 @@ def test_no_applies_nothing(served, cli, person):
     assert len(sent(served, "plan")) == 1
 
 
+def test_a_dry_run_shows_a_person_the_plan_and_says_the_gates_once(served, cli, person):
+    served.routes["POST /api/artifacts/apply"] = (200, {**APPLIED, "gates": PLAN["gates"]}, {})
+    for said in ((), ("--environment", "production")):
+        person("")
+        done = cli("apply", "-f", "a.yaml", "--dry-run", *said)
+        assert (done.code, "~ policy/limits 1 → 2" in done.err) == (0, True)
+        assert done.err.count("approval") == 1
+    assert [body["dry_run"] for body in sent(served, "apply")] == [True, True]
+
+
 def test_nobody_is_asked_about_nothing(served, cli, person):
     person("")
     unchanged = {**PLAN, "changes": [PLAN["changes"][2]], "gates": None}

@@ -76,6 +76,9 @@ def test_set_sends_json_or_texts_by_pointer(server, cli):
     done = cli("config", "set", "risk-limits", "words.high=x", "--reason", "Why.", "--dry-run")
     assert "a value of its own for words.high" in done.err
     assert "Nothing was changed." in done.err
+    server.routes["POST /api/configs/risk-limits/set"] = (200, {**CHANGED, "change": "unchanged"}, {})
+    done = cli("config", "set", "risk-limits", "fine_eur=80", "--reason", "Why.")
+    assert ("has these values already" in done.err, "has the old value" in done.err) == (True, False)
 
 
 def test_what_sets_nothing_is_refused(server, cli):

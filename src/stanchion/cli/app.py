@@ -28,7 +28,11 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "effect": ("nouns.effect", "effect", "Effects on external systems: list, show, resolve."),
     "connector": ("nouns.connector", "connector", "Connectors: list, show, test."),
     "artifact": ("nouns.artifact", "artifact", "Immutable versions: list, show, diff, usage, history, retire."),
-    "release": ("nouns.release", "release", "Which versions are live: list."),
+    "release": (
+        "nouns.release",
+        "release",
+        "Which versions are live: plan, canary, promote, roll back, revoke, move on.",
+    ),
     "config": ("nouns.config", "config", "Values that change behaviour: list, show, versions, diff, set."),
     "flag": ("nouns.flag", "flag", "Flags: list, show, evaluate, enable, disable, set the default."),
     "kill": ("nouns.kill", "kill", "Kill switches: stop a thing at once, list, show, lift."),
@@ -120,6 +124,9 @@ def _usage(error: click.ClickException, session: Session) -> None:
             hint = f"Did you mean {near[0]}?"
     if session.as_json:
         problems.report(Problem("cli.usage", error.format_message(), hint=hint), as_json=True)
+        return
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):  # its message is the help of the group
+        click.echo(error.format_message(), err=True)
         return
     if isinstance(ctx, click.Context):
         click.echo(ctx.get_usage(), err=True)

@@ -9,7 +9,7 @@ from stanchion.base import Invalid
 from stanchion.cli.nouns import release
 
 SAID = {
-    "artifacts": (), "files": (), "also": (), "strategy": None, "steps": None, "unit": "run", "rings": (), "salt": None,
+    "artifacts": ({"kind": "policy", "name": "p", "version": 2},), "files": (), "also": (), "strategy": None, "steps": None, "unit": "run", "rings": (), "salt": None,
     "reason": "why",
 }  # fmt: skip
 
@@ -42,6 +42,7 @@ def test_steps(steps: str, rings, expected) -> None:
         {"steps": "pilot"},
         {"steps": ""},
         {"steps": "1", "rings": ("pilot",)},
+        {"steps": "10,100", "artifacts": ()},
     ],
 )
 def test_what_is_no_plan_is_said_before_anything_is_sent(more) -> None:
@@ -63,6 +64,19 @@ def test_an_artifact_is_named_by_kind_and_name() -> None:
     for wrong in ("fines", "policy/", "policy/Fines", "policy/fines@0", "policy/fines@", "a b/c"):
         with pytest.raises(BadParameter):
             read(wrong, None, None)
+
+
+def test_where_what_is_live_counts_a_version_is_not_passed_over() -> None:
+    read = release.NAME.convert
+    assert read("policy/fines", None, None) == {"kind": "policy", "name": "fines"}
+    with pytest.raises(BadParameter, match="artifact show policy/fines --version 3"):
+        read("policy/fines@3", None, None)
+
+
+def test_who_has_the_candidate_when_it_is_done() -> None:
+    after = {"state": "ACTIVE", "rings": ["pilot"], "share": 50}
+    assert release._where(after) == "ACTIVE pilot 50 %"
+    assert release._where(after | {"state": "DONE"}) == "DONE 100 %"
 
 
 def test_holds_are_said_in_their_largest_unit() -> None:

@@ -149,16 +149,17 @@ def apply(
         raise Invalid("cli.usage", "--break-glass and --reason go together.", hint="Say why: --break-glass --reason …")
     if reason:
         body["break_glass"] = reason
-    if not kept and not _planned(session, body, out=out, asks=not (yes or dry_run) and apply_plan.is_asked()):
+    person = apply_plan.is_asked()
+    shown = not kept and bool(out or environment or (person and not yes))
+    if shown and not _planned(session, body, out=out, asks=person and not (yes or dry_run)):
         output.note("Nothing was changed.")
         click.get_current_context().exit(1)
-    _done(session, send_documents(session, "/api/artifacts/apply", body), dry_run=dry_run)
+    # The plan, where it was shown, has said already what the gates say.
+    _done(session, send_documents(session, "/api/artifacts/apply", body), dry_run=dry_run, told=shown)
 
 
 def _planned(session: Session, body: dict[str, Any], *, out: Path | None, asks: bool) -> bool:
-    """Show the plan if somebody wants to see it; whether to go on. Who was asked gets what was shown, or nothing."""
-    if not (asks or out or body.get("environment")):
-        return True
+    """Show the plan; whether to go on. Who was asked gets what was shown, or nothing."""
     plan = send_documents(session, "/api/artifacts/plan", {"documents": body["documents"]})
     here, wanted = plan["environment"], body.get("environment")
     if wanted and wanted != here:
@@ -176,7 +177,7 @@ def _planned(session: Session, body: dict[str, Any], *, out: Path | None, asks: 
     return apply_plan.agreed(plan)
 
 
-def _done(session: Session, answer: dict[str, Any], *, dry_run: bool) -> None:
+def _done(session: Session, answer: dict[str, Any], *, dry_run: bool, told: bool) -> None:
     problems.report_issues([{**issue, "severity": "warning"} for issue in answer.get("warnings", [])])
     changes: list[dict[str, Any]] = answer["changes"]
     if session.form == "table":
@@ -190,7 +191,7 @@ def _done(session: Session, answer: dict[str, Any], *, dry_run: bool) -> None:
     said = f"{changed} {done}, {len(changes) - changed} unchanged" if changed else "Everything is unchanged"
     output.note(f"{said} in environment {answer['environment']}.")
     gates: dict[str, Any] = answer.get("gates") or {}
-    if dry_run:
+    if dry_run and not told:
         ruling.tell(gates)
     elif gates.get("broken_glass"):
         ruling.warn(gates["broken_glass"])

@@ -146,7 +146,14 @@ def set_values(
         if changed["not_here"]:
             own = ", ".join(pointer.removeprefix("/").replace("/", ".") for pointer in changed["not_here"])
             output.note(f"This environment has a value of its own for {own}, which stays: use --environment to set it.")
-        output.note("Nothing was changed." if dry_run else "A file that this config is applied from has the old value.")
+        same = changed["change"] == "unchanged"
+        output.note(
+            "It has these values already: nothing was changed."
+            if same
+            else "Nothing was changed."
+            if dry_run
+            else "A file that this config is applied from has the old value."
+        )
 
 
 def _change(said: str) -> tuple[str, Any]:

@@ -25,4 +25,22 @@ class Artifact(click.ParamType[dict[str, Any]]):
         return {"kind": found["kind"], "name": found["name"], **({"version": int(version)} if version else {})}
 
 
+class Name(Artifact):
+    """`KIND/NAME` for verbs that go by what is live: a version would be passed over, so it is refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
+        """The artifact as the API names it."""
+        named = super().convert(value, param, ctx)
+        if "version" in named:
+            whole = f"{named['kind']}/{named['name']}"
+            self.fail(
+                f"{value!r} names a version, and this goes by what is live: write {whole}."
+                f" One version: stanchion artifact show {whole} --version {named['version']}.",
+                param,
+                ctx,
+            )
+        return named
+
+
 ARTIFACT = Artifact()
+NAME = Name()

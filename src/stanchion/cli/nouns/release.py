@@ -15,6 +15,7 @@ from stanchion.cli.kit import Session, limit_options, reason_option, remote
 from stanchion.cli.nouns import release_bundle, release_drain, release_gates, release_guards, release_revoke, ruling
 from stanchion.cli.nouns.apply import read_documents
 from stanchion.cli.nouns.named import ARTIFACT as _ARTIFACT
+from stanchion.cli.nouns.named import NAME
 
 _SHOWN = output.columns("kind", "name", "version", "environment", "released=released_at", "by=released_by", "digest")
 
@@ -41,6 +42,8 @@ def _span(seconds: int) -> str:
 
 
 def _where(after: Any) -> str:
+    if after["state"] == "DONE":  # the share of its last step says nothing any more: everybody has it
+        return "DONE 100 %"
     return f"{after['state']} {', '.join(after['rings'])} {after['share']} %".replace("  ", " ")
 
 
@@ -64,6 +67,7 @@ _BEGUN = output.columns(
     "steps=rollout.steps", "guards=rollout.guards", "reaches=blueprints",
     **{"rollout.members": _moves, "rollout.steps": _steps, "rollout.guards": release_guards.named},
 )  # fmt: skip
+_PLANNED = tuple(column for column in _BEGUN if column.title not in ("id", "state"))
 _MOVED = output.columns("kind", "name", "from=version_before", "to=version")
 
 
@@ -86,18 +90,24 @@ def list_releases(
 ) -> None:
     """List what is live, or rollouts, or what waits for its gates or for a review."""
     most = None if everything else limit
+    if rollouts + waiting + unreviewed > 1 or (state and not rollouts):
+        raise Invalid(
+            "cli.usage",
+            "--state goes with --rollouts." if state else "These are different lists.",
+            hint="Give one of --rollouts (with or without --state), --waiting and --unreviewed.",
+        )
     if waiting:
         release_gates.list_waiting(session, most)
     elif unreviewed:
         release_gates.list_unreviewed(session, most)
-    elif rollouts or state:
+    elif rollouts:
         session.list(session.api.items(path("rollouts"), state=state, limit=most), _ROLLOUTS)
     else:
         session.list(session.api.items(path("releases"), limit=most), _SHOWN, key="name")
 
 
 @release.command()
-@click.argument("artifact", type=_ARTIFACT)
+@click.argument("artifact", type=NAME)
 @remote
 def show(session: Session, artifact: dict[str, Any]) -> None:
     """Show what is live of an artifact, its rollout under way, and what the guards of that have found."""
@@ -108,7 +118,7 @@ def show(session: Session, artifact: dict[str, Any]) -> None:
 
 
 @release.command()
-@click.argument("artifact", type=_ARTIFACT)
+@click.argument("artifact", type=NAME)
 @limit_options
 @remote
 def history(session: Session, artifact: dict[str, Any], limit: int, everything: bool) -> None:
@@ -135,7 +145,6 @@ def _plan_options(command: Any) -> Any:
             click.option("--ring", "rings", multiple=True, metavar="NAME=UNIT,…", help="A named list of units."),
             click.option("--salt", help="What the sides are drawn with; else a new one."),
             *release_guards.OPTIONS,
-            reason_option,
         ]
     ):  # fmt: skip
         command = decorate(command)
@@ -144,17 +153,21 @@ def _plan_options(command: Any) -> Any:
 
 @release.command()
 @_plan_options
+@click.option("--reason", help="Not needed and not kept: as `canary` takes it.")
 @remote
 def plan(session: Session, **said: Any) -> None:
     """Say what a rollout would do, with every check it would make. Changes nothing."""
-    planned: dict[str, Any] = session.api.post(path("rollouts", "plan"), _body(**said))
-    session.one(planned, _BEGUN, key="rollout.id")
+    planned: dict[str, Any] = session.api.post(
+        path("rollouts", "plan"), _body(**{**said, "reason": said["reason"] or "planned"})
+    )
+    session.one(planned, _PLANNED, key="rollout.id")
     ruling.tell(planned["gates"])
     output.note("Nothing was changed.")
 
 
 @release.command()
 @_plan_options
+@reason_option
 @ruling.BREAK_GLASS
 @remote
 def canary(session: Session, break_glass: bool, **said: Any) -> None:
@@ -171,6 +184,8 @@ def _body(
     strategy: str | None, steps: str | None, unit: str, rings: tuple[str, ...], salt: str | None, reason: str,
     guards_file: Path | None = None, guard: tuple[str, ...] = (),
 ) -> dict[str, Any]:  # fmt: skip
+    if not artifacts and not files:
+        raise Invalid("cli.usage", "Nothing is named.", hint="Give KIND/NAME@VERSION, or -f FOLDER with documents.")
     named = dict(_ring(said) for said in rings)
     chosen = strategy or ("rings" if named else "canary")
     if chosen in ("canary", "rings") and not steps:
@@ -270,11 +285,14 @@ def promote(
         return
     if (
         len(artifacts) != 1
+        or "version" in artifacts[0]
         or dry_run
         or (to is not None and not (to.isascii() and to.isdigit() and 0 < int(to) < 1000))
     ):
         raise Invalid(
-            "cli.usage", "A rollout is promoted alone, to a step.", hint="From one deployment to another: --from."
+            "cli.usage",
+            "A rollout is promoted alone, to a step.",
+            hint="Write KIND/NAME, without a version, and --to N if not the next. From one deployment to another: --from.",
         )
     step = None if to is None else int(to)
     changed = _change(session, artifacts[0], "promote", reason, to=step, break_glass=True if break_glass else None)
@@ -283,7 +301,7 @@ def promote(
 
 
 @release.command()
-@click.argument("artifact", type=_ARTIFACT)
+@click.argument("artifact", type=NAME)
 @reason_option
 @remote
 def pause(session: Session, artifact: dict[str, Any], reason: str) -> None:
@@ -292,7 +310,7 @@ def pause(session: Session, artifact: dict[str, Any], reason: str) -> None:
 
 
 @release.command()
-@click.argument("artifact", type=_ARTIFACT)
+@click.argument("artifact", type=NAME)
 @reason_option
 @remote
 def resume(session: Session, artifact: dict[str, Any], reason: str) -> None:

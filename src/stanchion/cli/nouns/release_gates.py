@@ -12,12 +12,13 @@ import click
 from stanchion.base.errors import Invalid
 from stanchion.cli import output
 from stanchion.cli.client import path
-from stanchion.cli.kit import Session, limit_options, reason_option, remote
+from stanchion.cli.kit import Session, limit_options, remote
 from stanchion.cli.nouns.apply import read_documents
 from stanchion.cli.nouns.named import ARTIFACT
 from stanchion.cli.nouns.ruling import tell, warn
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_reason = click.option("--reason", required=True, help="Why, in 8 to 2000 characters; kept in the audit log.")
 _GATES = "release-gates"
 
 
@@ -71,7 +72,7 @@ def list_unreviewed(session: Session, limit: int | None) -> None:
     "-f", "--file", "files", type=click.Path(path_type=Path, exists=True), multiple=True,
     help="Documents, or folders of them, whose changed ones are published.",
 )  # fmt: skip
-@reason_option
+@_reason
 @remote
 def prepare(session: Session, artifacts: tuple[dict[str, Any], ...], files: tuple[Path, ...], reason: str) -> None:
     """Publish a set without making it live, so that others can look at its exact digests before it moves."""
@@ -110,7 +111,7 @@ def gates(session: Session, which: tuple[str, ...], strategy: str, share: int) -
 
 @click.command()
 @click.argument("which", nargs=-1, required=True)
-@reason_option
+@_reason
 @remote
 def approve(session: Session, which: tuple[str, ...], reason: str) -> None:
     """Approve exactly a set of digests: by its id, or KIND/NAME@VERSION…"""
@@ -119,7 +120,7 @@ def approve(session: Session, which: tuple[str, ...], reason: str) -> None:
 
 @click.command()
 @click.argument("which", nargs=-1, required=True)
-@reason_option
+@_reason
 @remote
 def reject(session: Session, which: tuple[str, ...], reason: str) -> None:
     """Reject exactly a set of digests: it does not move until you approve or withdraw."""
@@ -136,7 +137,7 @@ def _decide(session: Session, which: tuple[str, ...], verdict: str, reason: str)
 
 @click.command()
 @click.argument("evidence_id")
-@reason_option
+@_reason
 @remote
 def withdraw(session: Session, evidence_id: str, reason: str) -> None:
     """Take back what you said yourself."""
@@ -152,7 +153,7 @@ def withdraw(session: Session, evidence_id: str, reason: str) -> None:
     required=True,
     help="What you find.",
 )
-@reason_option
+@_reason
 @remote
 def review(session: Session, broken_id: str, finding: str, reason: str) -> None:
     """Say whether a move that was made against its gates was right. Somebody else than who made it."""
@@ -231,6 +232,11 @@ def _which(session: Session, said: tuple[str, ...]) -> dict[str, Any]:
         rollout = session.api.get(path("releases", named[0]["kind"], named[0]["name"]))["rollout"]
         if rollout is not None:
             return {"id": rollout["id"]}
+        raise Invalid(
+            "cli.usage",
+            f"{said[0]} names no version, and has no rollout under way.",
+            hint=f"Write {said[0]}@VERSION: what is said holds for exactly that.",
+        )
     return {"members": [_numbered(one) for one in named]}
 
 

@@ -184,6 +184,9 @@ def cancel_revoked(session: Session, version: Any, everything: bool, reason: str
     which = "all of these" if everything else f"the {found['impact']['stopped']} that stopped"
     confirm(f"Cancel {which}?", yes=yes)
     _act(session, found["digest"], "cancel", {"reason": reason, "everything": everything})
+    before = sum(found["impact"][name] for name in ("running", "waiting", "queued"))
+    if session.form == "table" and before and not everything:
+        output.note(f"{before} before their next use of it are left: they stop there. Those too: --everything.")
 
 
 def _act(session: Session, digest: str, verb: str, body: dict[str, Any]) -> None:
