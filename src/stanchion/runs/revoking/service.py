@@ -55,8 +55,17 @@ async def roots(tx: Tx, tenant: str, digest: str, *, stopped: bool, before: UUID
 
 async def locked(tx: Tx, tenant: str, root: UUID) -> list[OpenRun]:
     """What has not ended of a run and its items, locked; empty if it has ended. A worker that holds one of them goes on
-    with it: its checkpoints wait for this transaction."""
-    return await store.lock_tree(tx, tenant, root)
+    with it: its checkpoints wait for this transaction.
+
+    The tree is read until it stays: while the first reading waited for a lock, another item may have fanned out, or begun
+    its step. Once all are locked nobody adds to it, since items are inserted under a lock of their parent.
+    """
+    found = await store.lock_tree(tx, tenant, root)
+    while True:
+        again = await store.lock_tree(tx, tenant, root)
+        if [run.id for run in again] == [run.id for run in found]:
+            return again
+        found = again
 
 
 async def repin(
