@@ -9,8 +9,10 @@ import pytest
 from stanchion import approvals
 from stanchion.approvals import Verdict
 from stanchion.base import Conflict
+from stanchion.controls import withdrawals
 from stanchion.http import PageParams
 from stanchion.releases import revoking
+from stanchion.releases.revoking import service
 from stanchion.runs import deadletters, reading
 from tests.releases.revoking.support import Stage, blueprint, connector, policy
 
@@ -284,3 +286,18 @@ async def test_what_a_revoked_policy_approved_is_not_written_and_can_only_be_can
         assert [one.fate for one in done.runs] == ["cancelled"]
         assert (await stage.run_row(run))["status"] == "CANCELLED"
     assert stage.writer.calls == []
+
+
+async def test_a_revocation_waits_for_no_count_of_runs(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted, in_force = service.impact, []
+
+    async def counting(tx, ctx, version):
+        async with ctx.tx() as other:
+            in_force.append(await withdrawals.find(other, ctx.tenant, withdrawals.Mode.REVOKE, version.digest))
+        return await counted(tx, ctx, version)
+
+    monkeypatch.setattr(service, "impact", counting)
+    digest = await stage.revoke("connector", "ledger")
+    (found,) = in_force
+    assert found is not None  # while it was still being counted what this stops
+    assert found.digest == digest

@@ -57,9 +57,10 @@ async def revoke(ctx: Ctx, digest: str, *, reason: str) -> Shown:
             reason=why,
             extra=facts(made),
         )
-        found = await impact(tx, ctx, version)
     ctx.env.telemetry.emit("withdrawal.changed", 1.0, "revoke", "set", target=made.target, by=made.set_by)
-    return Shown(withdrawal=made, impact=found)
+    # Only now: counting takes the longer the more runs there are, and none of them may go on meanwhile.
+    async with ctx.tx() as tx:
+        return Shown(withdrawal=made, impact=await impact(tx, ctx, version))
 
 
 async def reinstate(ctx: Ctx, digest: str, *, reason: str) -> Withdrawal:
