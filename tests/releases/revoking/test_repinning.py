@@ -11,6 +11,7 @@ from stanchion.base import Conflict, Denied, NotFound
 from stanchion.http import PageParams
 from stanchion.releases import revoking
 from stanchion.runs import reading
+from stanchion.runs import revoking as runs_revoking
 from tests.releases.revoking.support import Stage, blueprint, connector, policy
 
 FLOW = """\
@@ -264,3 +265,41 @@ async def test_a_write_of_unknown_outcome_is_resolved_before_its_connector_is_an
         await stage.rows("update effects set state = 'FAILED', outcome_at = now() where run_id = %s", run)
         assert [one.fate for one in (await stage.repin(digest)).runs] == ["repinned"]
         assert (await stage.ended(run))["status"] == "SUCCEEDED"
+
+
+async def test_items_that_come_to_be_while_a_run_is_being_locked_are_locked_with_it(stage: Stage) -> None:
+    await stage.apply(blueprint(FLOW))
+    root = await stage.start("flow")
+    first, second = await item(stage, root, 0), await item(stage, root, 1)
+
+    async def locked() -> set:
+        async with stage.ctx.tx() as tx:
+            return {run.id for run in await runs_revoking.locked(tx, "acme", root)}
+
+    async with stage.env.db.engine_tx() as tx:  # a worker writes the first item
+        await tx.execute("select from runs where id = %s for update", (first,))
+        locking = asyncio.create_task(locked())
+        await stage.eventually(lambda: waits_for_a_row(stage))
+        third = await item(stage, second, 0)  # meanwhile the second one fans out itself
+    assert await asyncio.wait_for(locking, 10) == {root, first, second, third}
+
+
+async def item(stage: Stage, parent, number: int):
+    """An item that waits, of a run or of another item."""
+    made = stage.env.ids.new()
+    await stage.rows(
+        "insert into runs (tenant, id, blueprint, version, pins, environment, engine_v, status, waiting_kind, input,"
+        " requested_by, root_id, parent_id, parent_path, item_no) select tenant, %s, blueprint, version, pins, environment,"
+        " engine_v, 'SUSPENDED', 'child', input, requested_by, root_id, id, 'each', %s from runs where id = %s",
+        made, number, parent,
+    )  # fmt: skip
+    return made
+
+
+async def waits_for_a_row(stage: Stage) -> bool:
+    return bool(
+        await stage.rows(
+            "select 1 from pg_locks where locktype = 'transactionid' and not granted"
+            " and pid in (select pid from pg_stat_activity where datname = current_database())"
+        )
+    )
