@@ -194,6 +194,10 @@ def test_a_problem_for_people_and_for_programs(cli, at):
     assert result.out == ""
     assert json.loads(result.err)["error"]["code"] == "run.unknown"
     assert json.loads(result.err)["error"]["errors"] == errors
+    said_once = {"pointer": "/a", "message": "It is wrong.", "hint": "There are words."}
+    whole = problem("run.unknown", "No such run.", errors=[said_once], hint="There are words.")
+    at.routes["GET /api/runs/" + RUN] = (404, whole, {})
+    assert cli("run", "show", RUN).err.count("There are words.") == 1
 
 
 def test_an_id_by_its_beginning_or_its_end(cli, at):

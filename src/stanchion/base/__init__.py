@@ -14,6 +14,7 @@ from stanchion.base.errors import (
     Unavailable,
     invariant,
     present,
+    sentence,
 )
 from stanchion.base.ids import Ids, SystemIds
 from stanchion.base.json import Json, canonical, digest, digest_bytes, dumps, loads, raw
@@ -42,4 +43,5 @@ __all__ = [
     "loads",
     "present",
     "raw",
+    "sentence",
 ]

@@ -114,6 +114,11 @@ class Internal(Problem):
     kind = Kind.INTERNAL
 
 
+def sentence(words: str) -> str:
+    """What a person wrote as a sentence that another may follow: with a full stop, unless it has an end."""
+    return words if words.endswith((".", "!", "?", "…")) else f"{words}."
+
+
 def present(value: T | None, message: str) -> T:
     """`value`, which cannot be None here; raises Internal like `invariant` if it is."""
     if value is None:

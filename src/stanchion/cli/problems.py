@@ -45,9 +45,11 @@ def report(problem: Problem, *, as_json: bool) -> None:
         sys.stderr.write(json.dumps({"error": said}, indent=2, default=str, ensure_ascii=False) + "\n")
         return
     click.echo(f"{click.style('Error:', fg='red', bold=True)} {problem.message}", err=True)
-    if problem.code != "config.invalid":  # its message holds them already
-        report_issues(cast("list[dict[str, Any]]", problem.fields.get("errors") or []))
-    if problem.hint:
+    errors = cast("list[dict[str, Any]]", problem.fields.get("errors") or [])
+    if problem.code == "config.invalid":  # its message holds them already
+        errors = []
+    report_issues(errors)
+    if problem.hint and all(problem.hint != issue.get("hint") for issue in errors):
         click.echo(problem.hint, err=True)
     request_id = problem.fields.get("request_id")
     tail = f"{problem.code}, request {request_id}" if request_id else problem.code

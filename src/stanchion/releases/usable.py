@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from stanchion.base import Conflict
+from stanchion.base import Conflict, sentence
 from stanchion.context import Ctx
 from stanchion.controls import withdrawals
 from stanchion.db import Tx
@@ -22,7 +22,7 @@ async def refuse_unusable(tx: Tx, ctx: Ctx, versions: Iterable[tuple[str, str, i
         what = f"{one.kind}/{one.name}@{one.version}"
         raise Conflict(
             "release.retired",
-            f"{what} was retired by {one.retired_by} at {one.retired_at:%Y-%m-%d %H:%M:%S} UTC: {one.reason}"
+            f"{what} was retired by {one.retired_by} at {one.retired_at:%Y-%m-%d %H:%M:%S} UTC: {sentence(one.reason)}"
             " New runs would get it; nothing was changed.",
             hint=f"Name another version, or apply the content of {what} again, which takes it back.",
             kind=one.kind,

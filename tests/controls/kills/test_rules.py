@@ -56,6 +56,12 @@ def test_a_killed_tenant_stops_everything_of_it() -> None:
     assert rules.find(index, "beta", "connector", "any", None) is None
 
 
+@pytest.mark.parametrize(("reason", "end"), [("Stop", "Stop."), ("Stop.", "Stop."), ("Stop!", "Stop!")])
+def test_a_reason_without_an_end_does_not_run_into_what_follows(reason: str, end: str) -> None:
+    found = kill(reason=reason)
+    assert rules.told(found).endswith(f"UTC: {end}")
+
+
 def test_a_denial_names_who_when_and_why_and_the_way_out() -> None:
     problem = rules.denied(kill())
     assert (problem.kind, problem.code, problem.retryable) == (Kind.DENIED, "kill.active", False)

@@ -88,6 +88,7 @@ def test_the_alphas_never_add_up_to_more_than_the_whole(alphas, whole):
         ({**one(), "alpha": 0}, "/alpha", "above 0 and at most 0.5"),
         ({"guards": [{"kind": "rate"}]}, "/guards/0/metric", "what is observed"),
         ({"guards": [{"metric": "errors"}]}, "/guards/0/kind", "rate, score or exceedance"),
+        ({"guards": [{"metric": "eror_rate"}]}, "/guards/0/kind", "Did you mean the metric error_rate?"),
         (one(kind="rates"), "/guards/0/kind", "Did you mean `rate`?"),
         (one(kind=7), "/guards/0/kind", "Write one of rate, score, exceedance"),
         (one(metric="Errors"), "/guards/0/metric", "small letter"),

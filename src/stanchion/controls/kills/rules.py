@@ -7,7 +7,7 @@ from datetime import datetime
 from difflib import get_close_matches
 from typing import Final
 
-from stanchion.base import Conflict, Denied, Invalid, Unavailable
+from stanchion.base import Conflict, Denied, Invalid, Unavailable, sentence
 from stanchion.controls.kills.types import TENANT, UNREAD, Blocked, Kill
 
 # How often a process looks for changes by itself: a kill is effective everywhere within a second even if every
@@ -42,7 +42,7 @@ def find(index: Index, tenant: str, kind: str, name: str, digest: str | None) ->
 def told(kill: Kill) -> str:
     """A kill in one sentence: what, by whom, when, why."""
     what = f"Everything of tenant {kill.name}" if kill.kind == TENANT else kill.target
-    return f"{what} was killed by {kill.set_by} at {kill.set_at:%Y-%m-%d %H:%M:%S} UTC: {kill.reason}"
+    return f"{what} was killed by {kill.set_by} at {kill.set_at:%Y-%m-%d %H:%M:%S} UTC: {sentence(kill.reason)}"
 
 
 def blocked_by(kill: Kill) -> Blocked:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from stanchion.base import Conflict, Invalid, Unavailable
+from stanchion.base import Conflict, Invalid, Unavailable, sentence
 from stanchion.controls.withdrawals.types import UNREAD, Mode, Stopped, Withdrawal
 
 # How often a process looks for changes by itself: a revocation is effective everywhere within a second even if every
@@ -46,7 +46,7 @@ def revoked(known: Mapping[str, Withdrawal], uses: Iterable[str]) -> Withdrawal 
 
 def told(one: Withdrawal) -> str:
     """A withdrawal in one sentence: what, by whom, when, why."""
-    return f"{one.target} was {_DONE[one.mode]} by {one.set_by} at {one.set_at:%Y-%m-%d %H:%M:%S} UTC: {one.reason}"
+    return f"{one.target} was {_DONE[one.mode]} by {one.set_by} at {one.set_at:%Y-%m-%d %H:%M:%S} UTC: {sentence(one.reason)}"
 
 
 def stopped_by(one: Withdrawal) -> Stopped:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from stanchion.artifacts import Risk
-from stanchion.base import Conflict, Invalid, Json, digest
+from stanchion.base import Conflict, Invalid, Json, digest, sentence
 from stanchion.blueprints import RISKS, duration_s
 from stanchion.releases.gates.types import (
     Asked,
@@ -286,7 +286,7 @@ def refusal(asked: Asked, ruling: Ruling) -> Conflict:
     first, more = no[0], f" (And {len(no) - 1} more.)" if len(no) > 1 else ""
     return Conflict(
         "release.gated",
-        f"The gates of {_POLICY.get(ruling.policy, ruling.policy)} say {ruling.verdict.value}: {first.gate}: {first.why}{more} Nothing was changed.",
+        f"The gates of {_POLICY.get(ruling.policy, ruling.policy)} say {ruling.verdict.value}: {first.gate}: {sentence(first.why)}{more} Nothing was changed.",
         hint=f"{_FIRST[asked.move]} Or, with the permission for it: --break-glass --reason …, which is reviewed afterwards.",
         verdict=ruling.verdict.value,
         policy=ruling.policy,

@@ -226,8 +226,14 @@ def _kind(reader: _Reader, pointer: str, entry: Mapping[str, Json], metric: str 
     """The guard's kind: as it is written, or as the runtime measures the metric, which nobody may call another."""
     measured = MEASURED.get(metric or "")
     if "kind" not in entry:
-        if measured is None:
-            reader.flaw(f"{pointer}/kind", "`kind` is missing.", "Add it: rate, score or exceedance.")
+        if measured is None and metric is not None:
+            near = difflib.get_close_matches(metric, MEASURED, n=1)
+            meant = f"Did you mean the metric {near[0]}? " if near else ""
+            reader.flaw(
+                f"{pointer}/kind",
+                f"`kind` is missing, and the runtime measures no `{metric}` by itself.",
+                f"{meant}It measures {', '.join(MEASURED)}; of another, say the kind: rate, score or exceedance.",
+            )
         return measured
     kind = reader.choice(f"{pointer}/kind", entry["kind"], tuple(Kind))
     if measured is not None and kind not in (None, measured.value):
