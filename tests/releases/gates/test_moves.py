@@ -14,6 +14,7 @@ from stanchion.db import Database
 from stanchion.http import PageParams
 from stanchion.releases import store as releases_store
 from stanchion.releases.gates import (
+    EvalReport,
     Review,
     Subject,
     Verdict,
@@ -24,6 +25,7 @@ from stanchion.releases.gates import (
     list_evidence,
     list_prepared,
     refuse_forward,
+    report_eval,
     review,
     withdraw,
 )
@@ -43,7 +45,7 @@ from stanchion.releases.rollouts import (
     watch,
 )
 from stanchion.releases.rollouts import store as rollouts_store
-from tests.releases.gates.support import GateStage, canary, document, gate_policy, second
+from tests.releases.gates.support import SUITE, GateStage, canary, document, gate_policy, second
 
 APPROVED = "kinds: [blueprint], needs: [{gate: approval}]"
 WHY = "There is no other way tonight."
@@ -363,6 +365,16 @@ async def test_an_eval_beside_other_versions_than_runs_would_get_does_not_count(
     await stage.report(both)
     assert await refused(stage, second("blueprint")) == {"eval": "INCONCLUSIVE"}
     await stage.applied(second("blueprint"), second("policy"))
+
+
+async def test_a_report_without_words_or_with_a_version_twice_is_refused(stage: GateStage) -> None:
+    made = await stage.prepared(second("blueprint"))
+    one = [(m.kind, m.name, m.digest) for m in made.members]
+    report = EvalReport(suite="answers", suite_digest=SUITE, cases=1, passed=1, failed=0, errored=0)
+    for members, why, code in [(one, " \n ", "evidence.bad_eval"), (one * 2, "As measured.", "release.empty_set")]:
+        with pytest.raises(Invalid) as caught:
+            await report_eval(stage.by("ci"), members, report, report_id="r-1", verdict=Verdict.PASS, why=why)
+        assert caught.value.code == code
 
 
 @pytest.mark.parametrize("counts", [{"cases": 10, "passed": 11}, {"cases": 0, "passed": 0}])

@@ -159,6 +159,9 @@ async def report_eval(
     """
     ctx.require("releases.report", environment=ctx.env.environment.name)
     rules.check_report(report, verdict)
+    said = why.strip()
+    if not said:
+        raise Invalid("evidence.bad_eval", "`why` says nothing.", hint="Say in a sentence what was measured.")
     if ctx.actor.kind != "service":
         raise Denied(
             "release.not_a_service",
@@ -168,9 +171,13 @@ async def report_eval(
     details = _details(report, report_id)
     async with ctx.tx() as tx:
         versions = [await _exact(tx, ctx, *member) for member in members]
-        if not versions or len(versions) > MEMBERS_MAX:
-            raise Invalid("release.empty_set", "No version is named.", hint=f"Name 1 to {MEMBERS_MAX}.")
-        record = _record(ctx, "eval", versions, verdict, why.strip(), details, EVAL_TTL, expires_at)
+        if not 1 <= len(versions) <= MEMBERS_MAX or len({(v.kind, v.name) for v in versions}) < len(versions):
+            raise Invalid(
+                "release.empty_set",
+                f"{len(versions)} versions are named, or an artifact twice.",
+                hint=f"Name 1 to {MEMBERS_MAX} versions, each artifact once.",
+            )
+        record = _record(ctx, "eval", versions, verdict, said, details, EVAL_TTL, expires_at)
         key = digest({"gate": "eval", "by": record.by, "report": report_id})
         if not await store.insert_evidence(tx, record, key):
             return _same(record, present(await store.evidence_with_key(tx, ctx.tenant, key), "what conflicts is there"))
