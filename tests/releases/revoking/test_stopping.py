@@ -12,6 +12,7 @@ from stanchion.base import Conflict
 from stanchion.controls import withdrawals
 from stanchion.http import PageParams
 from stanchion.releases import revoking
+from stanchion.releases.draining import service as drains
 from stanchion.releases.revoking import service
 from stanchion.runs import deadletters, reading
 from tests.releases.revoking.support import Stage, blueprint, connector, policy
@@ -288,16 +289,16 @@ async def test_what_a_revoked_policy_approved_is_not_written_and_can_only_be_can
     assert stage.writer.calls == []
 
 
-async def test_a_revocation_waits_for_no_count_of_runs(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    counted, in_force = service.impact, []
+@pytest.mark.parametrize(("verbs", "mode"), [(service, "revoke"), (drains, "drain")], ids=["revoke", "drain"])
+async def test_a_withdrawal_waits_for_no_count_of_runs(stage: Stage, verbs, mode: str, monkeypatch) -> None:
+    counted, in_force = verbs.impact, []
 
     async def counting(tx, ctx, version):
         async with ctx.tx() as other:
-            in_force.append(await withdrawals.find(other, ctx.tenant, withdrawals.Mode.REVOKE, version.digest))
+            in_force.append(await withdrawals.find(other, ctx.tenant, withdrawals.Mode(mode), version.digest))
         return await counted(tx, ctx, version)
 
-    monkeypatch.setattr(service, "impact", counting)
-    digest = await stage.revoke("connector", "ledger")
+    monkeypatch.setattr(verbs, "impact", counting)
+    await (stage.revoke if mode == "revoke" else stage.drain)("connector", "ledger")
     (found,) = in_force
     assert found is not None  # while it was still being counted what this stops
-    assert found.digest == digest

@@ -12,6 +12,7 @@ from stanchion.controls import withdrawals
 from stanchion.controls.withdrawals import Mode, Withdrawal
 from stanchion.db import Tx
 from stanchion.http import PageParams, Slice, slice_of
+from stanchion.releases import store as releases_store
 from stanchion.releases.draining import rules, store
 from stanchion.releases.draining.types import Drain
 from stanchion.releases.revoking import Impact, Named, facts, id_cursor, impact
@@ -31,13 +32,16 @@ async def drain(ctx: Ctx, kind: str, name: str, version: int, *, reason: str) ->
     why = withdrawals.check_reason(reason)
     async with ctx.tx() as tx:
         found = await _named(tx, ctx, kind, name, version)
-        now = await impact(tx, ctx, found)
-        rules.refuse_candidate(found, now.standing)
+        standing = await releases_store.live_in(tx, ctx.tenant, kind, name, version)
+        rules.refuse_candidate(found, tuple(standing))
         made = await withdrawals.put(
             tx, ctx, Mode.DRAIN, kind=kind, name=name, version=version, digest=found.digest, reason=why
         )
         await _record(tx, ctx, made, "release.drained", before=False, after=True, reason=why)
     ctx.env.telemetry.emit("withdrawal.changed", 1.0, "drain", "set", target=made.target, by=made.set_by)
+    # Only now: counting takes the longer the more runs there are, and no new one may begin meanwhile.
+    async with ctx.tx() as tx:
+        now = await impact(tx, ctx, found)
     return Drain(withdrawal=made, counts=now.counts, live=_is_live(now))
 
 
