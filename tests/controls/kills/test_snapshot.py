@@ -141,6 +141,33 @@ async def test_asking_costs_no_query_and_looking_costs_one(env, monkeypatch) -> 
     assert asked == ["app", "app"]  # the number, and the one tenant in which something changed
 
 
+async def test_a_look_that_runs_out_of_time_goes_on_where_it_was(env, monkeypatch) -> None:
+    snapshot, both = Snapshot(env, role="engine"), (person(env), person(env, "bob", "beta"))
+    made = [await kills.set_kill(one, KINDS, "widget", "left", reason="It leaks.") for one in both]
+    in_force, left = kills.store.in_force, 0
+
+    async def slow(tx, tenant: str):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise TimeoutError
+        return await in_force(tx, tenant)
+
+    async def looks(known: bool) -> None:
+        nonlocal left
+        for _ in range(10):  # time for one tenant each
+            left = 1
+            await snapshot.look()
+        assert snapshot.age_s is not None
+        assert all(bool(snapshot.blocked(one.tenant, "widget", "left", None)) is known for one in both)
+
+    monkeypatch.setattr(kills.store, "in_force", slow)
+    await looks(True)
+    for one, kill in zip(both, made, strict=True):
+        await kills.lift_kill(one, kill.id, reason="Mended.")
+    await looks(False)
+
+
 async def test_without_switches_nothing_is_killed() -> None:
     assert NO_KILLS.any is False
     assert NO_KILLS.blocked("acme", "blueprint", "triage", None, strict=True) is None

@@ -81,14 +81,15 @@ class Snapshot:
             if revision != self._revision:
                 found = await store.revisions(tx)
                 changed = {row.tenant: row.rev for row in found if self._revs.get(row.tenant) != row.rev}
-        for tenant in changed:
-            # A newer state than the number says does no harm: the number then differs at the next look.
+        for tenant, rev in changed.items():
+            # A newer state than the number says does no harm: the number then differs at the next look. A look that runs
+            # out of time goes on where it was.
             self._kills[tenant] = await self._read(tenant)
-        if changed or self._revision is None:
+            self._revs[tenant] = rev
+        if revision != self._revision:
             self._index = rules.index_of(kill for kills in self._kills.values() for kill in kills)
             self.any = bool(self._index)
             self._env.telemetry.emit("kills.active", float(sum(map(len, self._kills.values()))))
-        self._revs.update(changed)
         self._revision, self._read_at = revision, began
 
     async def _read(self, tenant: str) -> list[Kill]:
