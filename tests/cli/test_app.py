@@ -119,6 +119,7 @@ def test_a_plan_of_a_rollout_needs_no_reason_and_has_no_state_of_its_own(cli, at
     at.routes["POST /api/rollouts/plan"] = (200, planned, {})
     done = cli("release", "plan", "policy/limits@2", "--steps", "10,100")
     assert done.code == 0, done.err
+    assert [body["reason"] for _, _, body, _ in at.seen if body] == ["planned"]
     assert ("ACTIVE" in done.out, "canary" in done.out, "Nothing was changed." in done.err) == (False, True, True)
 
 
@@ -131,6 +132,14 @@ def test_runs_that_have_not_stopped_yet_are_not_forgotten(cli, at):
     said = ("release", "cancel-revoked", digest, "--reason", "x", "--yes")
     assert "3 before their next use of it are left" in cli(*said).err
     assert "are left" not in cli(*said, "--everything").err
+
+
+def test_a_rollout_that_has_ended_stands_at_no_step(cli, at):
+    ended = {"id": RUN, "state": "DONE", "members": [], "step": 1, "share": 50, "ended_at": "2026-11-22T04:52:04Z"}
+    at.routes["GET /api/rollouts"] = (200, {"items": [ended, {**ended, "ended_at": None}], "next": None}, {})
+    first, second = cli("release", "list", "--rollouts").out.splitlines()[1:]
+    assert ("50" in first.split(), "50" in second.split()) == (False, True)
+    assert cli("release", "list", "--rollouts", "-o", "json").json[0]["share"] == 50
 
 
 def test_no_server_is_named(cli):

@@ -46,6 +46,15 @@ def test_values_are_shown_with_where_they_come_from(server, cli):
     assert cli("config", "list", "-o", "id").out == "risk-limits\n"
 
 
+def test_an_environment_that_it_says_nothing_of_is_told(server, cli):
+    server.routes["GET /api/configs/risk-limits"] = (200, {**SHOWN, "environment": "prodction", "set_here": []}, {})
+    assert (
+        "sets nothing of its own for prodction"
+        in cli("config", "show", "risk-limits", "--environment", "prodction").err
+    )
+    assert "of its own" not in cli("config", "show", "risk-limits").err
+
+
 def test_without_a_name_it_says_where_the_settings_are(server, cli):
     done = cli("config", "show")
     assert done.code == 2

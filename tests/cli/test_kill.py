@@ -110,3 +110,19 @@ def test_the_tenant_is_ones_own(server_with_kills, cli):
 def test_a_word_that_names_nothing_is_usage(server_with_kills, cli):
     assert cli("kill", "casebook", "--reason", "It leaks.").code == 2
     assert cli("kill", "set", "casebook", "--reason", "It leaks.").code == 2
+
+
+def test_a_flag_has_no_runs_and_its_kill_says_what_happens(server_with_kills, cli):
+    made = {**MADE, "kind": "flag", "name": "new-page"}
+    server_with_kills.routes["GET /api/kills/flag/new-page/impact"] = (
+        200,
+        {**IMPACT, "waiting": 0, "running": 0, "newest": []},
+        {},
+    )
+    server_with_kills.routes["POST /api/kills"] = (201, made, {})
+    done = cli("kill", "flag/new-page", "--reason", "It leaks.", "--yes")
+    assert (done.code, "everybody would get the value of their own" in done.err, "no run" in done.err) == (
+        0,
+        True,
+        False,
+    )

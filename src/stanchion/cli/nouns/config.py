@@ -76,6 +76,8 @@ def show(session: Session, name: str | None, version: int | None, environment: s
     ]
     click.echo()
     output.write_table(rows, _VALUES)
+    if environment is not None and not own:
+        output.note(f"It sets nothing of its own for {environment}.")
 
 
 def _leaves(value: Any, own: set[str], pointer: str = "", key: str = "") -> list[tuple[str, str, str]]:

@@ -50,7 +50,7 @@ def set_kill(session: Session, target: str, version: int | None, reason: str, ye
     kind, name = _target(session, target)
     impact: dict[str, Any] = session.api.get(path("kills", kind, name, "impact"), version=version)
     what = f"{kind}/{name}" + (f" v{version}" if version else "")
-    output.note(f"{what}: {_counts(impact)}")
+    output.note(f"{what}: {_counts(impact) if kind != 'flag' else 'everybody would get the value of their own.'}")
     if impact["newest"]:
         click.echo(_table(impact["newest"]), err=True)
     if not yes:
@@ -58,7 +58,8 @@ def set_kill(session: Session, target: str, version: int | None, reason: str, ye
             raise Invalid(
                 "cli.usage", "A kill asks before it stops anything, and there is no terminal.", hint="Give --yes."
             )
-        if not click.confirm(f"Kill {what}? New work is refused, and these wait until it is lifted.", err=True):
+        then = "" if kind == "flag" else " New work is refused, and these wait until it is lifted."
+        if not click.confirm(f"Kill {what}?{then}", err=True):
             output.note("Nothing was changed.")
             click.get_current_context().exit(1)
     body = {"kind": kind, "name": name, "version": version, "reason": reason}
@@ -84,7 +85,7 @@ def show(session: Session, which: str) -> None:
     """Show one, by its id or what it stops, with the runs that it holds back."""
     found: dict[str, Any] = session.api.get(path("kills", _which(session, which, lifted=True)))
     session.one(found, _FACTS)
-    if session.form == "table" and found["lifted_at"] is None:
+    if session.form == "table" and found["lifted_at"] is None and found["kind"] != "flag":
         output.note(f"In flight: {_counts(found['in_flight'])}")
         if found["in_flight"]["newest"]:
             click.echo(_table(found["in_flight"]["newest"]), err=True)

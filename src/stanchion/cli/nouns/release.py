@@ -101,7 +101,8 @@ def list_releases(
     elif unreviewed:
         release_gates.list_unreviewed(session, most)
     elif rollouts:
-        session.list(session.api.items(path("rollouts"), state=state, limit=most), _ROLLOUTS)
+        found = session.api.items(path("rollouts"), state=state, limit=most)
+        session.list((_stands(session, one) for one in found), _ROLLOUTS)
     else:
         session.list(session.api.items(path("releases"), limit=most), _SHOWN, key="name")
 
@@ -157,9 +158,8 @@ def _plan_options(command: Any) -> Any:
 @remote
 def plan(session: Session, **said: Any) -> None:
     """Say what a rollout would do, with every check it would make. Changes nothing."""
-    planned: dict[str, Any] = session.api.post(
-        path("rollouts", "plan"), _body(**{**said, "reason": said["reason"] or "planned"})
-    )
+    said["reason"] = said["reason"] or "planned"  # what the server asks for; of a plan nothing is kept
+    planned: dict[str, Any] = session.api.post(path("rollouts", "plan"), _body(**said))
     session.one(planned, _PLANNED, key="rollout.id")
     ruling.tell(planned["gates"])
     output.note("Nothing was changed.")
@@ -251,8 +251,15 @@ def _change(session: Session, artifact: dict[str, Any], verb: str, reason: str, 
     seen = _opened(session, artifact)
     body = {"reason": reason, "rev": seen["rev"], **{name: value for name, value in more.items() if value is not None}}
     changed: dict[str, Any] = session.api.post(path("rollouts", seen["id"], verb), body)
-    session.one(changed, _ROLLOUT)
+    session.one(_stands(session, changed), _ROLLOUT)
     return changed
+
+
+def _stands(session: Session, rollout: dict[str, Any]) -> dict[str, Any]:
+    """A rollout as people read it: the step it ended at says nothing any more."""
+    return (
+        rollout if session.form != "table" or rollout["ended_at"] is None else {**rollout, "step": None, "share": None}
+    )
 
 
 @release.command()
