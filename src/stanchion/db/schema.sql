@@ -748,6 +748,7 @@ CREATE INDEX prepared_releases_by_tenant ON public.prepared_releases USING btree
 CREATE UNIQUE INDEX prepared_releases_waiting ON public.prepared_releases USING btree (tenant, environment, subject) WHERE (moved_at IS NULL);
 CREATE INDEX release_evidence_by_tenant ON public.release_evidence USING btree (tenant, id);
 CREATE INDEX release_evidence_members_by_evidence ON public.release_evidence_members USING btree (evidence_id);
+CREATE INDEX release_evidence_of_set ON public.release_evidence USING btree (tenant, subject, gate, made_at) WHERE (withdrawn_at IS NULL);
 CREATE UNIQUE INDEX release_evidence_once ON public.release_evidence USING btree (tenant, key) WHERE (withdrawn_at IS NULL);
 CREATE INDEX release_history_by_name ON public.release_history USING btree (tenant, environment, kind, name, no);
 CREATE INDEX release_history_by_rollout ON public.release_history USING btree (rollout_id) WHERE (rollout_id IS NOT NULL);

@@ -9,6 +9,7 @@ import pytest
 from stanchion.db import Database
 from stanchion.http import PageParams
 from stanchion.identity import CedarAuthorizer
+from stanchion.releases.revoking import revoke
 from stanchion.releases.rollouts import Judgement, State, Target, history, pause, service, show_rollout, watch
 from tests.approvals.support import FrozenClock
 from tests.artifacts.support import add_tenants
@@ -131,6 +132,20 @@ async def test_one_that_cannot_go_on_keeps_no_other_waiting(stage: Stage) -> Non
     assert await watch(stage.env, stage.kinds, Broken("pass")) == 1
     assert (await show_rollout(stage.ctx, first.id)).step == 0
     assert (await show_rollout(stage.ctx, other.id)).step == 1
+
+
+async def test_a_candidate_that_is_revoked_meanwhile_stops_its_rollout(stage: Stage) -> None:
+    """It would be refused at every look, and the units that it is dealt to with it."""
+    rollout = await begun(stage, 10, 50)
+    [member] = rollout.members
+    await revoke(stage.ctx, member.candidate_digest, reason="It lets everything through.")
+    stage.clock.at += timedelta(seconds=60)
+    assert await watch(stage.env, stage.kinds) == 1
+    now = await show_rollout(stage.ctx, rollout.id)
+    assert (now.state, now.step) == (State.PAUSED, 0)
+    last = (await history(stage.ctx, "policy", "supervisor-approval", PageParams())).items[0]
+    assert "It lets everything through." in last.reason
+    assert await watch(stage.env, stage.kinds) == 0
 
 
 async def test_a_viewer_moves_nothing(stage: Stage) -> None:

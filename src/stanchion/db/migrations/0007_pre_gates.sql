@@ -28,6 +28,7 @@ create table release_evidence (
 );
 create unique index release_evidence_once on release_evidence (tenant, key) where withdrawn_at is null;
 create index release_evidence_by_tenant on release_evidence (tenant, id);
+create index release_evidence_of_set on release_evidence (tenant, subject, gate, made_at) where withdrawn_at is null;
 
 -- The same, by each member.
 create table release_evidence_members (

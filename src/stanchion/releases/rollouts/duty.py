@@ -15,6 +15,10 @@ from stanchion.releases.rollouts.states import OPEN, Judgement, NoGuards, Rollou
 
 _BATCH: Final = 200
 _REASON_MAX: Final = 2000
+# What a rollout cannot get past by itself: a person has to look.
+_STOPS: Final = frozenset(
+    ("rollout.incompatible", "release.gated", "release.revoked", "release.drained", "release.retired")
+)
 _NO_GUARDS: Final = NoGuards()
 
 
@@ -55,11 +59,9 @@ async def _watch_one(ctx: Ctx, rollout_id: UUID, kinds: Mapping[str, KindSpec], 
         waits = conflict.code == "release.gated" and conflict.fields.get("verdict") == "INCONCLUSIVE"
         if waits or conflict.code in ("rollout.moved", "release.moved", "rollout.ended"):
             return False
-        if conflict.code not in ("rollout.incompatible", "release.gated"):
+        if conflict.code not in _STOPS:
             raise
-        if (
-            rollout.state is State.PAUSED
-        ):  # as it was left when this was found; a person has to choose what goes with it
+        if rollout.state is State.PAUSED:  # as it was left when this was found; a person chooses what goes with it
             return False
         return await _stop(ctx, rollout, str(conflict)[:_REASON_MAX], judged)
 
