@@ -69,7 +69,10 @@ _IDIOMS = (
     ("do all, does any", "steps.open.records.all(r, r.fine_eur > 0)"),
     ("how many", "size(steps.open.records.filter(r, r.fine_eur > 100000))"),
     ("one of", "input.country in ['FR', 'DE']"),
-    ("a threshold of a config", "steps.open.records.filter(r, r.fine_eur > config.risk_limits.fine_eur).map(r, r.case_id)"),
+    (
+        "a threshold of a config",
+        "steps.open.records.filter(r, r.fine_eur > config.risk_limits.fine_eur).map(r, r.case_id)",
+    ),
     ("a value by a computed key", "config.risk_limits.by_country[input.country]"),
     ("build an object", "{'id': steps.case.record.case_id, 'n': size(steps.case.record.articles)}"),
     ("texts together", "steps.case.record.case_id + '/' + input.country"),

@@ -115,7 +115,12 @@ def test_a_title_is_one_bounded_line() -> None:
     assert len(policy.title_for({"fine_eur": 1, "country": "x" * 999}, {}, "")) == 300
 
 
-LIMITS = {"config": "limits", "owner": "o", "values": {"fine_eur": 100}, "environments": {"production": {"fine_eur": 9}}}
+LIMITS = {
+    "config": "limits",
+    "owner": "o",
+    "values": {"fine_eur": 100},
+    "environments": {"production": {"fine_eur": 9}},
+}
 READING = """\
 policy: p
 type: approval

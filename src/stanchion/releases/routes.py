@@ -270,7 +270,9 @@ class AppliedReply(Reply):
     environment: str
     changes: list[ChangeReply]
     warnings: list[IssueReply]
-    gates: RulingReply | None = Field(default=None, description="What the gates say of what moves; null if nothing does.")
+    gates: RulingReply | None = Field(
+        default=None, description="What the gates say of what moves; null if nothing does."
+    )
 
 
 class ValidatedReply(Reply):

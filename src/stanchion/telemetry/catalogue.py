@@ -94,7 +94,12 @@ CATALOGUE: dict[str, EventSpec] = {
             log="info",
         ),
         _counter(
-            "release.gated", "releases_gated_total", "Moves that people asked for and their gates refused.", "move", "verdict", log="info"
+            "release.gated",
+            "releases_gated_total",
+            "Moves that people asked for and their gates refused.",
+            "move",
+            "verdict",
+            log="info",
         ),
         _counter(
             "release.glass_broken",
