@@ -256,7 +256,7 @@ async def test_pause_resume_and_their_history(stage: Stage) -> None:
         ("rollout.resumed", 1, 2, "ada", "go on"),
         ("rollout.paused", 1, 2, "bob", "wait"),
         ("rollout.begun", 1, 2, "ada", "try it"),
-        ("release.applied", None, 1, "ada", ""),
+        ("release.applied", None, 1, "ada", "by apply"),
     ]
     for event in ("rollout.begun", "rollout.paused", "rollout.resumed", "rollout.done", "release.promoted"):
         (record,) = await stage.records(event)
