@@ -706,6 +706,18 @@ async def test_a_withdrawal_and_an_apply_at_once_are_one_after_the_other(stage: 
             assert applied.ruling.verdict is Verdict.PASS
 
 
+async def test_what_an_apply_of_the_older_text_took_back_is_no_way_back(stage: GateStage) -> None:
+    """Version 2 came by broken glass and was repaired by applying version 1 again; a rollback asks nobody, so it may not lead
+    there again."""
+    await stage.rule(APPROVED)
+    for text in (second("blueprint"), document("blueprint")):
+        await stage.applied(text, by="root", break_glass=WHY)
+    with pytest.raises(Conflict) as caught:
+        await rollback(stage.by("root"), Target(kind="blueprint", name="case-triage"), kinds=stage.kinds, reason=WHY)
+    assert caught.value.code == "release.gated"
+    assert "blueprint/case-triage@2 was taken back here" in caught.value.message
+
+
 async def test_what_was_never_live_gets_into_no_run_by_another_pin(stage: GateStage) -> None:
     await stage.rule(APPROVED)
     made = await stage.prepared(second("blueprint"))
@@ -718,6 +730,7 @@ async def test_what_was_never_live_gets_into_no_run_by_another_pin(stage: GateSt
         with pytest.raises(Conflict) as caught:
             await refuse_forward(tx, stage.ctx, {("blueprint", "case-triage"): version}, **ask)
     assert gates_of(caught) == {"approval": "INCONCLUSIVE"}
+    assert "blueprint/case-triage@2 was never live here: that is no way back" in caught.value.message
     await stage.approve(made)
     async with stage.env.db.tenant_tx("acme") as tx:
         ruling = await refuse_forward(tx, stage.ctx, {("blueprint", "case-triage"): version}, **ask)

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from stanchion import audit
 from stanchion.artifacts import KindSpec
-from stanchion.base import Json
+from stanchion.base import Conflict, Json
 from stanchion.context import Ctx
 from stanchion.db import Tx
 from stanchion.releases.gates import rules, store
@@ -201,27 +201,36 @@ async def refuse_forward(
     """Of what runs are given as a way back, judge what is none; None if everything is.
 
     Going back must be quick, so it asks nobody. It is no way back to a version that was never live here or that was taken
-    back itself, and the gate policy has none: whoever could take it back could take everything forward. `keeps`: what the
-    gates say is kept with the pointers that this transaction moves; False where it moves none, but pins.
+    back itself (by a rollback, or by an apply of an older one), and the gate policy has none: whoever could take it back
+    could take everything forward. `keeps`: what the gates say is kept with the pointers that this transaction moves;
+    False where it moves none, but pins.
 
     Raises Conflict `release.gated`.
     """
     environment = ctx.env.environment.name
-    forward = [
-        row
-        for key, row in moves.items()
-        if key == ("policy", POLICY_NAME) or not await store.is_way_back(tx, ctx.tenant, environment, key, row.version)
-    ]
+    forward: list[Live] = []
+    whys: list[str] = []
+    for key, row in moves.items():
+        why = await store.no_way_back(tx, ctx.tenant, environment, key, row.version)
+        if key == ("policy", POLICY_NAME):
+            why = "is the gate policy"
+        if why is not None:
+            forward.append(row)
+            whys.append(f"{row.kind}/{row.name}@{row.version} {why}")
     if not forward:
         return None
     asked = await asked_of(
         tx, ctx, move="apply", strategy="all_at_once", first_share=100, share=100, rows=forward, live=live, kinds=kinds
     )  # fmt: skip
-    if keeps:
-        return await admit(tx, ctx, asked, gates=gates, break_glass=False, reason="")
-    ruling = await gates.judge(tx, ctx, asked)
-    if ruling.verdict is not Verdict.PASS:
-        raise rules.refusal(asked, ruling)
+    try:
+        if keeps:
+            return await admit(tx, ctx, asked, gates=gates, break_glass=False, reason="")
+        ruling = await gates.judge(tx, ctx, asked)
+        if ruling.verdict is not Verdict.PASS:
+            raise rules.refusal(asked, ruling)
+    except Conflict as conflict:
+        conflict.message = f"{', '.join(whys)}: that is no way back, and is judged like any move. {conflict.message}"
+        raise
     return ruling
 
 

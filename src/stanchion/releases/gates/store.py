@@ -352,18 +352,20 @@ async def taken_back_at(
     )
 
 
-async def is_way_back(tx: Tx, tenant: str, environment: str, key: Key, version: int) -> bool:
-    """Whether a version was live here, and was not taken back since it last came to be by other means."""
-    return bool(
-        await scalar(
-            tx,
-            "with h as (select no, event, version, version_before from release_history where tenant = %(tenant)s"
-            " and environment = %(environment)s and kind = %(kind)s and name = %(name)s and event like 'release.%%'"
-            " and (version = %(version)s or version_before = %(version)s)) select exists (select 1 from h) and not exists"
-            " (select 1 from h where event = 'release.rolled_back' and version_before = %(version)s and no > coalesce("
-            " (select max(no) from h where version = %(version)s and event in ('release.applied', 'release.promoted')), 0))",
-            {"tenant": tenant, "environment": environment, "kind": key[0], "name": key[1], "version": version},
-        )
+async def no_way_back(tx: Tx, tenant: str, environment: str, key: Key, version: int) -> str | None:
+    """Why going back to a version asks the gates: it was never live here, or it was taken back since it last came to be by
+    an apply or a promotion, by a rollback or by an apply of an older one. None if it is a way back."""
+    return await scalar(
+        tx,
+        "with h as (select no, event, version, version_before from release_history where tenant = %(tenant)s"
+        " and environment = %(environment)s and kind = %(kind)s and name = %(name)s and event like 'release.%%'"
+        " and (version = %(version)s or version_before = %(version)s)) select case"
+        " when not exists (select 1 from h) then 'was never live here'"
+        " when exists (select 1 from h where version_before = %(version)s and version <> %(version)s and"
+        " (event = 'release.rolled_back' or event = 'release.applied' and version < version_before) and no > coalesce("
+        " (select max(no) from h where version = %(version)s and event in ('release.applied', 'release.promoted')), 0))"
+        " then 'was taken back here' end",
+        {"tenant": tenant, "environment": environment, "kind": key[0], "name": key[1], "version": version},
     )
 
 
