@@ -154,15 +154,21 @@ class Clients:
             assert answer.status in (0, 503), answer
 
     async def call(
-        self, method: str, path: str, who: str, body: object = None, headers: dict[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        who: str,
+        body: object = None,
+        headers: dict[str, str] | None = None,
+        url: str | None = None,
     ) -> tuple[Answer, dict]:
-        """One request, noted; what it cannot be told is status 0."""
+        """One request, noted; what it cannot be told is status 0. `url`: of another process than the load's."""
         began, at = time.monotonic(), time.time()
         said: dict = {}
         status, retry_after, problem = 0, None, False
         try:
             async with self._session.request(
-                method, self.url + path, json=body, headers={"Authorization": f"Bearer {self._keys[who]}", **(headers or {})}
+                method, (url or self.url) + path, json=body, headers={"Authorization": f"Bearer {self._keys[who]}", **(headers or {})}
             ) as response:  # fmt: skip
                 said = await response.json(content_type=None)
                 status, retry_after = response.status, response.headers.get("retry-after")

@@ -43,11 +43,13 @@ async def test_old_and_new_versions_share_a_database_and_take_turns(scene: Scene
         assert await scene.query("select count(*) from runs where engine_v = %s and epoch > 0", new_v) == [(0,)]
         assert len(scene.notes.accepted) > accepted
         # The old web process refuses what it does not know, and says so.
-        scene.clients.url = old_url
         answer, said = await scene.clients.call(
-            "POST", "/api/blueprints/stamped-posting/runs", "analyst", {"input": {"id": "p-x", "amount": 1}}
+            "POST",
+            "/api/blueprints/stamped-posting/runs",
+            "analyst",
+            {"input": {"id": "p-x", "amount": 1}},
+            url=old_url,
         )
-        scene.clients.url = scene.web_url
         assert (answer.code, answer.problem) == ("blueprint.unreadable", True), said
         assert "stamp" in said["detail"]
         # New workers in, old ones out, one by one.
