@@ -1,5 +1,7 @@
-"""Controls: what may be done how often. Token buckets in process memory, bounded in number."""
+"""Controls: what may be done how often (token buckets in process memory, bounded in number), and how what may be done at
+all is kept in the memory of each process."""
 
 from stanchion.controls.limits import RateLimit, RateLimiter, address_key
+from stanchion.controls.looking import Looking, keeping
 
-__all__ = ["RateLimit", "RateLimiter", "address_key"]
+__all__ = ["Looking", "RateLimit", "RateLimiter", "address_key", "keeping"]

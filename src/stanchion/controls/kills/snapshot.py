@@ -6,26 +6,21 @@ query of one number; the kills of a tenant are read again only when its number h
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
-import psycopg
-
-from stanchion.base import Problem
 from stanchion.context import Env
 from stanchion.controls.kills import rules, store
 from stanchion.controls.kills.types import Blocked, Kill
-from stanchion.queue import hear
+from stanchion.controls.looking import Looking, keeping
 
 CHANNEL: Final = "stanchion_kills"
-# A look that takes longer has failed; the next one begins on another connection.
+# Seconds; see Looking.
 _READ_S_MAX: Final = 2.0
-_RECONNECT_S: Final = 1.0
 
 
-class Snapshot:
+class Snapshot(Looking):
     """The kill switches of every tenant, for one process. Implements `Kills`.
 
     Args:
@@ -35,23 +30,21 @@ class Snapshot:
     """
 
     def __init__(self, env: Env, *, role: str, notified: bool = True) -> None:
-        self._env = env
-        self._role = role
-        self._notified = notified
+        super().__init__(
+            env,
+            role=role,
+            channel=CHANNEL if notified else None,
+            what="kill switches",
+            age_event="kills.age",
+            every_s=rules.LOOK_S,
+            read_s_max=_READ_S_MAX,
+        )
         self._index: rules.Index = {}
         self._kills: dict[str, list[Kill]] = {}
         self._revs: dict[str, int] = {}
         self._revision: store.Revision | None = None
-        self._read_at: float | None = None
-        self._poke = asyncio.Event()
         # A use asks this first, so it is a plain attribute. Before the first read nobody knows, hence True.
         self.any = True
-        self._failing = False
-
-    @property
-    def age_s(self) -> float | None:
-        """How long ago the last successful look began; None before the first."""
-        return None if self._read_at is None else self._env.clock.monotonic() - self._read_at
 
     def blocked(self, tenant: str, kind: str, name: str, digest: str | None, *, strict: bool = False) -> Blocked | None:
         """What stops this use, or None. Before the first read, and with `strict` when too old, everything is stopped."""
@@ -97,49 +90,9 @@ class Snapshot:
         async with transaction as tx:
             return await store.in_force(tx, tenant)
 
-    async def look(self) -> None:
-        """Look once, and keep what is known if that fails."""
-        try:
-            async with asyncio.timeout(_READ_S_MAX):
-                await self.refresh()
-        except (TimeoutError, psycopg.Error, Problem) as error:
-            if not self._failing:  # told once; the age tells the rest
-                self._env.telemetry.emit("duty.failed", duty="kill switches", error=repr(error))
-            self._failing = True
-        else:
-            self._failing = False
-        if self.age_s is not None:
-            self._env.telemetry.emit("kills.age", self.age_s)
-
-    async def run(self) -> None:
-        """Look for changes until cancelled."""
-        hearing = asyncio.create_task(self._hear()) if self._notified else None
-        try:
-            while True:
-                try:
-                    async with asyncio.timeout(rules.LOOK_S):
-                        await self._poke.wait()
-                except TimeoutError:
-                    pass
-                self._poke.clear()
-                await self.look()
-        finally:
-            if hearing is not None:
-                hearing.cancel()
-                await asyncio.gather(hearing, return_exceptions=True)
-
-    async def _hear(self) -> None:
-        await hear(self._env, self._role, (CHANNEL,), lambda _: self._poke.set(), retry_s=_RECONNECT_S)
-
 
 @asynccontextmanager
 async def kept(env: Env, *, role: str, notified: bool = True) -> AsyncGenerator[Snapshot]:
     """A snapshot that is read before the block begins (or is known to be unread) and kept fresh while it lasts."""
-    snapshot = Snapshot(env, role=role, notified=notified)
-    await snapshot.look()
-    keeping = asyncio.create_task(snapshot.run())
-    try:
+    async with keeping(Snapshot(env, role=role, notified=notified)) as snapshot:
         yield snapshot
-    finally:
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)

@@ -7,31 +7,27 @@ again only when its number has changed, and only documents that are new are comp
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Final
 
-import psycopg
-
-from stanchion.base import Json, Problem
+from stanchion.base import Json
 from stanchion.context import Env
+from stanchion.controls import Looking, keeping
 from stanchion.controls.flags import Attributes, FlagType
 from stanchion.controls.kills import NO_KILLS, Kills
 from stanchion.controls.withdrawals import NO_WITHDRAWALS, Withdrawals
-from stanchion.queue import hear
 from stanchion.releases.flags import rules, store
 from stanchion.releases.flags.types import Answer, LiveFlags, Served
 from stanchion.releases.rollouts import store as rollout_store
 
 CHANNEL: Final = "stanchion_flags"
-# A look that takes longer has failed; the next one begins on another connection.
+# Seconds; a look may compile many documents.
 _READ_S_MAX: Final = 5.0
-_RECONNECT_S: Final = 1.0
 _NOTHING: Final = LiveFlags()
 
 
-class Snapshot:
+class Snapshot(Looking):
     """The flags of every tenant in this process's environment.
 
     Args:
@@ -48,21 +44,20 @@ class Snapshot:
         switches: Kills = NO_KILLS,
         withdrawn: Withdrawals = NO_WITHDRAWALS,
     ) -> None:
-        self._env = env
-        self._notified = notified
+        super().__init__(
+            env,
+            role="app",
+            channel=CHANNEL if notified else None,
+            what="flags",
+            age_event="flags.age",
+            every_s=rules.LOOK_S,
+            read_s_max=_READ_S_MAX,
+        )
         self._switches = switches
         self._withdrawn = withdrawn
         self._flags: dict[str, LiveFlags] = {}
         self._known: dict[str, Served] = {}
         self._revision: store.Revision | None = None
-        self._read_at: float | None = None
-        self._poke = asyncio.Event()
-        self._failing = False
-
-    @property
-    def age_s(self) -> float | None:
-        """How long ago the last successful look began; None before the first."""
-        return None if self._read_at is None else self._env.clock.monotonic() - self._read_at
 
     def of(self, tenant: str) -> LiveFlags:
         """The tenant's flags, as this process knows them. Empty for a tenant that has none."""
@@ -137,40 +132,6 @@ class Snapshot:
                 await self._env.clock.sleep(0)
         return rules.live_flags(offer, revision, known)
 
-    async def look(self) -> None:
-        """Look once, and keep what is known if that fails."""
-        try:
-            async with asyncio.timeout(_READ_S_MAX):
-                await self.refresh()
-        except (TimeoutError, psycopg.Error, Problem) as error:
-            if not self._failing:  # told once; the age tells the rest
-                self._env.telemetry.emit("duty.failed", duty="flags", error=repr(error))
-            self._failing = True
-        else:
-            self._failing = False
-        if self.age_s is not None:
-            self._env.telemetry.emit("flags.age", self.age_s)
-
-    async def run(self) -> None:
-        """Look for changes until cancelled."""
-        hearing = asyncio.create_task(self._hear()) if self._notified else None
-        try:
-            while True:
-                try:
-                    async with asyncio.timeout(rules.LOOK_S):
-                        await self._poke.wait()
-                except TimeoutError:
-                    pass
-                self._poke.clear()
-                await self.look()
-        finally:
-            if hearing is not None:
-                hearing.cancel()
-                await asyncio.gather(hearing, return_exceptions=True)
-
-    async def _hear(self) -> None:
-        await hear(self._env, "app", (CHANNEL,), lambda _: self._poke.set(), retry_s=_RECONNECT_S)
-
 
 def _served(flags: LiveFlags) -> list[Served]:
     found = [(entry.live, entry.candidate) for entry in flags.entries.values()]
@@ -183,10 +144,5 @@ async def kept(
 ) -> AsyncGenerator[Snapshot]:
     """A snapshot that is read before the block begins (or is known to be unread) and kept fresh while it lasts."""
     snapshot = Snapshot(env, notified=notified, switches=switches, withdrawn=withdrawn)
-    await snapshot.look()
-    keeping = asyncio.create_task(snapshot.run())
-    try:
+    async with keeping(snapshot):
         yield snapshot
-    finally:
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)

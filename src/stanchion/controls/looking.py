@@ -1,0 +1,107 @@
+"""What a process keeps in memory of something that changes seldom and has to be heard of soon.
+
+It is read at the start, on every notification, and every so often anyway: a lost notification costs one such pause, and a
+database that is away makes what is known older, which its age tells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Final, TypeVar
+
+import psycopg
+
+from stanchion.base import Problem
+from stanchion.context import Env
+from stanchion.queue import hear
+
+_RECONNECT_S: Final = 1.0
+
+
+class Looking(ABC):
+    """Keeps something fresh by looking for changes. Subclasses say what a look reads, and set `_read_at` by it.
+
+    Args:
+        env: the process's Env, its database open.
+        role: the database role whose pool it reads with: `app` or `engine`.
+        channel: whose notifications it hears; None for no other looks than those every `every_s` seconds.
+        what: what is kept, for the report of a failed look.
+        age_event: the event that tells its age.
+        every_s: seconds between looks. `read_s_max`: a look that takes longer has failed; the next one begins on
+            another connection.
+    """
+
+    def __init__(
+        self, env: Env, *, role: str, channel: str | None, what: str, age_event: str, every_s: float, read_s_max: float
+    ) -> None:
+        self._env = env
+        self._role = role
+        self._channel = channel
+        self._what = what
+        self._age_event = age_event
+        self._every_s = every_s
+        self._read_s_max = read_s_max
+        self._read_at: float | None = None
+        self._poke = asyncio.Event()
+        self._failing = False
+
+    @property
+    def age_s(self) -> float | None:
+        """How long ago the last successful look began; None before the first."""
+        return None if self._read_at is None else self._env.clock.monotonic() - self._read_at
+
+    @abstractmethod
+    async def refresh(self) -> None:
+        """Look once. Raises what the database says; what is known stays as it was then, and ages."""
+
+    async def look(self) -> None:
+        """Look once, and keep what is known if that fails."""
+        try:
+            async with asyncio.timeout(self._read_s_max):
+                await self.refresh()
+        except (TimeoutError, psycopg.Error, Problem) as error:
+            if not self._failing:  # told once; the age tells the rest
+                self._env.telemetry.emit("duty.failed", duty=self._what, error=repr(error))
+            self._failing = True
+        else:
+            self._failing = False
+        if self.age_s is not None:
+            self._env.telemetry.emit(self._age_event, self.age_s)
+
+    async def run(self) -> None:
+        """Look for changes until cancelled."""
+        hearing = None if self._channel is None else asyncio.create_task(self._hear(self._channel))
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(self._every_s):
+                        await self._poke.wait()
+                except TimeoutError:
+                    pass
+                self._poke.clear()
+                await self.look()
+        finally:
+            if hearing is not None:
+                hearing.cancel()
+                await asyncio.gather(hearing, return_exceptions=True)
+
+    async def _hear(self, channel: str) -> None:
+        await hear(self._env, self._role, (channel,), lambda _: self._poke.set(), retry_s=_RECONNECT_S)
+
+
+LookingT = TypeVar("LookingT", bound=Looking)
+
+
+@asynccontextmanager
+async def keeping(kept: LookingT) -> AsyncGenerator[LookingT]:
+    """It is read before the block begins (or is known to be unread) and kept fresh while it lasts."""
+    await kept.look()
+    task = asyncio.create_task(kept.run())
+    try:
+        yield kept
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
