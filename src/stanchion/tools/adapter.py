@@ -18,7 +18,7 @@ from typing import Protocol
 
 from stanchion.base import Json, Unavailable
 from stanchion.blueprints import ConfigIssue, Schema
-from stanchion.tools.types import Connector, Envelope, Operation, Record, Resource
+from stanchion.tools.types import Asker, Connector, Envelope, Operation, Record, Resource
 
 
 class AdapterProblem(Unavailable):
@@ -32,13 +32,14 @@ class AdapterProblem(Unavailable):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Where one call goes: a resource of a connector, how long it may take (seconds), under which trace."""
+    """Where one call goes: a resource of a connector, how long it may take (seconds), under which trace, for whom."""
 
     connector: Connector
     resource: Resource
     operation: Operation
     timeout_s: float
     traceparent: str | None = None
+    asker: Asker | None = None
 
     @property
     def name(self) -> str:

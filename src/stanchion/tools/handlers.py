@@ -17,7 +17,7 @@ from stanchion.tools.connectors import connector_of, resource_of
 from stanchion.tools.effects import EffectPort
 from stanchion.tools.held import held
 from stanchion.tools.records import check_parameters, check_record
-from stanchion.tools.types import OUTPUT_BYTES_MAX, RECORDS_MAX, Connector, Envelope
+from stanchion.tools.types import OUTPUT_BYTES_MAX, RECORDS_MAX, Asker, Connector, Envelope
 
 # Connectors parsed from their bodies, by digest: immutable, so kept until others are used more.
 _PARSED_MAX = 256
@@ -50,6 +50,14 @@ class _ToolHandler:
             operation=operation,
             timeout_s=_timeout_s(connector, call.timeout_s),
             traceparent=current_traceparent() or call.traceparent,
+            asker=Asker(
+                tenant=call.claim.tenant,
+                run_id=call.claim.run_id,
+                root_id=call.root_id,
+                path=call.path,
+                epoch=call.claim.epoch,
+                principal=call.requested_by,
+            ),
         )
         return self._adapters.get(connector.adapter), target
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
+from uuid import UUID
 
 from stanchion.base import Json
 from stanchion.blueprints import Schema
@@ -16,7 +17,7 @@ RECORDS_MAX = 10_000
 OUTPUT_BYTES_MAX = 1_048_576
 
 Record = Mapping[str, "Json"]
-Verb = Literal["fetch", "lookup", "push"]
+Verb = Literal["fetch", "lookup", "push", "execute"]
 Idempotency = Literal["key", "natural", "probe", "none"]
 
 
@@ -38,6 +39,18 @@ class Operation:
     effect: Literal["read", "write", "destructive"] = "read"
     idempotency: Idempotency = "none"
     settings: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asker:
+    """On whose behalf a call is made: the step of a run under its claim. `principal`: who started the run."""
+
+    tenant: str
+    run_id: UUID
+    root_id: UUID
+    path: str
+    epoch: int
+    principal: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
