@@ -18,7 +18,8 @@ from typing import Protocol
 
 from stanchion.base import Json, Unavailable
 from stanchion.blueprints import ConfigIssue, Schema
-from stanchion.tools.types import Asker, Connector, Envelope, Operation, Record, Resource
+from stanchion.tools.credentials import Credentials
+from stanchion.tools.types import Asker, Connector, Discovery, Envelope, Operation, Record, Resource
 
 
 class AdapterProblem(Unavailable):
@@ -32,7 +33,10 @@ class AdapterProblem(Unavailable):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Where one call goes: a resource of a connector, how long it may take (seconds), under which trace, for whom."""
+    """Where one call goes: a resource of a connector, how long it may take (seconds), under which trace, for whom.
+
+    For EXECUTE the resource is the declared operation itself. `credentials` are there only in the process that holds them.
+    """
 
     connector: Connector
     resource: Resource
@@ -40,6 +44,7 @@ class Target:
     timeout_s: float
     traceparent: str | None = None
     asker: Asker | None = None
+    credentials: Credentials | None = None
 
     @property
     def name(self) -> str:
@@ -99,11 +104,25 @@ class Adapter(Protocol):
         ...
 
     async def probe(self, target: Target, record: Record, idempotency_key: str) -> bool:
-        """Whether the target has the write of that key. Only where idempotency is `probe`."""
+        """Whether the target has the write of that key: of a push, or of an EXECUTE with these arguments. Only where
+        idempotency is `probe`."""
+        ...
+
+    async def execute(self, target: Target, arguments: Record, idempotency_key: str | None) -> Envelope:
+        """Perform a declared operation; the one record of the envelope is `{"result": …}`. What writes has a key, and
+        keeps the rules of `push`; `metadata.applied` says as there. Refused where the adapter has no such operations."""
         ...
 
     async def test(self, connector: Connector, timeout_s: float) -> str:
         """Reach the target without changing it; return a sentence about what was found. Raises AdapterProblem."""
+        ...
+
+    async def discover(self, connector: Connector, timeout_s: float) -> Discovery:
+        """What the target offers, as resources for the connector's document. Bounded, changes nothing.
+
+        Raises AdapterProblem if the target cannot be asked; one that has nothing to say of itself is no problem: then
+        `narrative` says so.
+        """
         ...
 
     async def close(self) -> None:

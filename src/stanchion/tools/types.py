@@ -90,6 +90,28 @@ class Connector:
     settings: Mapping[str, Json]
 
 
+# Bounds of one discovery: what a connector's document may hold at most.
+DISCOVERED_MAX = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discovery:
+    """What a target says of itself; nothing of it is used before a person has put it into a connector's document.
+
+    Attributes:
+        resources: name -> the body of that resource, ready to stand under `resources:` of the document; at most 200.
+        capabilities: operation -> what the adapter makes of it there: `paging` (how a fetch continues), `idempotency`
+            (the values that a push may declare), `effects`, or `refused` (why it is not offered).
+        narrative: one or more sentences for a person: what was looked at, what could not be.
+        truncated: whether the target has more than was looked at.
+    """
+
+    resources: Mapping[str, Mapping[str, Json]] = field(default_factory=dict[str, Mapping[str, Json]])
+    capabilities: Mapping[str, Mapping[str, Json]]
+    narrative: str
+    truncated: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
     """What every adapter call returns.

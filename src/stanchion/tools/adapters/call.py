@@ -30,7 +30,7 @@ class Call:
 
     def envelope(
         self,
-        operation: Literal["fetch", "lookup", "push"],
+        operation: Literal["fetch", "lookup", "push", "execute"],
         records: Sequence[Record],
         narrative: str,
         **metadata: Json,
@@ -66,11 +66,20 @@ class Call:
         text = f"Looked up one record of {self.target.name}: {'found' if record is not None else 'there is none'}."
         return self.envelope("lookup", [] if record is None else [record], text, found=record is not None)
 
-    def pushed(self, *, applied: bool, rows: int, idempotency_key: str) -> Envelope:
-        """The envelope of a push."""
+    def pushed(self, *, applied: bool, rows: int, idempotency_key: str, **metadata: Json) -> Envelope:
+        """The envelope of a push. `metadata`: `fields`, what the answer said of the declared receipt."""
         done = f"wrote {rows} rows" if applied else "wrote nothing: the target already has this write"
         text = f"Pushed one record to {self.target.name}: {done}."
-        return self.envelope("push", [], text, applied=applied, rows=rows, idempotency_key=idempotency_key)
+        return self.envelope("push", [], text, applied=applied, rows=rows, idempotency_key=idempotency_key, **metadata)
+
+    def executed(self, result: Json, *, applied: bool, idempotency_key: str | None) -> Envelope:
+        """The envelope of an EXECUTE. `applied` is False too where the operation only reads."""
+        there = "" if idempotency_key is None or applied else ": the target already had it"
+        text = f"Executed {self.target.name}{there}."
+        rows = int(applied)
+        return self.envelope(
+            "execute", [{"result": result}], text, applied=applied, rows=rows, idempotency_key=idempotency_key
+        )
 
 
 def offset_of(target: Target, page: str | None) -> int:

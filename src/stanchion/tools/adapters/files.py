@@ -142,6 +142,10 @@ class FilesAdapter:
                 return False
             raise
 
+    async def execute(self, target: Target, arguments: Record, idempotency_key: str | None) -> Envelope:  # noqa: ARG002
+        """Refused, here as at publish."""
+        raise target.problem("adapter.not_offered", "has no operations: files have records and no operations.")
+
     async def test(self, connector: Connector, timeout_s: float) -> str:  # noqa: ARG002
         """Look whether each file that is read is there and has the declared columns, and whether each that is written
         to can be."""

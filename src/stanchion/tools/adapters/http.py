@@ -105,6 +105,10 @@ class HttpAdapter:
         """Refused: there is no push to ask about."""
         raise target.problem("adapter.not_offered", f"cannot be written to: {self.refused['push']}")
 
+    async def execute(self, target: Target, arguments: Record, idempotency_key: str | None) -> Envelope:  # noqa: ARG002
+        """Refused: no operations are declared yet."""
+        raise target.problem("adapter.not_offered", "declares no operations.")
+
     async def test(self, connector: Connector, timeout_s: float) -> str:
         """GET the base URL; any answer of the server, also 404, shows that it is reached."""
         resource = next(iter(connector.resources.values()))

@@ -156,6 +156,12 @@ class SqlAdapter:
         values = {**record, _KEY: idempotency_key}
         return bool(await self._driver(target.connector).read(call, probe, values, 0, 1))
 
+    async def execute(self, target: Target, arguments: Record, idempotency_key: str | None) -> Envelope:  # noqa: ARG002
+        """Refused, here as at publish."""
+        raise target.problem(
+            "adapter.not_offered", "has no operations: statements that write are the push of a resource."
+        )
+
     async def test(self, connector: Connector, timeout_s: float) -> str:
         """Connect as a read would."""
         resource = next(iter(connector.resources.values()))

@@ -1,0 +1,63 @@
+"""The nouns of credentials: where a connector wants one, and what it is for one call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from stanchion.base import Internal
+
+
+class Secret(Protocol):
+    """Filled by `stanchion.secrets`: a value that is read by `reveal` alone and is never part of a text of its own."""
+
+    def reveal(self) -> str:
+        """The value."""
+        ...
+
+
+class Credentials:
+    """The secrets of one connector, for one call: values by site, the JSON pointer into the connector's document.
+
+    Neither `repr` nor `str`, a log line or a pickle of it shows a value; `plain_values` is what answers are scrubbed of.
+    """
+
+    __slots__ = ("_derived", "_values")
+
+    def __init__(self, values: Mapping[str, Secret] | None = None) -> None:
+        self._values: Mapping[str, Secret] = dict(values or {})
+        self._derived: set[str] = set()
+
+    def value(self, site: str) -> str:
+        """The value for the site `/auth/bearer/token`. Raises Internal if nothing was resolved for it."""
+        found = self._values.get(site)
+        if found is None:
+            raise Internal("connector.credential_missing", f"No credential was resolved for {site}.")
+        return found.reveal()
+
+    def has(self, site: str) -> bool:
+        """Whether there is a value for the site."""
+        return site in self._values
+
+    def sites(self) -> Iterable[str]:
+        """The sites that have a value."""
+        return self._values.keys()
+
+    def derived(self, value: str) -> str:
+        """Note a text that was made of the values (an access token, a Basic header): it is as secret as they are."""
+        if value:
+            self._derived.add(value)
+        return value
+
+    def plain_values(self) -> frozenset[str]:
+        """Every value and everything derived from them, for scrubbing. Empty texts are left out."""
+        return frozenset({*(s.reveal() for s in self._values.values()), *self._derived} - {""})
+
+    def __repr__(self) -> str:
+        return f"Credentials({', '.join(self._values) or 'none'})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("credentials are not copied out of their process")
+
+
+NO_CREDENTIALS = Credentials()
