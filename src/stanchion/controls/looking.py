@@ -19,6 +19,8 @@ from stanchion.context import Env
 from stanchion.queue import hear
 
 _RECONNECT_S: Final = 1.0
+# A run that met something nobody could read looks again after so long, whoever else is alive to wake it.
+AGAIN_S: Final = 1.0
 
 
 class Looking(ABC):

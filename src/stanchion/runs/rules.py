@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from stanchion.base import Json, Problem, canonical, digest, digest_bytes
 from stanchion.blueprints import Retry
+from stanchion.controls.withdrawals import UNREAD
 from stanchion.runs.types import RunStatus, StepRun, StepStatus, WaitingKind, WaitingOn
 
 # A run's states (DESIGN §2). PENDING and SUSPENDED runs are ended by cancel; a poison run by the sweep while RUNNING.
@@ -207,6 +208,7 @@ _TEXTS: Final[Mapping[WaitingKind, str]] = {
 }
 
 
+_UNREAD: Final = "What is killed or revoked could not be read, so it does not go on; it looks again by itself."
 # Of an error's message so many characters are told in the text of a wait; the StepRun has it whole.
 _CAUSE_MAX: Final = 200
 
@@ -233,7 +235,7 @@ def waiting_on(
 ) -> WaitingOn | None:
     """Why a run waits, or None if it is running or ended. `workers` is how many live ones serve its queue."""
     if status == RunStatus.SUSPENDED and kind is not None:
-        text = _TEXTS[kind].format(ref=ref or "?", path=path, queue=queue)
+        text = _UNREAD if ref == UNREAD else _TEXTS[kind].format(ref=ref or "?", path=path, queue=queue)
         if until is not None:
             text += f" Until {until:%Y-%m-%d %H:%M:%S} UTC at the latest."
         return WaitingOn(kind=kind, ref=ref, since=since, until=until, text=text)

@@ -193,7 +193,11 @@ class StepHandler(Protocol):
 
 class Suspend(BaseException):
     """Control flow: the run leaves the worker and waits. `also` runs in the very transaction that suspends the run
-    (an approval's row commits with the suspension or not at all)."""
+    (an approval's row commits with the suspension or not at all).
+
+    A run that waits for a time is woken by the sweep: at `wake_at`, or `after_s` seconds after the suspension, counted by
+    the database's clock. What waits with neither is woken by whoever ends its wait.
+    """
 
     def __init__(
         self,
@@ -201,12 +205,14 @@ class Suspend(BaseException):
         *,
         ref: str | None = None,
         wake_at: datetime | None = None,
+        after_s: float | None = None,
         also: Callable[[Tx], Awaitable[None]] | None = None,
     ) -> None:
         super().__init__(kind)
         self.kind = kind
         self.ref = ref
         self.wake_at = wake_at
+        self.after_s = after_s
         self.also = also
 
 

@@ -17,7 +17,7 @@ def held(env: Env, kills: Kills, call: StepCall, connector: str, digest: str, *,
     if blocked is None:
         return None
     env.telemetry.emit("kill.stopped", 1.0, "effect" if writes else "connector")
-    return Suspend(WaitingKind.KILLED, ref=blocked.ref)
+    return Suspend(WaitingKind.KILLED, ref=blocked.ref, after_s=blocked.again_s)
 
 
 def revoked(env: Env, withdrawals: Withdrawals, call: StepCall) -> Suspend | None:
@@ -27,4 +27,4 @@ def revoked(env: Env, withdrawals: Withdrawals, call: StepCall) -> Suspend | Non
     if stopped is None:
         return None
     env.telemetry.emit("withdrawal.stopped", 1.0, "effect")
-    return Suspend(WaitingKind.REVOKED, ref=stopped.ref)
+    return Suspend(WaitingKind.REVOKED, ref=stopped.ref, after_s=stopped.again_s)

@@ -225,6 +225,23 @@ async def test_two_kills_both_have_to_be_lifted(stage) -> None:
         assert (await world.ended(run))["status"] == "SUCCEEDED"
 
 
+@pytest.mark.parametrize("source", [THREE, ITEMS, BLOCK], ids=["steps", "items", "child runs"])
+async def test_what_nobody_could_read_holds_a_run_back_only_until_somebody_can(stage, source: str) -> None:
+    """No scheduler is there to wake it: the worker looks again by itself."""
+    world = stage.world
+    run = await world.start(await stage.add(source, "unread"))
+    unread = Snapshot(world.env, role="engine", notified=False)
+    async with world.worker(kills=unread):
+        await world.until(run, "SUSPENDED")
+        waiting = (await reading.show(world.ctx, run)).waiting_on
+        assert (waiting.kind, waiting.ref) == ("killed", "unread")
+        assert "could not be read" in waiting.text
+        assert waiting.until is not None
+        assert not world.probe.calls
+        await unread.refresh()
+        assert (await world.ended(run))["status"] == "SUCCEEDED"
+
+
 async def waits_on(world: World, run, kill: Kill) -> bool:
     row = await world.run_row(run)
     return (row["status"], row["waiting_ref"]) == ("SUSPENDED", str(kill.id))

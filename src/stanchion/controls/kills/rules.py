@@ -9,6 +9,7 @@ from typing import Final
 
 from stanchion.base import Conflict, Denied, Invalid, Unavailable, sentence
 from stanchion.controls.kills.types import TENANT, UNREAD, Blocked, Kill
+from stanchion.controls.looking import AGAIN_S
 
 # How often a process looks for changes by itself: a kill is effective everywhere within a second even if every
 # notification is lost, with the greater part of it left for the read and for calls in hand on a busy machine.
@@ -83,7 +84,7 @@ def unread(age_s: float | None) -> Unavailable:
 
 def unread_blocked(age_s: float | None) -> Blocked:
     """The same for a run that has begun: it waits."""
-    return Blocked(ref=UNREAD, text=age_text(age_s))
+    return Blocked(ref=UNREAD, text=age_text(age_s), again_s=AGAIN_S)
 
 
 def check_reason(reason: str) -> str:

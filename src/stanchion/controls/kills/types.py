@@ -86,10 +86,12 @@ class KillableKind(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blocked:
-    """Why a point of use must not go on. `ref` is what a run waits on: the kill's id, or UNREAD."""
+    """Why a point of use must not go on. `ref` is what a run waits on: the kill's id, or UNREAD. `again_s`: after so many
+    seconds it looks again by itself; None where somebody's change wakes it."""
 
     ref: str
     text: str
+    again_s: float | None = None
 
 
 class Kills(Protocol):

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from stanchion.base import Conflict, Invalid, Unavailable, sentence
+from stanchion.controls.looking import AGAIN_S
 from stanchion.controls.withdrawals.types import UNREAD, Mode, Stopped, Withdrawal
 
 # How often a process looks for changes by itself: a revocation is effective everywhere within a second even if every
@@ -104,7 +105,7 @@ def unread(age_s: float | None) -> Unavailable:
 
 def unread_stopped(age_s: float | None) -> Stopped:
     """The same for a run that has begun: it waits."""
-    return Stopped(ref=UNREAD, text=age_text(age_s))
+    return Stopped(ref=UNREAD, text=age_text(age_s), again_s=AGAIN_S)
 
 
 def check_reason(reason: str) -> str:

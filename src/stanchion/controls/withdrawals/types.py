@@ -57,10 +57,12 @@ class Withdrawal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopped:
-    """Why a point of use must not go on. `ref` is what a run waits on: the revoked digest, or UNREAD."""
+    """Why a point of use must not go on. `ref` is what a run waits on: the revoked digest, or UNREAD. `again_s`: after so many
+    seconds it looks again by itself; None where somebody's change wakes it."""
 
     ref: str
     text: str
+    again_s: float | None = None
 
 
 class PinLike(Protocol):

@@ -260,7 +260,7 @@ class _Items:
         return row, 0
 
     def _waits(self, item: _Item, wish: Suspend) -> dict[str, Any]:
-        after_s = None
+        after_s = wish.after_s
         row = self._row(item, suspension.waiting_status(wish))
         if wish.wake_at is not None:
             after = wish.wake_at - self.execution.host.env.clock.now()

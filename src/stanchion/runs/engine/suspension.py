@@ -36,14 +36,14 @@ def killed(execution: Execution) -> Suspend | None:
     if blocked is None:
         return None
     execution.host.env.telemetry.emit("kill.stopped", 1.0, "step")
-    return Suspend(WaitingKind.KILLED, ref=blocked.ref)
+    return Suspend(WaitingKind.KILLED, ref=blocked.ref, after_s=blocked.again_s)
 
 
 def revoked(execution: Execution, op: OpPlan) -> Suspend | None:
     """The wait of a run before an op that would use a revoked version, or None. It goes on with another version, or when
     the revocation is taken back (`runs.revoking`)."""
     stopped = execution.host.withdrawals.stopped(execution.run.tenant, op.uses, strict=op.writes)
-    return None if stopped is None else Suspend(WaitingKind.REVOKED, ref=stopped.ref)
+    return None if stopped is None else Suspend(WaitingKind.REVOKED, ref=stopped.ref, after_s=stopped.again_s)
 
 
 async def hold_back(execution: Execution, op: OpPlan, wish: Suspend) -> None:
@@ -51,8 +51,7 @@ async def hold_back(execution: Execution, op: OpPlan, wish: Suspend) -> None:
     execution.host.env.telemetry.emit("withdrawal.stopped", 1.0, "step")
     if op.path:
         execution.rows.append(execution.row(op, waiting_status(wish)))
-    fields: dict[str, Any] = {"waiting_kind": wish.kind.value, "waiting_ref": wish.ref}
-    suspended(execution, wish.kind, await execution.commit(RunStatus.SUSPENDED, op, **fields))
+    suspended(execution, wish.kind, await execution.commit(RunStatus.SUSPENDED, op, **_waiting(wish)))
 
 
 async def suspend(execution: Execution, op: OpPlan, wish: Suspend, *, attempt: int, first: int) -> None:
@@ -60,9 +59,9 @@ async def suspend(execution: Execution, op: OpPlan, wish: Suspend, *, attempt: i
     if execution.interruption == "cancel":
         await execution.cancelled(op, attempt=attempt, first=first)
     row = execution.row(op, waiting_status(wish), attempt=attempt, first=first)
-    fields: dict[str, Any] = {"waiting_kind": wish.kind.value, "waiting_ref": wish.ref}
+    fields = _waiting(wish)
     if wish.wake_at is not None:
-        row["wake_at"] = fields["wake_at"] = wish.wake_at
+        row["wake_at"] = wish.wake_at
     try:
         if wish.also is None:
             written = await execution.write(RunStatus.SUSPENDED, op, [row], 0, **fields)
@@ -79,6 +78,16 @@ async def suspend(execution: Execution, op: OpPlan, wish: Suspend, *, attempt: i
         await execution.fail(op, Failed(defect(op.path, error), retryable=False), attempt=attempt, first=first)
     else:
         suspended(execution, wish.kind, written)
+
+
+def _waiting(wish: Suspend) -> dict[str, Any]:
+    """What the run's row says of the wait, for a checkpoint."""
+    fields: dict[str, Any] = {"waiting_kind": wish.kind.value, "waiting_ref": wish.ref}
+    if wish.wake_at is not None:
+        fields["wake_at"] = wish.wake_at
+    if wish.after_s is not None:
+        fields["delay_s"] = wish.after_s
+    return fields
 
 
 def _blames_nobody(error: psycopg.Error) -> bool:
