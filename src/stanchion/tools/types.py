@@ -76,6 +76,25 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much of a target a connector may take, over all processes. None: no limit.
+
+    Attributes:
+        calls_per_s: on average. `burst`: at once, on top; without one, what a second allows.
+        concurrent: calls at the same time.
+    """
+
+    calls_per_s: float | None = None
+    burst: int | None = None
+    concurrent: int | None = None
+
+    @property
+    def burst_or_default(self) -> int:
+        """How many calls may begin at once after a pause."""
+        return self.burst if self.burst is not None else max(1, int(self.calls_per_s or 1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Connector:
     """A configured adapter, as published. `digest` addresses it; it never holds a credential (I9)."""
 
@@ -88,6 +107,7 @@ class Connector:
     digest: str
     resources: Mapping[str, Resource]
     settings: Mapping[str, Json]
+    limits: Limits = Limits()
 
 
 # Bounds of one discovery: what a connector's document may hold at most.

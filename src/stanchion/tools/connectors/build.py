@@ -10,7 +10,7 @@ from stanchion.blueprints import duration_s
 from stanchion.expressions import nearest
 from stanchion.tools.connectors.schema import VERBS
 from stanchion.tools.records import types_of
-from stanchion.tools.types import Connector, Operation, Resource
+from stanchion.tools.types import Connector, Limits, Operation, Resource
 
 # For a call, unless the connector says otherwise; a step's own timeout may shorten it.
 TIMEOUT_S_DEFAULT = 30.0
@@ -31,7 +31,8 @@ def connector_of(body: Mapping[str, Json], digest: str = "") -> Connector:
         timeout_s=(duration_s(str(body["timeout"])) or TIMEOUT_S_DEFAULT) if "timeout" in body else TIMEOUT_S_DEFAULT,
         digest=digest,
         resources={name: _resource(name, resource, adapter) for name, resource in resources.items()},
-        settings={name: value for name, value in body.items() if name not in _COMMON},
+        settings={name: value for name, value in body.items() if name not in {*_COMMON, "limits"}},
+        limits=Limits(**cast("Any", body.get("limits", {}))),
     )
 
 

@@ -17,6 +17,18 @@ TIMEOUT_S_MAX = 600
 VERBS = ("fetch", "lookup", "push")
 
 _TEXT: Schema = {"type": "string", "maxLength": 2000}
+# Over all processes; see docs/explanation/broker.md.
+_LIMITS: Json = {
+    "type": "object",
+    "minProperties": 1,
+    "additionalProperties": False,
+    "dependentRequired": {"burst": ["calls_per_s"]},
+    "properties": {
+        "calls_per_s": {"type": "number", "minimum": 0.01, "maximum": 100_000},
+        "burst": {"type": "integer", "minimum": 1, "maximum": 100_000},
+        "concurrent": {"type": "integer", "minimum": 1, "maximum": 10_000},
+    },
+}
 
 
 def fields_schema(count_max: int = 200) -> dict[str, Json]:
@@ -39,6 +51,7 @@ def document_schema(adapter: Adapter | None, adapters: tuple[str, ...]) -> Schem
         "adapter": {"enum": list(adapters)},
         "environment": {"type": "string", "pattern": NAME_PATTERN},
         "timeout": {"type": "string", "x-duration": True, "description": "of one call, at most 10m"},
+        "limits": _LIMITS,
         "resources": {
             "type": "object",
             "minProperties": 1,
