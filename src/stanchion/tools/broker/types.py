@@ -9,7 +9,7 @@ from uuid import UUID
 
 from stanchion.base import Json
 from stanchion.db import Tx
-from stanchion.tools.types import Asker, Connector, Operation
+from stanchion.tools.types import Asker
 
 Op = Literal["fetch", "lookup", "push", "probe", "execute", "test", "discover"]
 OPS: Final[tuple[Op, ...]] = ("fetch", "lookup", "push", "probe", "execute", "test", "discover")
@@ -20,12 +20,14 @@ class BrokerCall:
     """One call as a client sent it. Nothing in it is believed before the broker has checked it.
 
     Attributes:
-        op: what is asked. `resource` and `operation` are empty for `test` and `discover`.
+        op: what is asked.
         tenant, connector, digest: which version of whose connector; its body is read by digest, never sent.
-        operation: the operation's name within the resource: `fetch`, `lookup`, `push`, or that of an EXECUTE.
-        arguments: `{where, limit, page}` of a fetch, `{key}` of a lookup, `{record, raw}` of a push or a probe (`raw`: the
-            record as the step has it, what an approval was shown), `{arguments}` of an execute, `{}` of the others.
-        key: the idempotency key of a push, probe or execute; else empty.
+        resource, operation: `cases` and `fetch`, `lookup` or `push` (a probe: of the push it asks for); of an EXECUTE the
+            operation's name, and `execute`; both empty for `test` and `discover`.
+        arguments: `{where, limit, page}` of a fetch, `{key}` of a lookup, `{record, raw}` of a push, of an execute, and of
+            a probe of either (of an execute `record` holds its arguments). `raw` is the record as the step has it, which an
+            approval was shown; left out where it equals `record`. `{}` of the others.
+        key: the idempotency key of a push, a probe, or an execute that writes; else empty.
         timeout_s: how long the caller waits; the broker takes no longer.
         asker: the step on whose behalf, or None for a person's `test` or `discover`.
         token: the run token, as `tokens` made it.
@@ -58,36 +60,6 @@ class Peer:
     how: Literal["unix", "mtls", "memory"]
     name: str
     session_key: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What policy is asked about one call: may this principal do this through this connector, here?
-
-    Attributes:
-        principal: who started the run, by name; `system:…` for Stanchion's own.
-        action: `tools.call` for what changes nothing outside, `effects.perform` for what does.
-        effect: the class declared for the operation. `environment`: this deployment's.
-    """
-
-    tenant: str
-    principal: str
-    action: Literal["tools.call", "effects.perform"]
-    connector: Connector
-    resource: str
-    operation: Operation | None
-    effect: Literal["read", "write", "destructive"]
-    environment: str
-    production: bool
-    arguments: Mapping[str, Json]
-
-
-class CallPolicy(Protocol):
-    """Decides calls by policy, the third lock of I10. What it does not permit is denied (I11)."""
-
-    async def authorize(self, question: Question) -> None:
-        """Return if permitted. Raises Denied `auth.denied`."""
-        ...
 
 
 class ApprovalBinding(Protocol):
