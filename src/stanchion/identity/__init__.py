@@ -6,8 +6,19 @@ process within a second. What each role permits is `policy.cedar`; `role_matrix(
 """
 
 from stanchion.identity.authenticate import Authenticator
+from stanchion.identity.calling import (
+    AuthorizationPolicy,
+    CallAuthorizer,
+    CallQuestion,
+    CallVerdict,
+    PolicySource,
+    Principals,
+)
 from stanchion.identity.cedar import CedarAuthorizer, role_matrix
+from stanchion.identity.cedar_calls import BUILT_IN, CedarCalls, call_schema, denied
+from stanchion.identity.cedar_text import CedarFault, faults_in
 from stanchion.identity.pepper import Pepper
+from stanchion.identity.principals import PrincipalsNow
 from stanchion.identity.routes import build_router
 from stanchion.identity.service import (
     create_key,
@@ -39,27 +50,40 @@ from stanchion.identity.types import (
 
 __all__ = [
     "ACTIONS",
+    "BUILT_IN",
     "ROLES",
     "SESSION_TTL",
     "ApiKey",
     "Authenticator",
+    "AuthorizationPolicy",
     "Bootstrapped",
+    "CallAuthorizer",
+    "CallQuestion",
+    "CallVerdict",
     "CedarAuthorizer",
+    "CedarCalls",
+    "CedarFault",
     "NewKey",
     "NewSession",
     "NewSignIn",
     "NewTenant",
     "Pepper",
+    "PolicySource",
     "Principal",
+    "Principals",
+    "PrincipalsNow",
     "Tenant",
     "bootstrap_admin",
     "build_router",
+    "call_schema",
     "create_key",
     "create_principal",
     "create_sign_in_link",
     "create_tenant",
+    "denied",
     "disable_principal",
     "end_session",
+    "faults_in",
     "get_principal",
     "grant_role",
     "list_keys",

@@ -23,7 +23,7 @@ class CallQuestion:
     """One call of a connector's operation, as policy judges it.
 
     Attributes:
-        actor: who started the run, with the roles held now (`PrincipalsNow` finds them by name).
+        tenant: whose connector it is. actor: who started the run, with the roles held now (`PrincipalsNow` finds them by name).
         effect: the class of the operation, or of the tool if that is stricter. `read` is the action `tools.call`, the others
             `effects.perform`.
         connector, resource, operation: names; `operation` is `fetch`, `lookup`, `push` or that of an execute. `verb`: its kind.
@@ -34,6 +34,7 @@ class CallQuestion:
         tool, tool_digest: the tool it is called through, empty for none.
     """
 
+    tenant: str
     actor: Actor
     effect: Effect
     verb: str
@@ -103,4 +104,13 @@ class CallAuthorizer(Protocol):
 
     def judge_call(self, question: CallQuestion) -> CallVerdict:
         """The same without raising Denied, for cases that are tried. Raises Unavailable `policy.unread`."""
+        ...
+
+
+class Principals(Protocol):
+    """Who somebody is now, by name. Filled by `PrincipalsNow`."""
+
+    async def actor(self, tenant: str, principal: str) -> Actor:
+        """The Actor of that name with the roles held now; `system:…` is Stanchion's own. Raises Denied `auth.denied` for
+        one that does not exist or is disabled."""
         ...
