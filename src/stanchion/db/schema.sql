@@ -154,6 +154,49 @@ CREATE TABLE public.broken_glass (
     CONSTRAINT broken_glass_review_check CHECK ((review = ANY (ARRAY['JUSTIFIED'::text, 'UNJUSTIFIED'::text])))
 );
 ALTER TABLE ONLY public.broken_glass FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.connector_breakers (
+    tenant text NOT NULL,
+    connector text NOT NULL,
+    state text NOT NULL,
+    calls bigint NOT NULL,
+    failures bigint NOT NULL,
+    counted_from timestamp with time zone NOT NULL,
+    until timestamp with time zone NOT NULL,
+    openings integer NOT NULL,
+    asked boolean NOT NULL,
+    reason text NOT NULL,
+    trial_until timestamp with time zone,
+    CONSTRAINT connector_breakers_calls_check CHECK ((calls >= 0)),
+    CONSTRAINT connector_breakers_failures_check CHECK ((failures >= 0)),
+    CONSTRAINT connector_breakers_openings_check CHECK ((openings >= 0)),
+    CONSTRAINT connector_breakers_reason_check CHECK ((length(reason) <= 200)),
+    CONSTRAINT connector_breakers_state_check CHECK ((state = ANY (ARRAY['CLOSED'::text, 'OPEN'::text])))
+);
+ALTER TABLE ONLY public.connector_breakers FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.connector_limits (
+    tenant text NOT NULL,
+    connector text NOT NULL,
+    tokens double precision NOT NULL,
+    refilled_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+ALTER TABLE ONLY public.connector_limits FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.connector_places (
+    tenant text NOT NULL,
+    connector text NOT NULL,
+    holder uuid NOT NULL,
+    places integer NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT connector_places_places_check CHECK ((places > 0))
+);
+ALTER TABLE ONLY public.connector_places FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.data_keys (
+    tenant text NOT NULL,
+    id uuid NOT NULL,
+    kek_id text NOT NULL,
+    wrapped bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+ALTER TABLE ONLY public.data_keys FORCE ROW LEVEL SECURITY;
 CREATE TABLE public.effects (
     tenant text NOT NULL,
     id uuid NOT NULL,
@@ -520,6 +563,40 @@ CREATE TABLE public.runs (
 )
 WITH (fillfactor='60');
 ALTER TABLE ONLY public.runs FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.secret_versions (
+    tenant text NOT NULL,
+    provider text DEFAULT 'local'::text NOT NULL,
+    path text NOT NULL,
+    version integer NOT NULL,
+    state text NOT NULL,
+    fields text[] NOT NULL,
+    data_key uuid NOT NULL,
+    ciphertext bytea,
+    set_by text NOT NULL,
+    set_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    ends_at timestamp with time zone,
+    CONSTRAINT secret_versions_check CHECK (((state = 'ended'::text) = (ciphertext IS NULL))),
+    CONSTRAINT secret_versions_check1 CHECK (((state = 'current'::text) = (ends_at IS NULL))),
+    CONSTRAINT secret_versions_provider_check CHECK ((provider = 'local'::text)),
+    CONSTRAINT secret_versions_state_check CHECK ((state = ANY (ARRAY['current'::text, 'previous'::text, 'ended'::text]))),
+    CONSTRAINT secret_versions_version_check CHECK ((version > 0))
+);
+ALTER TABLE ONLY public.secret_versions FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.secrets (
+    tenant text NOT NULL,
+    provider text NOT NULL,
+    path text NOT NULL,
+    environment text NOT NULL,
+    connectors text[] DEFAULT '{}'::text[] NOT NULL,
+    created_by text NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    removed_by text,
+    removed_at timestamp with time zone,
+    CONSTRAINT secrets_check CHECK (((removed_at IS NULL) = (removed_by IS NULL))),
+    CONSTRAINT secrets_path_check CHECK (((length(path) >= 1) AND (length(path) <= 200))),
+    CONSTRAINT secrets_provider_check CHECK ((provider = ANY (ARRAY['local'::text, 'env'::text, 'file'::text, 'vault'::text])))
+);
+ALTER TABLE ONLY public.secrets FORCE ROW LEVEL SECURITY;
 CREATE TABLE public.sessions (
     tenant text NOT NULL,
     id uuid NOT NULL,
@@ -650,6 +727,16 @@ ALTER TABLE ONLY public.audit_records
     ADD CONSTRAINT audit_records_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.broken_glass
     ADD CONSTRAINT broken_glass_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.connector_breakers
+    ADD CONSTRAINT connector_breakers_pkey PRIMARY KEY (tenant, connector);
+ALTER TABLE ONLY public.connector_limits
+    ADD CONSTRAINT connector_limits_pkey PRIMARY KEY (tenant, connector);
+ALTER TABLE ONLY public.connector_places
+    ADD CONSTRAINT connector_places_pkey PRIMARY KEY (tenant, connector, holder);
+ALTER TABLE ONLY public.data_keys
+    ADD CONSTRAINT data_keys_id_key UNIQUE (id);
+ALTER TABLE ONLY public.data_keys
+    ADD CONSTRAINT data_keys_pkey PRIMARY KEY (tenant);
 ALTER TABLE ONLY public.effects
     ADD CONSTRAINT effects_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.effects
@@ -708,6 +795,10 @@ ALTER TABLE ONLY public.runs
     ADD CONSTRAINT runs_pkey PRIMARY KEY (id);
 ALTER TABLE public.runs
     ADD CONSTRAINT runs_waiting_kind_check CHECK ((waiting_kind = ANY (ARRAY['approval'::text, 'child'::text, 'retry'::text, 'concurrency'::text, 'effect'::text, 'worker'::text, 'worker_lost'::text, 'killed'::text, 'revoked'::text]))) NOT VALID;
+ALTER TABLE ONLY public.secret_versions
+    ADD CONSTRAINT secret_versions_pkey PRIMARY KEY (tenant, path, version);
+ALTER TABLE ONLY public.secrets
+    ADD CONSTRAINT secrets_pkey PRIMARY KEY (tenant, provider, path);
 ALTER TABLE ONLY public.sessions
     ADD CONSTRAINT sessions_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.sign_in_links
@@ -737,6 +828,8 @@ CREATE INDEX audit_records_by_time ON public.audit_records USING btree (tenant, 
 CREATE INDEX broken_glass_by_rollout ON public.broken_glass USING btree (rollout_id) WHERE (rollout_id IS NOT NULL);
 CREATE INDEX broken_glass_by_tenant ON public.broken_glass USING btree (tenant, environment, id);
 CREATE INDEX broken_glass_open ON public.broken_glass USING btree (environment, review_due_at) WHERE (review IS NULL);
+CREATE INDEX connector_breakers_open ON public.connector_breakers USING btree (tenant, connector) WHERE (state = 'OPEN'::text);
+CREATE INDEX data_keys_by_kek ON public.data_keys USING btree (kek_id);
 CREATE INDEX effects_open ON public.effects USING btree (tenant, id) WHERE (state = ANY (ARRAY['INTENT'::text, 'UNKNOWN'::text]));
 CREATE INDEX idempotency_keys_by_age ON public.idempotency_keys USING btree (created_at);
 CREATE INDEX imported_artifacts_by_version ON public.imported_artifacts USING btree (tenant, kind, name, version);
@@ -772,6 +865,8 @@ CREATE INDEX runs_of_worker ON public.runs USING btree (worker_id) WHERE (status
 CREATE INDEX runs_ready ON public.runs USING btree (queue, priority DESC, ready_at, id) WHERE (status = 'PENDING'::text);
 CREATE INDEX runs_waiting ON public.runs USING btree (waiting_kind, id) WHERE (status = 'SUSPENDED'::text);
 CREATE INDEX runs_worker_lost ON public.runs USING btree (queue, ready_at) WHERE ((status = 'PENDING'::text) AND (waiting_kind = 'worker_lost'::text));
+CREATE UNIQUE INDEX secret_versions_current ON public.secret_versions USING btree (tenant, path) WHERE (state = 'current'::text);
+CREATE INDEX secret_versions_due ON public.secret_versions USING btree (ends_at) WHERE (state = 'previous'::text);
 CREATE UNIQUE INDEX trusted_keys_by_name ON public.trusted_keys USING btree (tenant, name) WHERE (removed_at IS NULL);
 CREATE INDEX trusted_keys_by_tenant ON public.trusted_keys USING btree (tenant, id);
 CREATE UNIQUE INDEX trusted_keys_in_force ON public.trusted_keys USING btree (tenant, fingerprint, origin_tenant, COALESCE(origin_environment, ''::text)) WHERE (removed_at IS NULL);
@@ -797,6 +892,14 @@ ALTER TABLE ONLY public.broken_glass
     ADD CONSTRAINT broken_glass_rollout_id_fkey FOREIGN KEY (rollout_id) REFERENCES public.rollouts(id);
 ALTER TABLE ONLY public.broken_glass
     ADD CONSTRAINT broken_glass_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.connector_breakers
+    ADD CONSTRAINT connector_breakers_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.connector_limits
+    ADD CONSTRAINT connector_limits_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.connector_places
+    ADD CONSTRAINT connector_places_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.data_keys
+    ADD CONSTRAINT data_keys_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.flag_revisions
     ADD CONSTRAINT flag_revisions_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.imported_artifacts
@@ -859,6 +962,12 @@ ALTER TABLE ONLY public.rollouts
     ADD CONSTRAINT rollouts_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.run_measurements
     ADD CONSTRAINT run_measurements_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.secret_versions
+    ADD CONSTRAINT secret_versions_data_key_fkey FOREIGN KEY (data_key) REFERENCES public.data_keys(id);
+ALTER TABLE ONLY public.secret_versions
+    ADD CONSTRAINT secret_versions_tenant_provider_path_fkey FOREIGN KEY (tenant, provider, path) REFERENCES public.secrets(tenant, provider, path);
+ALTER TABLE ONLY public.secrets
+    ADD CONSTRAINT secrets_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.sessions
     ADD CONSTRAINT sessions_principal_id_fkey FOREIGN KEY (principal_id) REFERENCES public.principals(id);
 ALTER TABLE ONLY public.sessions
@@ -878,11 +987,19 @@ ALTER TABLE public.approvals ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.artifacts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.audit_records ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.broken_glass ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.connector_breakers ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.connector_limits ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.connector_places ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.data_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.effects ENABLE ROW LEVEL SECURITY;
 CREATE POLICY engine ON public.approvals TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.artifacts TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.audit_records TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.broken_glass TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.connector_breakers TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.connector_limits TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.connector_places TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.data_keys TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.effects TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.flag_revisions TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.idempotency_keys TO stanchion_engine USING (true) WITH CHECK (true);
@@ -907,6 +1024,8 @@ CREATE POLICY engine ON public.rollout_watches TO stanchion_engine USING (true) 
 CREATE POLICY engine ON public.rollouts TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.run_measurements TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.runs TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.secret_versions TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.secrets TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.step_runs TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.tenants TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.trusted_keys TO stanchion_engine USING (true) WITH CHECK (true);
@@ -950,6 +1069,8 @@ ALTER TABLE public.rollout_watches ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.rollouts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.run_measurements ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.runs ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.secret_versions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.secrets ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.sessions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.sign_in_links ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.step_runs ENABLE ROW LEVEL SECURITY;
@@ -958,6 +1079,10 @@ CREATE POLICY tenant_wall ON public.approvals TO stanchion_app USING ((tenant = 
 CREATE POLICY tenant_wall ON public.artifacts TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.audit_records TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.broken_glass TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.connector_breakers TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.connector_limits TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.connector_places TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.data_keys TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.effects TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.idempotency_keys TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.imported_artifacts TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
@@ -980,6 +1105,8 @@ CREATE POLICY tenant_wall ON public.rollout_watches TO stanchion_app USING ((ten
 CREATE POLICY tenant_wall ON public.rollouts TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.run_measurements TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.runs TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.secret_versions TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.secrets TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.sessions TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.sign_in_links TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.step_runs TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
@@ -1003,6 +1130,14 @@ GRANT UPDATE(review) ON TABLE public.broken_glass TO stanchion_app;
 GRANT UPDATE(reviewed_by) ON TABLE public.broken_glass TO stanchion_app;
 GRANT UPDATE(reviewed_at) ON TABLE public.broken_glass TO stanchion_app;
 GRANT UPDATE(review_reason) ON TABLE public.broken_glass TO stanchion_app;
+GRANT SELECT ON TABLE public.connector_breakers TO stanchion_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.connector_breakers TO stanchion_engine;
+GRANT SELECT ON TABLE public.connector_limits TO stanchion_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.connector_limits TO stanchion_engine;
+GRANT SELECT ON TABLE public.connector_places TO stanchion_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.connector_places TO stanchion_engine;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.data_keys TO stanchion_app;
+GRANT SELECT,UPDATE ON TABLE public.data_keys TO stanchion_engine;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.effects TO stanchion_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.effects TO stanchion_engine;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.flag_revisions TO stanchion_app;
@@ -1056,6 +1191,10 @@ GRANT SELECT ON TABLE public.rollouts TO stanchion_engine;
 GRANT SELECT,INSERT ON TABLE public.run_measurements TO stanchion_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.runs TO stanchion_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.runs TO stanchion_engine;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.secret_versions TO stanchion_app;
+GRANT SELECT,UPDATE ON TABLE public.secret_versions TO stanchion_engine;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.secrets TO stanchion_app;
+GRANT SELECT,UPDATE ON TABLE public.secrets TO stanchion_engine;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.sessions TO stanchion_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.sign_in_links TO stanchion_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.step_runs TO stanchion_app;
