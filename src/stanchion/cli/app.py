@@ -26,7 +26,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "approval": ("nouns.approval", "approval", "What waits for a person: list, show, approve, reject."),
     "dlq": ("nouns.dlq", "dlq", "Dead letters: list, show, requeue, discard."),
     "effect": ("nouns.effect", "effect", "Effects on external systems: list, show, resolve."),
-    "connector": ("nouns.connector", "connector", "Connectors: list, show, test."),
+    "connector": ("nouns.connector", "connector", "Connectors: list, show, test, discover."),
     "artifact": ("nouns.artifact", "artifact", "Immutable versions: list, show, diff, usage, history, retire."),
     "release": (
         "nouns.release",

@@ -113,11 +113,13 @@ class Adapter(Protocol):
         keeps the rules of `push`; `metadata.applied` says as there. Refused where the adapter has no such operations."""
         ...
 
-    async def test(self, connector: Connector, timeout_s: float) -> str:
+    async def test(self, connector: Connector, timeout_s: float, credentials: Credentials | None = None) -> str:
         """Reach the target without changing it; return a sentence about what was found. Raises AdapterProblem."""
         ...
 
-    async def discover(self, connector: Connector, timeout_s: float) -> Discovery:
+    async def discover(
+        self, connector: Connector, timeout_s: float, credentials: Credentials | None = None
+    ) -> Discovery:
         """What the target offers, as resources for the connector's document. Bounded, changes nothing.
 
         Raises AdapterProblem if the target cannot be asked; one that has nothing to say of itself is no problem: then

@@ -15,7 +15,7 @@ from stanchion.controls.kills import NO_KILLS, Kills
 from stanchion.http import CtxDep, Model, Page, PageDep, Reply, shows
 from stanchion.tools.adapters import Adapters
 from stanchion.tools.effects import Effect, EffectState, list_effects, resolve, show
-from stanchion.tools.service import list_connectors, show_connector, test_connector
+from stanchion.tools.service import discover_connector, list_connectors, show_connector, test_connector
 from stanchion.tools.store import LiveConnector
 from stanchion.tools.types import Connector, Resource
 
@@ -37,6 +37,22 @@ _CONNECTOR: dict[str, Any] = {
     "resources": [_RESOURCE],
     "released_at": "2026-11-18T09:00:00Z",
     "released_by": "ada",
+}
+_DISCOVERY: dict[str, Any] = {
+    "connector": "casebook",
+    "adapter": "sql",
+    "narrative": "Found 1 tables and views that can be read.",
+    "truncated": False,
+    "capabilities": {"fetch": {"paging": "by position: the statement orders"}},
+    "resources": {
+        "cases": {
+            "description": "table cases",
+            "key": "case_id",
+            "fields": {"case_id": {"type": "string"}, "fine_eur": {"type": ["integer", "null"]}},
+            "fetch": {"statement": 'select case_id, fine_eur from "cases" order by case_id'},
+            "lookup": {"statement": 'select case_id, fine_eur from "cases" where case_id = :key'},
+        }
+    },
 }
 _EFFECT: dict[str, Any] = {
     "id": "0199c1f0-5c7e-7d31-9a54-6f1f0a4f5d11",
@@ -139,6 +155,20 @@ class TestedReply(Reply):
     duration_ms: int
 
 
+class DiscoveryReply(Reply):
+    """What the target offers: `resources` is ready to stand in the connector's document; `capabilities` says per
+    operation what the adapter makes of it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_DISCOVERY]})
+
+    connector: str
+    adapter: str
+    narrative: str
+    truncated: bool
+    capabilities: dict[str, dict[str, Any]]
+    resources: dict[str, dict[str, Any]]
+
+
 class EffectReply(Reply):
     """One effect: what was asked of which target, and what became of it."""
 
@@ -231,6 +261,24 @@ def build_router(adapters: Adapters, kills: Kills = NO_KILLS) -> APIRouter:
     async def post_test(ctx: CtxDep, name: _Name) -> TestedReply:
         """Reach the target without changing it; a failure is an answer with `ok` false."""
         return TestedReply.model_validate(await test_connector(ctx, name, adapters, kills))
+
+    @router.post(
+        "/connectors/{name}/discover",
+        summary="Discover what a connector's target offers",
+        operation_id="discover_connector",
+        tags=["connectors"],
+    )
+    async def post_discover(ctx: CtxDep, name: _Name) -> DiscoveryReply:
+        """Ask the target what it has, and write it as resources for the connector's document. Changes nothing."""
+        connector, found = await discover_connector(ctx, name, adapters, kills)
+        return DiscoveryReply(
+            connector=connector.name,
+            adapter=connector.adapter,
+            narrative=found.narrative,
+            truncated=found.truncated,
+            capabilities={operation: dict(said) for operation, said in found.capabilities.items()},
+            resources={resource: dict(body) for resource, body in found.resources.items()},
+        )
 
     @router.get("/effects", summary="List effects", operation_id="list_effects", tags=["effects"])
     async def get_effects(

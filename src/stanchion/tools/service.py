@@ -12,10 +12,11 @@ from stanchion.tools import store
 from stanchion.tools.adapters import Adapters
 from stanchion.tools.connectors import connector_of
 from stanchion.tools.store import LiveConnector
-from stanchion.tools.types import Connector
+from stanchion.tools.types import Connector, Discovery
 
-# A person waits for a test.
+# A person waits for a test and for a discovery; a request of the API ends after 30 seconds.
 TEST_TIMEOUT_S = 10.0
+DISCOVER_TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,23 @@ async def test_connector(ctx: Ctx, name: str, adapters: Adapters, kills: Kills) 
     seconds = ctx.env.clock.monotonic() - started
     ctx.env.telemetry.emit("adapter.called", seconds, connector.adapter, "test")
     return Tested(ok=ok, code=code, detail=detail, hint=hint, duration_ms=round(seconds * 1000))
+
+
+async def discover_connector(ctx: Ctx, name: str, adapters: Adapters, kills: Kills) -> tuple[Connector, Discovery]:
+    """What the target of a live connector offers, as resources for its document; nothing is changed, here or there.
+
+    Raises NotFound `connector.unknown`, Denied `kill.active`, Unavailable `kill.unread`, AdapterProblem.
+    """
+    ctx.require("connectors.test", name=name)
+    _, connector = await _live(ctx, name)
+    kills.admit(ctx.tenant, "connector", name, connector.digest)
+    started = ctx.env.clock.monotonic()
+    try:
+        found = await adapters.get(connector.adapter).discover(connector, min(connector.timeout_s, DISCOVER_TIMEOUT_S))
+    finally:
+        seconds = ctx.env.clock.monotonic() - started
+        ctx.env.telemetry.emit("adapter.called", seconds, connector.adapter, "discover")
+    return connector, found
 
 
 async def _live(ctx: Ctx, name: str) -> tuple[LiveConnector, Connector]:

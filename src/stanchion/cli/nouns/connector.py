@@ -60,3 +60,34 @@ def test(session: Session, name: str) -> int:
     else:
         output.write_document(session.form, answer)
     return problems.OK if fine else problems.FAILED
+
+
+@connector.command()
+@click.argument("name")
+@remote
+def discover(session: Session, name: str) -> None:
+    """Ask the external system what it has. Prints resources to paste into the connector's document; changes nothing.
+
+    On a terminal, and with `-o yaml`, that is YAML; `-o json` gives the whole answer, `-o id` the names alone.
+    """
+    answer: dict[str, Any] = session.api.post(path("connectors", name, "discover"))
+    resources: dict[str, Any] = answer["resources"]
+    if session.form in {"json", "ndjson"}:
+        output.write_document(session.form, answer)
+        return
+    if session.form == "id":
+        for resource in resources:
+            click.echo(resource)
+    elif resources:
+        output.write_document("yaml", {"resources": resources})
+    output.note(str(answer["narrative"]))
+    for operation, said in answer["capabilities"].items():
+        output.note(f"{operation}: {_capability(said)}")
+
+
+def _capability(said: dict[str, Any]) -> str:
+    """`paging by position; needs a key`."""
+    return "; ".join(
+        f"{word} {', '.join(str(item) for item in value) if isinstance(value, list) else value}"  # pyright: ignore[reportUnknownVariableType]
+        for word, value in said.items()
+    )

@@ -8,7 +8,8 @@ from typing import Literal
 
 from stanchion.base import Clock, Json
 from stanchion.tools.adapter import Target
-from stanchion.tools.types import Envelope, Record
+from stanchion.tools.credentials import Credentials
+from stanchion.tools.types import Connector, Envelope, Record
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,6 +81,15 @@ class Call:
         return self.envelope(
             "execute", [{"result": result}], text, applied=applied, rows=rows, idempotency_key=idempotency_key
         )
+
+
+def any_target(connector: Connector, timeout_s: float, credentials: Credentials | None = None) -> Target:
+    """A target for what concerns the connector as a whole (a test, a discovery): its first operation."""
+    resource = next(iter(connector.resources.values()))
+    operation = next(iter(resource.operations.values()))
+    return Target(
+        connector=connector, resource=resource, operation=operation, timeout_s=timeout_s, credentials=credentials
+    )
 
 
 def offset_of(target: Target, page: str | None) -> int:

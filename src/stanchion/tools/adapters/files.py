@@ -16,11 +16,13 @@ from stanchion.base import Clock, Json
 from stanchion.blueprints import ConfigIssue, Schema
 from stanchion.tools.adapter import AdapterProblem, Target
 from stanchion.tools.adapters import files_lines as lines
-from stanchion.tools.adapters.call import Call, offset_of
+from stanchion.tools.adapters.call import Call, any_target, offset_of
 from stanchion.tools.adapters.files_found import find_files, form_of
+from stanchion.tools.adapters.files_samples import discover_files
 from stanchion.tools.adapters.paths import inside, path_complaint
+from stanchion.tools.credentials import Credentials
 from stanchion.tools.records import read_record, text_value
-from stanchion.tools.types import Connector, Envelope, Record
+from stanchion.tools.types import Connector, Discovery, Envelope, Record
 
 T = TypeVar("T")
 # Between two tries for the lock, in seconds: writers hold it for one append.
@@ -146,11 +148,34 @@ class FilesAdapter:
         """Refused, here as at publish."""
         raise target.problem("adapter.not_offered", "has no operations: files have records and no operations.")
 
-    async def test(self, connector: Connector, timeout_s: float) -> str:  # noqa: ARG002
+    async def test(
+        self,
+        connector: Connector,
+        timeout_s: float,  # noqa: ARG002
+        credentials: Credentials | None = None,  # noqa: ARG002
+    ) -> str:
         """Look whether each file that is read is there and has the declared columns, and whether each that is written
         to can be."""
         folder = inside(self._root, str(connector.settings["root"]))
         return await asyncio.to_thread(find_files, connector, folder)
+
+    async def discover(
+        self, connector: Connector, timeout_s: float, credentials: Credentials | None = None
+    ) -> Discovery:
+        """The data files of the folder; fields and key are inferred from the beginning of each."""
+        folder = inside(self._root, str(connector.settings["root"]))
+        target = any_target(connector, timeout_s, credentials)
+        if not folder.is_dir():
+            raise target.problem(
+                "adapter.missing_file",
+                f"has no folder {connector.settings['root']!r} to look into.",
+                hint="The connector's `root` is relative to the connectors' folder: make it there, or correct `root`.",
+            )
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await asyncio.to_thread(discover_files, folder)
+        except TimeoutError:
+            raise target.problem("adapter.timeout", f"timed out after {timeout_s:g} s.", retryable=True) from None
 
     async def close(self) -> None:
         """Nothing stays open between calls."""

@@ -27,13 +27,19 @@ from stanchion.tools.adapters.http_document import (
     path_parameters,
     placed,
 )
+from stanchion.tools.credentials import Credentials
 from stanchion.tools.records import read_record
-from stanchion.tools.types import Connector, Envelope, Record
+from stanchion.tools.types import Connector, Discovery, Envelope, Record
 
 # One response's body, decompressed, and the pages of one fetch.
 BODY_BYTES_MAX = 16 * 1_048_576
 PAGES_MAX = 1000
 _REDIRECTS_MAX = 3
+# What a discovery says of the operations.
+CAPABILITIES: Mapping[str, Mapping[str, Json]] = {
+    "fetch": {"paging": sorted(paging.PAGE_NEEDS)},
+    "lookup": {"needs": "a path with {key}"},
+}
 _RETRYABLE = {408, 425, 429, 500, 502, 503, 504}
 
 
@@ -109,12 +115,14 @@ class HttpAdapter:
         """Refused: no operations are declared yet."""
         raise target.problem("adapter.not_offered", "declares no operations.")
 
-    async def test(self, connector: Connector, timeout_s: float) -> str:
+    async def test(self, connector: Connector, timeout_s: float, credentials: Credentials | None = None) -> str:
         """GET the base URL; any answer of the server, also 404, shows that it is reached."""
         resource = next(iter(connector.resources.values()))
         declared = next(iter(resource.operations.values()))
         operation = replace(declared, settings={**declared.settings, "path": "/"})
-        target = Target(connector=connector, resource=resource, operation=operation, timeout_s=timeout_s)
+        target = Target(
+            connector=connector, resource=resource, operation=operation, timeout_s=timeout_s, credentials=credentials
+        )
         try:
             await self._get(Call(target=target, clock=self._clock), self._base(connector))
         except AdapterProblem as problem:
@@ -124,6 +132,18 @@ class HttpAdapter:
             if problem.code not in {"adapter.not_json", "adapter.wrong_content_type"}:
                 raise
         return "The server answered."
+
+    async def discover(
+        self,
+        connector: Connector,  # noqa: ARG002
+        timeout_s: float,  # noqa: ARG002
+        credentials: Credentials | None = None,  # noqa: ARG002
+    ) -> Discovery:
+        """What the adapter can do there. HTTP itself has no way to ask a server for its resources."""
+        return Discovery(
+            capabilities=CAPABILITIES,
+            narrative="An HTTP API cannot be asked for what it has; an OpenAPI document of it can say so.",
+        )
 
     async def close(self) -> None:
         """Close the session and its connections."""

@@ -48,6 +48,23 @@ _RETRYABLE = {"55P03", "57014", "25P03"}
 _IDLE_IN_TRANSACTION_MS = 5_000
 # Refusals that pass: a server that starts or stops, all its connections taken.
 _BUSY = re.compile(r"starting up|shutting down|recovery|too many|remaining connection slots")
+# The catalogue itself: information_schema shows a table's primary key to its owner alone.
+_COLUMNS = """
+select c.relname as table_name,
+  case when pg_catalog.pg_table_is_visible(c.oid) then quote_ident(c.relname)
+    else quote_ident(n.nspname) || '.' || quote_ident(c.relname) end as written,
+  case when c.relkind in ('v', 'm') then 'view' else 'table' end as kind,
+  a.attname as column_name, t.typname as type, not a.attnotnull as nullable,
+  array_position(i.indkey::int2[], a.attnum) + 1 as key,
+  (select json_agg(e.enumlabel order by e.enumsortorder) from pg_enum e where e.enumtypid = t.oid) as choices
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+  join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+  join pg_type t on t.oid = a.atttypid
+  left join pg_index i on i.indrelid = c.oid and i.indisprimary
+where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname <> 'information_schema' and left(n.nspname, 3) <> 'pg_'
+  and has_schema_privilege(n.oid, 'usage') and has_column_privilege(c.oid, a.attnum, 'select') and not c.relispartition
+order by n.nspname, c.relname, a.attnum
+"""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -89,6 +106,11 @@ class PostgresDriver:
             cursor = await connection.execute("select current_setting('server_version')")
             version = await cursor.fetchone()
             return f"PostgreSQL {str(version[0]).split(' ')[0] if version else '?'}."
+
+    async def columns(self, call: Call, limit: int) -> list[Mapping[str, object]]:
+        """At most `limit` columns of the tables and views that the role may read, in order, for `sql_found`."""
+        async with self._transaction(call, read_only=True) as connection:
+            return await _rows(connection, _COLUMNS, {}, 0, limit)
 
     async def close(self) -> None:
         """Close connections that wait for use."""

@@ -14,13 +14,15 @@ from typing import Protocol, cast
 from stanchion.base import Clock, Json
 from stanchion.blueprints import ConfigIssue, Schema
 from stanchion.tools.adapter import Target
-from stanchion.tools.adapters.call import Call, offset_of
+from stanchion.tools.adapters.call import Call, any_target, offset_of
 from stanchion.tools.adapters.paths import path_complaint
 from stanchion.tools.adapters.postgresql import PostgresDriver
+from stanchion.tools.adapters.sql_found import COLUMNS_MAX, columns_of, discovery_of
 from stanchion.tools.adapters.sqlite import SqliteDriver
 from stanchion.tools.adapters.statements import Driver, read_statement
+from stanchion.tools.credentials import Credentials
 from stanchion.tools.records import read_record
-from stanchion.tools.types import Connector, Envelope, Record
+from stanchion.tools.types import Connector, Discovery, Envelope, Record
 
 _TEXT: Json = {"type": "string", "minLength": 1, "maxLength": 20_000}
 _IDEMPOTENCY: Json = {"enum": ["key", "natural", "probe", "none"]}
@@ -42,6 +44,10 @@ class SqlDriver(Protocol):
 
     async def test(self, call: Call) -> str:
         """Connect, and say what was found."""
+        ...
+
+    async def columns(self, call: Call, limit: int) -> list[Mapping[str, object]]:
+        """At most `limit` columns of what can be read, in order: what `sql_found.columns_of` takes."""
         ...
 
     async def close(self) -> None:
@@ -162,16 +168,20 @@ class SqlAdapter:
             "adapter.not_offered", "has no operations: statements that write are the push of a resource."
         )
 
-    async def test(self, connector: Connector, timeout_s: float) -> str:
+    async def test(self, connector: Connector, timeout_s: float, credentials: Credentials | None = None) -> str:
         """Connect as a read would."""
-        resource = next(iter(connector.resources.values()))
-        target = Target(
-            connector=connector,
-            resource=resource,
-            operation=next(iter(resource.operations.values())),
-            timeout_s=timeout_s,
-        )
-        return await self._driver(connector).test(Call(target=target, clock=self._clock))
+        call = Call(target=any_target(connector, timeout_s, credentials), clock=self._clock)
+        return await self._driver(connector).test(call)
+
+    async def discover(
+        self, connector: Connector, timeout_s: float, credentials: Credentials | None = None
+    ) -> Discovery:
+        """Tables and views that can be read, with their columns, keys and the statements that read them."""
+        call = Call(target=any_target(connector, timeout_s, credentials), clock=self._clock)
+        rows = await self._driver(connector).columns(call, COLUMNS_MAX + 1)
+        database = cast("Mapping[str, Json]", connector.settings["database"])
+        driver = cast("Driver", database["driver"])
+        return discovery_of(columns_of(rows[:COLUMNS_MAX]), driver, truncated=len(rows) > COLUMNS_MAX)
 
     async def close(self) -> None:
         """Close connections that wait for use."""

@@ -29,6 +29,14 @@ _NEVER = {
     sqlite3.SQLITE_TRANSACTION,
     sqlite3.SQLITE_SAVEPOINT,
 }
+# A table's own name may be anything, so it is always quoted. A primary key that is no rowid may hold nulls in SQLite, but
+# nobody means it to.
+_COLUMNS = """
+select m.name as table_name, '"' || replace(m.name, '"', '""') || '"' as written, m.type as kind,
+  p.name as column_name, p.type as type, p."notnull" = 0 and p.pk = 0 as nullable, p.pk as key
+from sqlite_master m join pragma_table_info(m.name) p
+where m.type in ('table', 'view') and substr(m.name, 1, 7) <> 'sqlite_' order by m.name, p.cid limit ?
+"""
 
 
 def _only_reads(action: int, *_: object) -> int:
@@ -99,6 +107,15 @@ class SqliteDriver:
         def work(connection: sqlite3.Connection) -> str:
             count = connection.execute("select count(*) from sqlite_master where type in ('table', 'view')").fetchone()
             return f"SQLite {sqlite3.sqlite_version}, {count[0]} tables and views."
+
+        return await self._run(call, "ro", work)
+
+    async def columns(self, call: Call, limit: int) -> list[Mapping[str, object]]:
+        """At most `limit` columns of the tables and views, in order, for `sql_found`."""
+
+        def work(connection: sqlite3.Connection) -> list[Mapping[str, object]]:
+            connection.execute("pragma query_only = on")
+            return [dict(row) for row in connection.execute(_COLUMNS, (limit,))]
 
         return await self._run(call, "ro", work)
 
