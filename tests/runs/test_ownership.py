@@ -315,6 +315,32 @@ async def test_a_run_handed_back_from_probation_is_looked_for_again(world):
     await child.die()
 
 
+async def test_a_claim_that_commits_while_its_worker_leaves_is_handed_back(world):
+    """Found by the simulation (seed 4839): its answer was lost, its worker registered anew, and the run was called poison."""
+    run_id = await world.start(one_probe("late"), queue="late")
+    leaver = await Corpse.of(world, queues=("late",))
+
+    async def leave() -> int:
+        async with world.env.db.engine_tx() as tx:
+            return await engine_store.retire(tx, leaver.worker)
+
+    async with world.env.db.engine_tx() as tx:
+        taken = await engine_store.claim(
+            tx, worker=leaver.worker, queues=("late",), engine_v=1, limit=1, probation=False, any_strikes=True
+        )
+        assert [run.id for run in taken] == [run_id]
+        leaving = asyncio.create_task(leave())
+        await world.eventually(lambda: somebody_waits(world))
+    assert await leaving == 1
+    row = await world.run_row(run_id)
+    assert (row["status"], row["strikes"], row["worker_id"]) == ("PENDING", 0, None)
+    await leaver.die()
+
+
+async def somebody_waits(world) -> bool:
+    return bool(await world.rows("select 1 from pg_locks where not granted and locktype = 'transactionid'"))
+
+
 async def test_a_worker_has_a_run_on_probation_executed_apart(world):
     spawned = []
 

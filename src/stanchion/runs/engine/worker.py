@@ -185,8 +185,7 @@ class Worker:
 
     async def _close(self, worker: UUID) -> None:
         async with self._env.db.engine_tx() as tx:
-            await store.hand_back_all(tx, worker)
-            await store.set_worker_state(tx, worker, "stopped")
+            await store.retire(tx, worker)
 
     async def drain(self, grace_s: float = 20.0) -> None:
         """Stop claiming, finish or hand back what is in hand, and end the session, within `grace_s`.
@@ -254,8 +253,7 @@ class Worker:
             )
             if before.int:
                 await store.take_strikes_back(tx, list(self._innocent), list(self._innocent.values()))
-                await store.hand_back_all(tx, before)
-                await store.set_worker_state(tx, before, "stopped")
+                await store.retire(tx, before)
         self._innocent.clear()
         self._host.worker_id = worker
         self._env.telemetry.emit("worker.capacity", float(self._capacity))
