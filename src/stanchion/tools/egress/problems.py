@@ -1,0 +1,67 @@
+"""How a refusal is said. Nothing was sent, and asking again changes nothing."""
+
+from __future__ import annotations
+
+from stanchion.base import Unavailable
+from stanchion.tools.egress.addresses import NEVER, AddressClass
+
+
+class EgressProblem(Unavailable):
+    """A connector may not connect there. A resolved address is said by its class alone: what a name resolves to inside
+    a network is not for whoever reads an error."""
+
+    retryable_by_default = False
+
+    @property
+    def sent(self) -> bool:
+        """Always False: it is refused before a connection is made."""
+        return False
+
+
+def bad_host(name: str, reason: str) -> EgressProblem:
+    """`reason` follows "the host …" or "the URL …", which is not quoted: it may hold a credential or an address."""
+    return EgressProblem(
+        "egress.bad_host",
+        f"The connector {name!r} was led to a host or URL that {reason}.",
+        hint="Hosts are written one way: a name in lower case, a dotted IPv4 or a bracketed IPv6 address.",
+        sent=False,
+        connector=name,
+    )
+
+
+def host_not_allowed(name: str, said: str) -> EgressProblem:
+    """`said`: the endpoint, if it is a name."""
+    return EgressProblem(
+        "egress.host_not_allowed",
+        f"The connector {name!r} was led to {said}, which it does not name.",
+        hint="If it belongs to the same system, list it under `egress.hosts` of the connector, as host or host:port.",
+        sent=False,
+        connector=name,
+    )
+
+
+def address_denied(name: str, said: str, found: AddressClass) -> EgressProblem:
+    """`said`: the host, if it is a name, or "an address"."""
+    never = found in NEVER
+    return EgressProblem(
+        "egress.address_denied",
+        f"The connector {name!r} may not connect to {said}: its address is of the class {found}.",
+        hint="No connector reaches addresses of this class."
+        if never
+        else "If this system is meant, list the host or its network under `egress.private` of the connector.",
+        sent=False,
+        connector=name,
+        address_class=str(found),
+    )
+
+
+def unresolved(name: str, said: str) -> EgressProblem:
+    """A name without an address. This may pass, unlike a refusal."""
+    return EgressProblem(
+        "egress.unresolved",
+        f"The connector {name!r} cannot reach {said}: the name has no address.",
+        hint="Check the name, and whether this machine's resolver knows it.",
+        retryable=True,
+        sent=False,
+        connector=name,
+    )
