@@ -1,0 +1,253 @@
+"""Taking credentials out of what a target said, before anybody sees it (I9).
+
+A server may echo what it was sent: in a body, a header, an error page, a redirect. Each value is looked for as it is and as
+it looks encoded: percent-encoded (any of its characters, hex in either case), JSON-escaped (so too within JSON that is text in
+JSON), in HTML entities, in hex of either case, and in base64 (standard and URL alphabet, with and without padding, and in the
+middle of something longer, where it stands at one of three alignments). One compiled pattern per set of credentials.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, cast
+
+from stanchion.base import Json, Problem, dumps
+
+# What stands where a credential stood.
+MARK: Final = "[credential]"
+# Below this a value's encodings are too short to mean it: three characters of base64 stand for four of 64^3 words.
+_ENCODED_BYTES_MIN: Final = 4
+# Sets of credentials whose patterns are kept: one per connector in use.
+_KEPT_MAX: Final = 256
+
+# How a character of base64 may itself be written: the other alphabet, percent-encoded, JSON-escaped.
+_BASE64: Final = {
+    "+": r"(?:\+|-|%2[bBdD]|\\u002[bB])",
+    "/": r"(?:\\{0,3}/|_|%2[fF]|%5[fF])",
+}
+_BASE64_CHARACTER: Final = r"(?:[A-Za-z0-9_-]|\+|\\{0,3}/|%2[bBfF])"
+_BEFORE: Final = re.compile(_BASE64_CHARACTER + "$")
+_PADDING: Final = r"(?:=|%3[dD]|\\u003[dD]){0,2}"
+_SHORT_ESCAPES: Final = {"\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t"}
+
+
+def pattern_of(value: str) -> tuple[str, frozenset[str]]:
+    """A regular expression for `value` in every spelling, and the characters with which one may begin.
+
+    What stands in base64 after a part of another group of three is a group of the expression: the character before it holds
+    a few of its bits.
+    """
+    raw = value.encode("utf-8", "surrogatepass")
+    found = ["".join(_spelled(character) for character in value)]
+    first = {value[0], "%", "\\", "&", "+"}
+    if len(raw) >= _ENCODED_BYTES_MIN:
+        found.append("".join(_either_case(f"{byte:02x}") for byte in raw))
+        first |= {f"{raw[0]:02x}"[0], f"{raw[0]:02X}"[0]}
+        for offset in range(3):
+            core = _in_base64(raw, offset)
+            first |= {core[0], *{"+": "-", "/": "_"}.get(core[0], "")}
+            spelled = "".join(_BASE64.get(character, character) for character in core)
+            after = f"{_BASE64_CHARACTER}?{_PADDING}" if (offset + len(raw)) % 3 else ""
+            found.append(f"({spelled}{after})" if offset else spelled + after)
+    return "|".join(found), frozenset(first)
+
+
+def _spelled(character: str) -> str:
+    """A character as it is, percent-encoded, JSON-escaped (at most three levels of it), or as an HTML entity."""
+    raw = character.encode("utf-8", "surrogatepass")
+    percent = "".join(f"%(?:25)?{_either_case(f'{byte:02x}')}" for byte in raw)
+    units = character.encode("utf-16-be", "surrogatepass")
+    escape = "".join(r"\\{1,4}u" + _either_case(f"{units[n]:02x}{units[n + 1]:02x}") for n in range(0, len(units), 2))
+    ways = [_literal(character), percent, escape]
+    if character in _SHORT_ESCAPES:
+        ways.append(r"\\{1,4}" + _SHORT_ESCAPES[character])
+    if character == " ":
+        ways.append(r"\+")
+    if not character.isalnum():
+        named = html.escape(character)
+        code = ord(character)
+        ways += [f"&#0{{0,4}}{code};", f"&#[xX]0{{0,4}}{_either_case(f'{code:x}')};"]
+        ways += [re.escape(named)] if named != character else []
+    return f"(?:{'|'.join(ways)})"
+
+
+def _literal(character: str) -> str:
+    if character == "\\":
+        return r"\\{1,8}"
+    if character in '"/':
+        return r"\\{0,7}" + character
+    return re.escape(character)
+
+
+def _either_case(digits: str) -> str:
+    return "".join(f"[{c}{c.upper()}]" if c.isalpha() else c for c in digits)
+
+
+def _in_base64(raw: bytes, offset: int) -> str:
+    """The characters of base64 that `raw` alone decides where it stands `offset` bytes after a multiple of three."""
+    encoded = base64.b64encode(bytes(offset) + raw).decode()
+    return encoded[-(-offset * 8 // 6) : (offset + len(raw)) * 8 // 6]
+
+
+def _compiled(values: Sequence[str]) -> re.Pattern[str]:
+    """One pattern for all. Looking first for a character with which any begins makes it 15 times as fast: 16 ms for a
+    megabyte of records and two values, measured."""
+    parts = [pattern_of(value) for value in values]
+    first = "".join(re.escape(character) for character in sorted({c for _, found in parts for c in found}))
+    return re.compile(f"(?=[{first}])(?:{'|'.join(pattern for pattern, _ in parts)})")
+
+
+class Scrubber:
+    """Takes one set of values out of texts, JSON and problems. Without values it changes nothing and costs nothing."""
+
+    def __init__(self, values: Iterable[str]) -> None:
+        kept = sorted({value for value in values if value}, key=lambda value: (-len(value), value))
+        self._pattern = _compiled(kept) if kept else None
+        # A whole number may be a value too: JSON would carry it without quotes.
+        self._numbers = frozenset(value for value in kept if value.isdigit())
+        # The longest that a spelling may be: each character as "&#x0000" and a few more.
+        self.window = max((len(value) for value in kept), default=0) * 24 + 16
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to look for."""
+        return self._pattern is None
+
+    def found_in(self, text: str) -> bool:
+        """Whether a value stands in the text, in any spelling."""
+        return self._pattern is not None and self._pattern.search(text) is not None
+
+    def text(self, text: str) -> str:
+        """The text with a mark where a value stood."""
+        out, at = list[str](), 0
+        for start, stop in self.spans(text):
+            out += [text[at:start], MARK]
+            at = stop
+        return "".join([*out, text[at:]]) if out else text
+
+    def spans(self, text: str) -> Iterator[tuple[int, int]]:
+        """Where values stand in the text."""
+        end = 0
+        for found in self._pattern.finditer(text) if self._pattern is not None else ():
+            start, stop = found.span()
+            if found.lastindex is not None and (before := _BEFORE.search(text, max(end, start - 4), start)):
+                start = before.start()
+            yield start, stop
+            end = stop
+
+    def json(self, value: Json) -> Json:
+        """The value with every text in it scrubbed, names too. Most hold nothing: that is found out in one look."""
+        if self._pattern is None or not self.found_in(dumps(value).decode()):
+            return value
+        return self._walked(value)
+
+    def _walked(self, value: Json) -> Json:
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, Mapping):
+            return {self.text(name): self._walked(item) for name, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._walked(item) for item in cast("list[Json]", value)]
+        if isinstance(value, bool) or value is None:
+            return value
+        return MARK if self._numbers and self.found_in(str(value)) else value
+
+    def problem(self, problem: Problem) -> Problem:
+        """A problem of the same class whose words and facts hold no value; without its cause, which a log would show."""
+        if self._pattern is None:
+            return problem
+        fields = {self.text(name): self._fact(value) for name, value in problem.fields.items()}
+        made: Any = type(problem)
+        return made(
+            self.text(problem.code),
+            self.text(problem.message),
+            hint=self.text(problem.hint),
+            retryable=problem.retryable,
+            **fields,
+        )
+
+    def _fact(self, value: object) -> object:
+        if isinstance(value, str | int | float | list | dict | tuple) or value is None:
+            return self.json(cast("Json", value))
+        return self.text(str(value))
+
+    def stream(self) -> Stream:
+        """A scrubber of a text that comes in parts."""
+        return Stream(self)
+
+
+class Stream:
+    """Scrubs a text that comes in parts: a value that is cut in two by the parts is found all the same. What is held back is
+    bounded by the scrubber's `window`."""
+
+    def __init__(self, scrubber: Scrubber) -> None:
+        self._scrubber = scrubber
+        self._held = ""
+
+    def feed(self, part: str) -> str:
+        """What of the text so far is certainly scrubbed."""
+        self._held += part
+        return self._released(len(self._held) - self._scrubber.window)
+
+    def end(self) -> str:
+        """The rest."""
+        return self._released(len(self._held))
+
+    def _released(self, upto: int) -> str:
+        """Give out what begins before `upto`: a match that begins there has ended within what is held."""
+        if self._scrubber.empty:
+            upto = len(self._held)
+        if upto <= 0:
+            return ""
+        out, at = list[str](), 0
+        for start, stop in self._scrubber.spans(self._held):
+            if start >= upto:
+                break
+            out += [self._held[at:start], MARK]
+            at = stop
+        if at < upto:
+            out.append(self._held[at:upto])
+            at = upto
+        self._held = self._held[at:]
+        return "".join(out)
+
+
+class Scrubbers:
+    """The scrubbers of one process, by their values: a pattern is compiled once per set of credentials.
+
+    As a structlog processor it takes every value that is in use out of every log line (`processor`).
+    """
+
+    def __init__(self, kept_max: int = _KEPT_MAX) -> None:
+        self._kept_max = kept_max
+        self._known: OrderedDict[frozenset[str], Scrubber] = OrderedDict()
+
+    def of(self, values: frozenset[str]) -> Scrubber:
+        """The scrubber of these values."""
+        found = self._known.get(values)
+        if found is None:
+            found = self._known[values] = Scrubber(values)
+            while len(self._known) > self._kept_max:
+                self._known.popitem(last=False)
+        self._known.move_to_end(values)
+        return found
+
+    def processor(self, _logger: object, _method: str, event: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A structlog processor: the event with every credential that this process has used lately taken out."""
+        for scrubber in self._known.values():
+            if not scrubber.empty:
+                event = {scrubber.text(name): _scrubbed(scrubber, value) for name, value in event.items()}
+        return event
+
+
+def _scrubbed(scrubber: Scrubber, value: Any) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return scrubber.text(value)
+    shown = str(value)
+    return scrubber.text(shown) if scrubber.found_in(shown) else value
