@@ -114,12 +114,25 @@ CATALOGUE: dict[str, EventSpec] = {
         _counter("effect.ended", "effects_total", "Effects by outcome.", "adapter", "state"),
         _gauge("effects.unknown", "effects_unknown", "Effects whose outcome is unknown."),
         _histogram("adapter.called", "adapter_call_seconds", "One call of an external system.", "adapter", "operation"),
+        _gauge("broker.connections", "broker_connections", "Processes that are connected to this broker."),
+        _gauge("broker.calls", "broker_calls_in_flight", "Calls that this broker has in hand."),
+        _counter("broker.busy", "broker_busy_total", "Calls refused because the broker had too many in hand."),
+        _counter("broker.failed", "broker_failed_total", "Calls that a defect of the broker ended.", log="error"),
+        _counter(
+            "broker.stranger", "broker_strangers_total", "Peers that the broker hung up on, with the reason.", log="warning"
+        ),
         _counter(
             "kill.changed", "kills_changed_total", "Kill switches set and lifted.", "kind", "change", log="warning"
         ),
         _counter("kill.stopped", "kill_stopped_total", "Uses that a kill switch stopped, by point of use.", "point"),
         _gauge("kills.active", "kills_active", "Kill switches in force, as this process knows them."),
         _gauge("kills.age", "kills_age_seconds", "Age of what this process knows of kill switches, at its last look."),
+        _gauge(
+            "policies.age",
+            "policies_age_seconds",
+            "Age of what this process knows of authorization policies, at its last look.",
+        ),
+        _gauge("tools.age", "tools_age_seconds", "Age of what this process knows of tools, at its last look."),
         _counter(
             "withdrawal.changed",
             "withdrawals_changed_total",

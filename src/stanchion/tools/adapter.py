@@ -36,6 +36,7 @@ class Target:
     """Where one call goes: a resource of a connector, how long it may take (seconds), under which trace, for whom.
 
     For EXECUTE the resource is the declared operation itself. `credentials` are there only in the process that holds them.
+    `raw` is what is written as the step has it, which an approval was shown; None where it is what is sent.
     """
 
     connector: Connector
@@ -45,6 +46,7 @@ class Target:
     traceparent: str | None = None
     asker: Asker | None = None
     credentials: Credentials | None = None
+    raw: Json = None
 
     @property
     def name(self) -> str:
@@ -129,4 +131,16 @@ class Adapter(Protocol):
 
     async def close(self) -> None:
         """Give back connections and files. The adapter is not used afterwards."""
+        ...
+
+
+class AdapterRegistry(Protocol):
+    """Which adapters a process has: those that call themselves, or those that call through the broker."""
+
+    def get(self, name: str, *, tenant: str = "") -> Adapter:
+        """The adapter. `tenant`: for whom, where no step of a run asks. Raises Invalid `connector.unknown_adapter`."""
+        ...
+
+    async def close(self) -> None:
+        """Give back what they hold."""
         ...

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field
 from stanchion.base import Json
 from stanchion.controls.kills import NO_KILLS, Kills
 from stanchion.http import CtxDep, Model, Page, PageDep, Reply, shows
-from stanchion.tools.adapters import Adapters
+from stanchion.tools.adapter import AdapterRegistry
 from stanchion.tools.effects import Effect, EffectState, list_effects, resolve, show
 from stanchion.tools.service import discover_connector, list_connectors, show_connector, test_connector
 from stanchion.tools.store import LiveConnector
@@ -239,7 +239,7 @@ def _effect(effect: Effect) -> EffectReply:
     return EffectReply.model_validate(effect)
 
 
-def build_router(adapters: Adapters, kills: Kills = NO_KILLS) -> APIRouter:
+def build_router(adapters: AdapterRegistry, kills: Kills = NO_KILLS) -> APIRouter:
     """The routes of connectors and effects."""
     router = APIRouter(prefix="/api")
 

@@ -9,7 +9,7 @@ from stanchion.context import Ctx
 from stanchion.controls.kills import Kills
 from stanchion.http import PageParams, Slice, decode_cursor, slice_of
 from stanchion.tools import store
-from stanchion.tools.adapters import Adapters
+from stanchion.tools.adapter import AdapterRegistry
 from stanchion.tools.connectors import connector_of
 from stanchion.tools.store import LiveConnector
 from stanchion.tools.types import Connector, Discovery
@@ -46,7 +46,7 @@ async def show_connector(ctx: Ctx, name: str) -> tuple[LiveConnector, Connector]
     return await _live(ctx, name)
 
 
-async def test_connector(ctx: Ctx, name: str, adapters: Adapters, kills: Kills) -> Tested:
+async def test_connector(ctx: Ctx, name: str, adapters: AdapterRegistry, kills: Kills) -> Tested:
     """Reach the target of a live connector without changing it. That it fails is an answer, not an error.
 
     Raises NotFound `connector.unknown`, Denied `kill.active`, Unavailable `kill.unread`.
@@ -56,7 +56,7 @@ async def test_connector(ctx: Ctx, name: str, adapters: Adapters, kills: Kills) 
     kills.admit(ctx.tenant, "connector", name, connector.digest)
     started = ctx.env.clock.monotonic()
     try:
-        detail = await adapters.get(connector.adapter).test(connector, min(connector.timeout_s, TEST_TIMEOUT_S))
+        detail = await adapters.get(connector.adapter, tenant=ctx.tenant).test(connector, min(connector.timeout_s, TEST_TIMEOUT_S))
         ok, code, hint = True, "", ""
     except Problem as problem:
         ok, code, detail, hint = False, problem.code, problem.message, problem.hint
@@ -65,7 +65,7 @@ async def test_connector(ctx: Ctx, name: str, adapters: Adapters, kills: Kills) 
     return Tested(ok=ok, code=code, detail=detail, hint=hint, duration_ms=round(seconds * 1000))
 
 
-async def discover_connector(ctx: Ctx, name: str, adapters: Adapters, kills: Kills) -> tuple[Connector, Discovery]:
+async def discover_connector(ctx: Ctx, name: str, adapters: AdapterRegistry, kills: Kills) -> tuple[Connector, Discovery]:
     """What the target of a live connector offers, as resources for its document; nothing is changed, here or there.
 
     Raises NotFound `connector.unknown`, Denied `kill.active`, Unavailable `kill.unread`, AdapterProblem.
@@ -75,7 +75,7 @@ async def discover_connector(ctx: Ctx, name: str, adapters: Adapters, kills: Kil
     kills.admit(ctx.tenant, "connector", name, connector.digest)
     started = ctx.env.clock.monotonic()
     try:
-        found = await adapters.get(connector.adapter).discover(connector, min(connector.timeout_s, DISCOVER_TIMEOUT_S))
+        found = await adapters.get(connector.adapter, tenant=ctx.tenant).discover(connector, min(connector.timeout_s, DISCOVER_TIMEOUT_S))
     finally:
         seconds = ctx.env.clock.monotonic() - started
         ctx.env.telemetry.emit("adapter.called", seconds, connector.adapter, "discover")

@@ -19,7 +19,7 @@ class Adapters:
         found: tuple[Adapter, ...] = (SqlAdapter(root, clock), FilesAdapter(root, clock), HttpAdapter(clock))
         self.by_name: Mapping[str, Adapter] = {adapter.name: adapter for adapter in found}
 
-    def get(self, name: str) -> Adapter:
+    def get(self, name: str, *, tenant: str = "") -> Adapter:  # noqa: ARG002 - whoever asks, they are the same
         """The adapter. Raises Invalid `connector.unknown_adapter`."""
         found = self.by_name.get(name)
         if found is None:

@@ -130,6 +130,11 @@ class _CallSaid(_Strict):
     token: str = _NAME
 
 
+def writes(call: BrokerCall) -> bool:
+    """Whether the call may change the target: what does has an idempotency key, and a probe only asks about one."""
+    return call.op == "push" or (call.op == "execute" and bool(call.key))
+
+
 def call_said(number: int, call: BrokerCall) -> dict[str, object]:
     """A call as a message."""
     asker = call.asker
