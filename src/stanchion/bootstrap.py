@@ -22,7 +22,7 @@ from stanchion.controls.withdrawals import NO_WITHDRAWALS, Withdrawals
 from stanchion.db import Database, DatabaseUrls
 from stanchion.identity import Authenticator, CedarAuthorizer, Pepper, bootstrap_admin, create_key
 from stanchion.queue import Notifier
-from stanchion.releases import bundles, configs, draining, flags, guarding, rollouts
+from stanchion.releases import bundles, configs, draining, flags, guarding, policies, rollouts
 from stanchion.releases import revoking as releases_revoking
 from stanchion.releases.gates import GATES
 from stanchion.releases.gates import measure as measure_reviews
@@ -115,12 +115,12 @@ class Parts:
 def build_parts(env: Env, settings: Settings) -> Parts:
     """The verbs, artifact kinds and adapters of this deployment."""
     adapters = tools.Adapters(settings.connectors_root, env.clock)
-    specs: tuple[VerbSpec, ...] = (TRANSFORM, LOGIC_GATE, approvals.GovernVerb(), tools.FETCH, tools.LOOKUP, tools.PUSH)
+    specs: tuple[VerbSpec, ...] = (TRANSFORM, LOGIC_GATE, approvals.GovernVerb(), *tools.VERBS)
     verbs = {spec.verb: spec for spec in specs}
     kinds: tuple[KindSpec, ...] = (
         BlueprintKind(verbs),
         tools.ConnectorKind(adapters),
-        approvals.PolicyKind(others=[GATES.policy_type()]),
+        approvals.PolicyKind(others=[GATES.policy_type(), policies.AuthorizationType()]),
         ConfigKind(),
         flags.FlagKind(),
     )
@@ -148,6 +148,7 @@ async def built_worker(
         tools.FetchHandler(parts.adapters, switches),
         tools.LookupHandler(parts.adapters, switches),
         tools.PushHandler(parts.adapters, effects, switches),
+        tools.ExecuteHandler(parts.adapters, effects, switches),
     )
     try:
         yield runs.Worker(

@@ -23,14 +23,15 @@ def shown_by(written: Mapping[str, Json]) -> tuple[Json, ...]:
 
 
 def check_push(
-    written: Mapping[str, Json], approvals: Sequence[Approval], pointer: str
+    written: Mapping[str, Json], approvals: Sequence[Approval], pointer: str, field: str = "record"
 ) -> tuple[frozenset[str], Fault | None]:
     """The record's fields that come from the approvals' own outputs, and a fault if the rest is not what was shown.
 
-    The record must be one of the shown values as written, or a mapping that equals a shown mapping once its top-level
-    fields of the form `${steps.<approval>…}` are left out.
+    `field` is where the verb has what it writes: the `record` of a PUSH, the `arguments` of an EXECUTE. It must be one of
+    the shown values as written, or a mapping that equals a shown mapping once its top-level fields of the form
+    `${steps.<approval>…}` are left out.
     """
-    record = written.get("record")
+    record = written.get(field, {} if field != "record" else None)
     fields = record if isinstance(record, dict) else {}
     own = frozenset(k for k, v in fields.items() if _comes_from(v, approvals))
     rest: Json = {k: v for k, v in fields.items() if k not in own} if isinstance(record, dict) else record
@@ -41,10 +42,10 @@ def check_push(
             if _same(rest, value):
                 return own, None
     name = approvals[-1].id
-    hint = f"Add the record to {name}'s show as it is written here"
+    hint = f"Add the {field} to {name}'s show as written here"
     hint += f", without {', '.join(sorted(own))}." if own else "."
-    message = f"The approval {name} decides over this write and does not show the record that is written."
-    at = f"{pointer}/record" if "record" in written else pointer
+    message = f"The approval {name} decides over this write and does not show the {field} that it writes."
+    at = f"{pointer}/{field}" if field in written else pointer
     return own, Fault(pointer=at, code="blueprint.not_shown", message=message, hint=hint, at_key=True)
 
 

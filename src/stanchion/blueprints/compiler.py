@@ -32,6 +32,7 @@ from stanchion.blueprints.types import (
     Schema,
     Step,
     VerbSpec,
+    Writing,
 )
 from stanchion.blueprints.values import Configs
 from stanchion.blueprints.verbs import RESERVED, checking_schema, items_output, with_own
@@ -304,8 +305,9 @@ class _Compiler:
             output = items_output(output)
         draft.step = step
         draft.approvals = tuple(a.path for a in place.approvals)
-        if step.verb == "push" and place.approvals:
-            draft.own_fields, fault = check_push(written, place.approvals, f"{pointer}/push")
+        field = self._writes(step.verb, written) if place.approvals else None
+        if field is not None:
+            draft.own_fields, fault = check_push(written, place.approvals, f"{pointer}/{step.verb}", field)
             self.findings.faults += [fault] if fault is not None else []
         after = place.after(step.id, output) if step.id else place
         if step.verb == "govern":
@@ -314,6 +316,13 @@ class _Compiler:
                 shown = Approval(step.id, draft.path, shown_by(written))
                 return replace(after, approvals=(*place.approvals, shown))
         return after
+
+    def _writes(self, verb: str, written: Mapping[str, Json]) -> str | None:
+        """The field of the config that says what is written, or None if the step writes nothing."""
+        spec = self.verbs[verb]
+        if isinstance(spec, Writing):
+            return spec.written(written, self.lookup)
+        return "record" if verb == "push" else None
 
     def _exits(
         self, written: Mapping[str, Json], step: Step, draft: _Draft, pointer: str, after: Place, layout: _Layout

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from stanchion.base import Json
 from stanchion.expressions import Expression, Template
@@ -239,4 +239,13 @@ class VerbSpec(Protocol):
     def output_schema(self, config: Mapping[str, Json], lookup: Lookup, types: Callable[[str], Schema]) -> Schema:
         """JSON Schema of the step's output. `types(pointer)` gives the inferred schema of the value at a template
         position of the config (so TRANSFORM's output has the type of its expression)."""
+        ...
+
+
+@runtime_checkable
+class Writing(Protocol):
+    """Filled too by a VerbSpec whose step can change the outside: an approval before it must show what it writes (I8)."""
+
+    def written(self, config: Mapping[str, Json], lookup: Lookup) -> str | None:
+        """The field of `config` that holds what is written (`record`), or None if this step only reads."""
         ...

@@ -21,16 +21,18 @@ from stanchion.tools.effects import (
     resolve,
     show,
 )
-from stanchion.tools.handlers import FetchHandler, LookupHandler, PushHandler
+from stanchion.tools.handlers import ExecuteHandler, FetchHandler, LookupHandler, PushHandler
 from stanchion.tools.routes import build_router
 from stanchion.tools.service import Tested, list_connectors, show_connector, test_connector
 from stanchion.tools.types import Connector, Envelope, Operation, Resource
-from stanchion.tools.verbs import FETCH, LOOKUP, PUSH
+from stanchion.tools.verbs import EXECUTE, FETCH, LOOKUP, PUSH, VERBS
 
 __all__ = [
+    "EXECUTE",
     "FETCH",
     "LOOKUP",
     "PUSH",
+    "VERBS",
     "Adapter",
     "AdapterProblem",
     "Adapters",
@@ -41,6 +43,7 @@ __all__ = [
     "EffectPort",
     "EffectState",
     "Envelope",
+    "ExecuteHandler",
     "FetchHandler",
     "LookupHandler",
     "Operation",

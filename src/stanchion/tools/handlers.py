@@ -1,4 +1,4 @@
-"""Step verbs FETCH, LOOKUP and PUSH: from a step's values to one adapter call, and from its envelope to the output."""
+"""Step verbs FETCH, LOOKUP, PUSH and EXECUTE: from a step's values to one adapter call, and from its envelope to the output."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from stanchion.context import Env
 from stanchion.controls.kills import NO_KILLS, Kills
 from stanchion.runs import StepCall, StepResult
 from stanchion.telemetry import current_traceparent
-from stanchion.tools.adapter import Adapter, Target
-from stanchion.tools.adapters import Adapters
+from stanchion.tools.adapter import Adapter, AdapterRegistry, Target
 from stanchion.tools.connectors import connector_of, resource_of
 from stanchion.tools.effects import EffectPort
 from stanchion.tools.held import held
-from stanchion.tools.records import check_parameters, check_record
+from stanchion.tools.records import check_arguments, check_parameters, check_record, check_result
 from stanchion.tools.types import OUTPUT_BYTES_MAX, RECORDS_MAX, Asker, Connector, Envelope
 
 # Connectors parsed from their bodies, by digest: immutable, so kept until others are used more.
@@ -26,9 +25,9 @@ _ROOM_SHARE, _ROOM_S = 0.2, 1.0
 
 
 class _ToolHandler:
-    """What the three share: finding the target of the step, calling it under a span, measuring the call."""
+    """What the four share: finding the target of the step, calling it under a span, measuring the call."""
 
-    def __init__(self, adapters: Adapters, kills: Kills = NO_KILLS) -> None:
+    def __init__(self, adapters: AdapterRegistry, kills: Kills = NO_KILLS) -> None:
         self._adapters = adapters
         self._kills = kills
         self._parsed: OrderedDict[str, Connector] = OrderedDict()
@@ -40,10 +39,11 @@ class _ToolHandler:
         if body is None:
             raise Internal("connector.not_pinned", f"The run holds no version of the connector {reference[1]!r}.")
         digest = call.digests.get(reference, "")
-        if (wait := held(env, self._kills, call, reference[1], digest, writes=verb == "push")) is not None:
-            raise wait
         connector = self._connector(digest, body)
-        resource, operation = resource_of(connector, str(call.config["resource"]), verb)
+        named = call.config["operation" if verb == "execute" else "resource"]
+        resource, operation = resource_of(connector, str(named), verb)
+        if (wait := held(env, self._kills, call, reference[1], digest, writes=operation.effect != "read")) is not None:
+            raise wait
         target = Target(
             connector=connector,
             resource=resource,
@@ -169,7 +169,7 @@ class PushHandler(_ToolHandler):
 
     verb = "push"
 
-    def __init__(self, adapters: Adapters, effects: EffectPort, kills: Kills = NO_KILLS) -> None:
+    def __init__(self, adapters: AdapterRegistry, effects: EffectPort, kills: Kills = NO_KILLS) -> None:
         super().__init__(adapters, kills)
         self._effects = effects
 
@@ -185,4 +185,58 @@ class PushHandler(_ToolHandler):
             finally:
                 seconds = env.clock.monotonic() - started
                 env.telemetry.emit("adapter.called", seconds, target.connector.adapter, self.verb)
-        return StepResult(output={"receipt": dict(receipt), "applied": receipt["applied"]})
+        fields = cast("Mapping[str, Json]", target.operation.settings.get("receipt", {}))
+        said = dict(receipt)
+        if fields:
+            # One that a person or the probe settled has none; expressions find each field all the same.
+            known = cast("Mapping[str, Json]", receipt.get("fields") or {})
+            said["fields"] = {name: known.get(name) for name in fields}
+        return StepResult(output={"receipt": said, "applied": receipt["applied"]})
+
+
+class ExecuteHandler(_ToolHandler):
+    """EXECUTE: a declared operation. One that reads is called; one that writes goes through the effect port, as a PUSH."""
+
+    verb = "execute"
+
+    def __init__(self, adapters: AdapterRegistry, effects: EffectPort, kills: Kills = NO_KILLS) -> None:
+        super().__init__(adapters, kills)
+        self._effects = effects
+
+    async def execute(self, env: Env, call: StepCall) -> StepResult:
+        """Perform the operation.
+
+        Raises Invalid `execute.bad_arguments` before anything is called, `execute.bad_result` after; LimitExceeded
+        `tool.output_too_large`; and what `EffectPort.perform` raises.
+        """
+        with env.telemetry.span("execute", call.traceparent):
+            adapter, target = self._target(env, call, self.verb)
+            raw = call.config.get("arguments", {})
+            arguments = check_arguments(target.name, target.operation.parameters, raw)
+            if target.operation.effect == "read":
+                envelope = await _measured(env, target, self.verb, adapter.execute(target, arguments, None))
+                result = check_result(target.name, target.operation.result, envelope.records[0]["result"])
+                return _bounded({"result": result}, target)
+            started = env.clock.monotonic()
+            try:
+                receipt = dict(await self._effects.perform(call, adapter, target, arguments, raw))
+            finally:
+                seconds = env.clock.monotonic() - started
+                env.telemetry.emit("adapter.called", seconds, target.connector.adapter, self.verb)
+        return _bounded(_executed(target, receipt), target)
+
+
+def _executed(target: Target, receipt: dict[str, Json]) -> dict[str, Json]:
+    """The output of a write: its result is null where nobody saw the answer (a probe or a person said that it happened)."""
+    seen = "result" in receipt
+    result = receipt.pop("result", None)
+    if receipt.pop("result_dropped", False):
+        raise LimitExceeded(
+            "tool.output_too_large",
+            f"{target.name} was performed; its result is larger than a step's output may be.",
+            hint="Let the connector's `result_at` name the part of the answer that is needed, such as the new record's id.",
+            retryable=False,
+        )
+    if seen:
+        check_result(target.name, target.operation.result, result)
+    return {"result": result, "receipt": receipt, "applied": receipt["applied"]}

@@ -261,14 +261,8 @@ def _is(name: str, value: Json) -> bool:
 
 
 def check_parameters(where: str, parameters: Mapping[str, Schema], values: Mapping[str, Json]) -> dict[str, Json]:
-    """Values for declared parameters; an absent one that may be null is null. Raises Invalid `fetch.bad_where`."""
-    errors = [f"{name}: not a parameter of {where}" for name in values if name not in parameters]
-    held: dict[str, Json] = {}
-    for name, schema in parameters.items():
-        try:
-            held[name] = _strict(schema, values.get(name))
-        except ValueError as error:
-            errors.append(f"{name}: {error}" if name in values else f"{name}: missing")
+    """Values for declared parameters of a fetch; an absent one that may be null is null. Raises Invalid `fetch.bad_where`."""
+    held, errors = _held_values(where, parameters, values)
     if errors:
         raise Invalid(
             "fetch.bad_where",
@@ -277,3 +271,47 @@ def check_parameters(where: str, parameters: Mapping[str, Schema], values: Mappi
             errors=errors,
         )
     return held
+
+
+def check_arguments(where: str, parameters: Mapping[str, Schema], values: Json) -> dict[str, Json]:
+    """Arguments for an operation; an absent one that may be null is null. Raises Invalid `execute.bad_arguments`."""
+    if not isinstance(values, Mapping):
+        raise Invalid(
+            "execute.bad_arguments", f"The arguments for {where} are not an object.", errors=["not an object"]
+        )
+    held, errors = _held_values(where, parameters, values)
+    if errors:
+        raise Invalid(
+            "execute.bad_arguments",
+            f"The arguments do not fit {where}: {'; '.join(errors[:10])}.",
+            hint=f"Its parameters are: {', '.join(parameters) or 'none'}.",
+            errors=errors,
+        )
+    return held
+
+
+def check_result(where: str, schema: Schema, value: Json) -> Json:
+    """What an operation gave, held to the schema that its connector declares. Raises Invalid `execute.bad_result`,
+    naming the place within it, never the value."""
+    faults = validate_value(schema, value) if schema else []
+    if faults:
+        raise Invalid(
+            "execute.bad_result",
+            f"The result of {where} {_broken(schema, value, faults[0][0])}.",
+            hint="Correct `result` in the connector, or `result_at`, which says where in the answer it stands."
+            " What the operation did is in the effect ledger.",
+        )
+    return value
+
+
+def _held_values(
+    where: str, parameters: Mapping[str, Schema], values: Mapping[str, Json]
+) -> tuple[dict[str, Json], list[str]]:
+    errors = [f"{name}: not a parameter of {where}" for name in values if name not in parameters]
+    held: dict[str, Json] = {}
+    for name, schema in parameters.items():
+        try:
+            held[name] = _strict(schema, values.get(name))
+        except ValueError as error:
+            errors.append(f"{name}: {error}" if name in values else f"{name}: missing")
+    return held, errors

@@ -23,14 +23,16 @@ Idempotency = Literal["key", "natural", "probe", "none"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """What a resource can do: one of `fetch`, `lookup`, `push`.
+    """What a resource can do, one of `fetch`, `lookup`, `push`; or an operation that EXECUTE performs.
 
     Attributes:
-        parameters: declared parameters of a fetch, name -> schema of its value.
+        parameters: declared parameters of a fetch or an EXECUTE, name -> schema of its value.
         effect: what a push does to the outside; reads are `read`.
         idempotency: how a repeated push is recognised (DESIGN §5, I5): `key`, the target itself refuses a second write
             under the key; `natural`, the same record written twice is one record; `probe`, the target can be asked;
             `none`, none of these: an outcome that was not seen is a person's to settle.
+        reversible: whether what it does can be taken back; `undone_by`: the operation of the connector that does so.
+        result: JSON Schema of what an EXECUTE gives.
         settings: the rest as the document has it, for the adapter.
     """
 
@@ -38,6 +40,9 @@ class Operation:
     parameters: Mapping[str, Schema] = field(default_factory=dict[str, Schema])
     effect: Literal["read", "write", "destructive"] = "read"
     idempotency: Idempotency = "none"
+    reversible: bool = False
+    undone_by: str = ""
+    result: Schema = field(default_factory=dict[str, "Json"])
     settings: Mapping[str, Json]
 
 
@@ -96,7 +101,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connector:
-    """A configured adapter, as published. `digest` addresses it; it never holds a credential (I9)."""
+    """A configured adapter, as published. `digest` addresses it; it never holds a credential (I9).
+
+    `operations`: what EXECUTE performs, by name; each is a Resource without fields whose one operation is `execute`.
+    """
 
     name: str
     description: str
@@ -108,6 +116,7 @@ class Connector:
     resources: Mapping[str, Resource]
     settings: Mapping[str, Json]
     limits: Limits = Limits()
+    operations: Mapping[str, Resource] = field(default_factory=dict[str, Resource])
 
 
 # Bounds of one discovery: what a connector's document may hold at most.
@@ -142,7 +151,8 @@ class Envelope:
         trace: `traceparent` of the call, empty outside a trace.
         narrative: one sentence for a person: what was done, how much of it.
         metadata: adapter, connector, resource, operation; `truncated` and `page` of a fetch (None: there is no more);
-            `applied`, `rows` and `idempotency_key` of a push; `applied` of a probe.
+            `applied`, `rows` and `idempotency_key` of a push or an EXECUTE, `fields` of a push whose connector declares
+            a receipt; `applied` of a probe.
         schema_v: the form of this envelope.
     """
 

@@ -1,4 +1,4 @@
-"""What Blueprints must know of FETCH, LOOKUP and PUSH: their config, what is wrong with it, the type of their output."""
+"""What Blueprints must know of FETCH, LOOKUP, PUSH and EXECUTE: their config, what is wrong with it, the type of their output."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from stanchion.tools.records import complaint, types_of
 from stanchion.tools.types import RECORDS_MAX, Connector, Operation, Resource
 
 _CONNECTOR: Json = {"type": "string", "x-artifact": "connector", "description": "name of a connector"}
-_RESOURCE: Json = {"type": "string", "pattern": "^[a-z][a-z0-9_-]{0,62}$", "description": "a resource of the connector"}
+_NAME: dict[str, Json] = {"type": "string", "pattern": "^[a-z][a-z0-9_-]{0,62}$"}
+_RESOURCE: Json = {**_NAME, "description": "a resource of the connector"}
 
 
 def _config(required: list[str], **properties: Json) -> Schema:
@@ -177,12 +178,104 @@ class Push(_Verb):
             )
 
     def output_schema(self, config: Mapping[str, Json], lookup: Lookup, types: Callable[[str], Schema]) -> Schema:  # noqa: ARG002
-        """The receipt."""
-        receipt = _object(applied={"type": "boolean"}, rows={"type": "integer"}, idempotency_key={"type": "string"})
-        return _object(receipt=receipt, applied={"type": "boolean"})
+        """The receipt, with the fields of the answer that the connector declares."""
+        resource = self._resource(config, lookup)
+        operation = resource.operations.get("push") if resource else None
+        said = {} if operation is None else operation.settings.get("receipt", {})
+        fields: dict[str, Json] = {name: {} for name in said} if isinstance(said, dict) else {}
+        more: dict[str, Json] = {"fields": _object(**fields)} if fields else {}
+        return _object(receipt=_object(**_RECEIPT, **more), applied={"type": "boolean"})
+
+    def written(self, config: Mapping[str, Json], lookup: Lookup) -> str | None:  # noqa: ARG002
+        """Fills `blueprints.Writing`."""
+        return "record"
 
 
-_DECLARE = {"parameter": "Or declare it in the connector's fetch.parameters (`files` filters by its fields)."}
+_RECEIPT: dict[str, Json] = {
+    "applied": {"type": "boolean"},
+    "rows": {"type": "integer"},
+    "idempotency_key": {"type": "string"},
+}
+
+
+_EXECUTE: Schema = {
+    "type": "object",
+    "required": ["connector", "operation"],
+    "additionalProperties": False,
+    "properties": {
+        "connector": _CONNECTOR,
+        "operation": {**_NAME, "description": "an operation under the connector's `execute`"},
+        "arguments": {
+            "type": "object",
+            "x-label": "parameter",
+            "additionalProperties": {"x-template": True},
+            "description": "values for the parameters of the operation",
+        },
+    },
+}
+
+
+class Execute:
+    """EXECUTE {connector, operation, arguments?} → {result}, and of an operation that writes {receipt, applied} too."""
+
+    verb = "execute"
+    effect: Literal["none", "read", "write"] = "write"
+    suspends = False
+    config_schema: Schema = _EXECUTE
+
+    def check(self, config: Mapping[str, Json], lookup: Lookup) -> Iterable[ConfigIssue]:
+        """Complaints about an operation that the connector does not declare and about literal arguments that do not fit."""
+        connector, name = _connector(config, lookup), config.get("operation")
+        if connector is None or not isinstance(name, str):
+            return
+        operation = _operation(connector, name)
+        if operation is None:
+            there = f"It has: {', '.join(connector.operations)}." if connector.operations else "It declares none."
+            yield ConfigIssue(
+                pointer="/operation",
+                code="blueprint.unknown_operation",
+                message=f"The connector {connector.name} has no operation {name} to execute.",
+                hint=nearest(name, connector.operations) or there,
+            )
+            return
+        arguments = config.get("arguments", {})
+        if isinstance(arguments, dict):
+            code = "blueprint.unknown_parameter"
+            yield from _fitting("/arguments", arguments, operation.parameters, "argument", code)
+
+    def output_schema(self, config: Mapping[str, Json], lookup: Lookup, types: Callable[[str], Schema]) -> Schema:  # noqa: ARG002
+        """The result as the connector declares it. A write's may be null: a probe or a person may have told its end."""
+        connector = _connector(config, lookup)
+        operation = _operation(connector, str(config.get("operation"))) if connector else None
+        result: dict[str, Json] = dict(operation.result) if operation else {}
+        if operation is not None and operation.effect == "read":
+            return _object(result=result)
+        kinds = types_of(result)
+        if kinds and "null" not in kinds:
+            result["type"] = [*kinds, "null"]
+        return _object(result=result, receipt=_object(**_RECEIPT), applied={"type": "boolean"})
+
+    def written(self, config: Mapping[str, Json], lookup: Lookup) -> str | None:
+        """Fills `blueprints.Writing`: nothing, where the operation only reads."""
+        connector = _connector(config, lookup)
+        operation = _operation(connector, str(config.get("operation"))) if connector else None
+        return None if operation is not None and operation.effect == "read" else "arguments"
+
+
+def _operation(connector: Connector, name: str) -> Operation | None:
+    found = connector.operations.get(name)
+    return None if found is None else found.operations["execute"]
+
+
+_DECLARE = {
+    "parameter": "Or declare it in the connector's fetch.parameters (`files` filters by its fields).",
+    "argument": "Or declare it in the `parameters` of the connector's operation.",
+}
+_MISSING = {
+    "parameter": "blueprint.missing_parameter",
+    "argument": "blueprint.missing_parameter",
+    "field": "blueprint.missing_field",
+}
 
 
 def _fitting(
@@ -209,7 +302,7 @@ def _fitting(
         if name not in values and "null" not in types_of(schema):
             yield ConfigIssue(
                 pointer=pointer,
-                code=f"blueprint.missing_{what}",
+                code=_MISSING[what],
                 message=f"The {what} {name} is missing.",
                 hint='Add it, or let the connector declare it as [..., "null"].',
             )
@@ -220,4 +313,5 @@ def _unquoted(schema: Schema, value: Json) -> bool:
     return "string" in types_of(schema) and (value is None or isinstance(value, int | float))
 
 
-FETCH, LOOKUP, PUSH = Fetch(), LookupVerb(), Push()
+FETCH, LOOKUP, PUSH, EXECUTE = Fetch(), LookupVerb(), Push(), Execute()
+VERBS = (FETCH, LOOKUP, PUSH, EXECUTE)

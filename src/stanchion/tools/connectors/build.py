@@ -8,19 +8,31 @@ from typing import Any, cast
 from stanchion.base import Json, NotFound
 from stanchion.blueprints import duration_s
 from stanchion.expressions import nearest
-from stanchion.tools.connectors.schema import VERBS
+from stanchion.tools.connectors.schema import EXECUTE, VERBS
 from stanchion.tools.records import types_of
 from stanchion.tools.types import Connector, Limits, Operation, Resource
 
 # For a call, unless the connector says otherwise; a step's own timeout may shorten it.
 TIMEOUT_S_DEFAULT = 30.0
-_COMMON = {"connector", "description", "owner", "labels", "risk", "adapter", "environment", "timeout", "resources"}
+_COMMON = {
+    "connector",
+    "description",
+    "owner",
+    "labels",
+    "risk",
+    "adapter",
+    "environment",
+    "timeout",
+    "resources",
+    "execute",
+}
 _SCALARS = {"string", "integer", "number", "boolean"}
 
 
 def connector_of(body: Mapping[str, Json], digest: str = "") -> Connector:
     """The connector of a checked body."""
-    resources = cast("Mapping[str, Mapping[str, Json]]", body["resources"])
+    resources = cast("Mapping[str, Mapping[str, Json]]", body.get("resources", {}))
+    operations = cast("Mapping[str, Mapping[str, Json]]", body.get(EXECUTE, {}))
     adapter = str(body["adapter"])
     return Connector(
         name=str(body["connector"]),
@@ -33,6 +45,18 @@ def connector_of(body: Mapping[str, Json], digest: str = "") -> Connector:
         resources={name: _resource(name, resource, adapter) for name, resource in resources.items()},
         settings={name: value for name, value in body.items() if name not in {*_COMMON, "limits"}},
         limits=Limits(**cast("Any", body.get("limits", {}))),
+        operations={name: _executed(name, operation, adapter) for name, operation in operations.items()},
+    )
+
+
+def _executed(name: str, body: Mapping[str, Json], adapter: str) -> Resource:
+    return Resource(
+        name=name,
+        description=str(body.get("description", "")),
+        key="",
+        fields={},
+        operations={EXECUTE: _operation(EXECUTE, body, {}, adapter)},
+        settings={},
     )
 
 
@@ -65,18 +89,26 @@ def _operation(
             for name, schema in fields.items()
             if set(types_of(schema)) <= {*_SCALARS, "null"}
         }
-    own = {"parameters", "effect", "idempotency"}
+    own = {"parameters", "effect", "idempotency", "reversible", "undone_by", "result"}
     return Operation(
         verb=cast("Any", verb),
         parameters=parameters,
         effect=cast("Any", body.get("effect", "write" if verb == "push" else "read")),
         idempotency=cast("Any", body.get("idempotency", "none")),
+        reversible=bool(body.get("reversible", "undone_by" in body)),
+        undone_by=str(body.get("undone_by", "")),
+        result=cast("Any", body.get("result", {})),
         settings={name: value for name, value in body.items() if name not in own},
     )
 
 
 def resource_of(connector: Connector, resource: str, verb: str) -> tuple[Resource, Operation]:
-    """The resource and its operation. Raises NotFound `connector.unknown_resource` or `connector.no_such_operation`."""
+    """The resource and its operation; for `execute`, the operation of that name as both.
+
+    Raises NotFound `connector.unknown_resource` or `connector.no_such_operation`.
+    """
+    if verb == EXECUTE:
+        return _operation_of(connector, resource)
     found = connector.resources.get(resource)
     if found is None:
         raise NotFound(
@@ -92,3 +124,14 @@ def resource_of(connector: Connector, resource: str, verb: str) -> tuple[Resourc
             hint=f"It has: {', '.join(found.operations)}.",
         )
     return found, operation
+
+
+def _operation_of(connector: Connector, name: str) -> tuple[Resource, Operation]:
+    found = connector.operations.get(name)
+    if found is None:
+        raise NotFound(
+            "connector.no_such_operation",
+            f"The connector {connector.name!r} has no operation {name!r} to execute.",
+            hint=nearest(name, connector.operations),
+        )
+    return found, found.operations[EXECUTE]

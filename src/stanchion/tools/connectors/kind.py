@@ -22,7 +22,7 @@ from stanchion.blueprints import (
 from stanchion.tools.adapter import Adapter
 from stanchion.tools.adapters import Adapters
 from stanchion.tools.connectors.rules import check_connector
-from stanchion.tools.connectors.schema import document_schema
+from stanchion.tools.connectors.schema import EXECUTE, document_schema
 from stanchion.tools.connectors.sound import sound_part, worth_saying
 
 # Issues about a key that should not be there point at the key, all others at the value.
@@ -97,6 +97,8 @@ def _further(body: Mapping[str, Json], adapter: Adapter | None, names: tuple[str
     found = list(check_connector(sound_part(body, document_schema(None, names)), adapter))
     if adapter is not None:
         part = sound_part(body, schema)
+        if EXECUTE in part:
+            part.setdefault("resources", {})
         if {"resources", *adapter.settings_required} <= part.keys():
             found += adapter.check(part)
     for issue in found:

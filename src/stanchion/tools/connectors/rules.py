@@ -10,7 +10,7 @@ from stanchion.base import Json
 from stanchion.blueprints import ConfigIssue, dangling, duration_s, type_name
 from stanchion.expressions import nearest
 from stanchion.tools.adapter import Adapter
-from stanchion.tools.connectors.schema import TIMEOUT_S_MAX, VERBS
+from stanchion.tools.connectors.schema import EXECUTE, TIMEOUT_S_MAX, VERBS
 from stanchion.tools.records import types_of
 
 # A user and password in a URL, and the beginnings of keys that well-known issuers hand out.
@@ -30,6 +30,10 @@ def check_connector(body: Mapping[str, Json], adapter: Adapter | None) -> Iterab
     yield from _check_timeout(body)
     for name, value in _mapping(body.get("resources") or {}).items():
         yield from _check_resource(f"/resources/{name}", name, _mapping(value), adapter.refused if adapter else {})
+    yield from _check_offers(body, adapter)
+    operations = _mapping(body.get(EXECUTE) or {})
+    for name, value in operations.items():
+        yield from _check_executed(f"/{EXECUTE}/{name}", _mapping(value), operations)
 
 
 def _mapping(value: Json) -> Mapping[str, Json]:
@@ -73,6 +77,52 @@ def _check_resource(
         parameters = _mapping(_mapping(resource.get(verb) or {}).get("parameters") or {})
         for parameter, schema in parameters.items():
             yield from _check_field(f"{pointer}/{verb}/parameters/{parameter}", _mapping(schema))
+
+
+def _check_offers(body: Mapping[str, Json], adapter: Adapter | None) -> Iterator[ConfigIssue]:
+    """A connector offers records or operations, or both; operations only where its adapter has them."""
+    if EXECUTE in body:
+        if adapter is not None and EXECUTE not in adapter.operation_schemas:
+            reason = adapter.refused.get(EXECUTE, f"The adapter `{adapter.name}` has records and no operations.")
+            yield ConfigIssue(pointer=f"/{EXECUTE}", code="connector.not_offered", message=reason)
+    elif "resources" not in body and adapter is not None and EXECUTE in adapter.operation_schemas:
+        yield ConfigIssue(
+            pointer="",
+            code="connector.missing_field",
+            message="The connector offers nothing.",
+            hint="Give it `resources`, which have records, or `execute`, which has operations.",
+        )
+
+
+def _check_executed(
+    pointer: str, operation: Mapping[str, Json], operations: Mapping[str, Json]
+) -> Iterator[ConfigIssue]:
+    for parameter, schema in _mapping(operation.get("parameters") or {}).items():
+        yield from _check_field(f"{pointer}/parameters/{parameter}", _mapping(schema))
+    reads = operation.get("effect") == "read"
+    if not reads and "effect" in operation and "idempotency" not in operation:
+        yield ConfigIssue(
+            pointer=pointer,
+            code="connector.missing_field",
+            message="An operation that writes says its `idempotency`.",
+            hint="key, natural, probe or none: how a repetition is recognised; there is no default.",
+        )
+    for name in ("idempotency", "reversible", "undone_by") if reads else ():
+        if name in operation:
+            yield ConfigIssue(
+                pointer=f"{pointer}/{name}",
+                code="connector.unknown_field",
+                message=f"An operation that reads has no `{name}`: it changes nothing.",
+                hint="Leave it out, or say `effect: write`.",
+            )
+    undoing = operation.get("undone_by")
+    if isinstance(undoing, str) and undoing not in operations:
+        yield ConfigIssue(
+            pointer=f"{pointer}/undone_by",
+            code="connector.unknown_operation",
+            message=f"The connector has no operation {undoing!r} that would undo this one.",
+            hint=nearest(undoing, operations),
+        )
 
 
 def _check_key(

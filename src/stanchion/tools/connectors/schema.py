@@ -15,6 +15,7 @@ FIELD_PATTERN = "^[A-Za-z_][A-Za-z0-9_]{0,62}$"
 RESOURCE_PATTERN = "^[a-z][a-z0-9_-]{0,62}$"
 TIMEOUT_S_MAX = 600
 VERBS = ("fetch", "lookup", "push")
+EXECUTE = "execute"
 
 _TEXT: Schema = {"type": "string", "maxLength": 2000}
 # Over all processes; see docs/explanation/broker.md.
@@ -61,7 +62,12 @@ def document_schema(adapter: Adapter | None, adapters: tuple[str, ...]) -> Schem
         },
     }
     settings: Mapping[str, Schema] = adapter.settings_schema if adapter else {}
-    required = ["connector", "owner", "adapter", "environment", "resources"]
+    required = ["connector", "owner", "adapter", "environment"]
+    if adapter is None or EXECUTE in adapter.operation_schemas:
+        properties[EXECUTE] = _executed(adapter)
+    else:
+        required.append("resources")
+        properties[EXECUTE] = {"type": "object"}
     return {
         "type": "object",
         "required": [*required, *(adapter.settings_required if adapter else ())],
@@ -85,12 +91,44 @@ COMMON_RESOURCE: Schema = {
 }
 
 
+# What an operation of EXECUTE is whatever its adapter.
+_COMMON_OPERATION: dict[str, Json] = {
+    "description": {**_TEXT},
+    "parameters": fields_schema(100),
+    "result": {"x-schema": True},
+    "effect": {"enum": ["read", "write", "destructive"]},
+    "idempotency": {"enum": ["key", "natural", "probe", "none"]},
+    "reversible": {"type": "boolean"},
+    "undone_by": {"type": "string", "pattern": RESOURCE_PATTERN},
+}
+
+
+def _executed(adapter: Adapter | None) -> Json:
+    """Schema of `execute`: name -> the operation, with the adapter's own fields."""
+    own: Mapping[str, Json] = adapter.operation_schemas[EXECUTE] if adapter else {}
+    operation: dict[str, Json] = {
+        "type": "object",
+        "required": ["effect", *cast("list[str]", own.get("required", []))],
+        "additionalProperties": adapter is None,
+        "properties": {**_COMMON_OPERATION, **cast("Mapping[str, Json]", own.get("properties", {}))},
+    }
+    return {
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 200,
+        "propertyNames": {"pattern": RESOURCE_PATTERN},
+        "additionalProperties": operation,
+    }
+
+
 def _resource(adapter: Adapter) -> Schema:
     operations = {
-        verb: _operation(adapter.operation_schemas[verb]) for verb in VERBS if verb in adapter.operation_schemas
+        verb: _operation(adapter.operation_schemas[verb], writes=verb == "push")
+        for verb in VERBS
+        if verb in adapter.operation_schemas
     }
     # An operation that the adapter refuses is answered with its own reason, not as an unknown field.
-    refused: dict[str, Json] = {verb: {"type": "object"} for verb in adapter.refused}
+    refused: dict[str, Json] = {verb: {"type": "object"} for verb in adapter.refused if verb in VERBS}
     return {
         "type": "object",
         "required": ["fields", *adapter.resource_required],
@@ -104,13 +142,15 @@ def _resource(adapter: Adapter) -> Schema:
     }
 
 
-def _operation(schema: Schema) -> Json:
+def _operation(schema: Schema, *, writes: bool) -> Json:
     """An adapter's operation schema with `{"x-parameters": true}` replaced by that of declared parameters."""
     properties = cast("Mapping[str, Json]", schema["properties"])
     filled: dict[str, Json] = {
         name: fields_schema(50) if isinstance(value, dict) and value.get("x-parameters") else value
         for name, value in properties.items()
     }
+    if writes:
+        filled["reversible"] = {"type": "boolean"}
     return {**schema, "properties": filled}
 
 

@@ -3,7 +3,7 @@
 Nothing here keeps a value between calls but the cached tokens of OAuth 2, in the process that resolves credentials.
 """
 
-from stanchion.tools.credentials.resolving import SecretSource, references, resolve
-from stanchion.tools.credentials.types import NO_CREDENTIALS, Credentials, Secret
+from stanchion.tools.credentials.resolving import references, resolve
+from stanchion.tools.credentials.types import NO_CREDENTIALS, Credentials
 
-__all__ = ["NO_CREDENTIALS", "Credentials", "Secret", "SecretSource", "references", "resolve"]
+__all__ = ["NO_CREDENTIALS", "Credentials", "references", "resolve"]

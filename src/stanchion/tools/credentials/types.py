@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Protocol
 
 from stanchion.base import Internal
-
-
-class Secret(Protocol):
-    """Filled by `stanchion.secrets`: a value that is read by `reveal` alone and is never part of a text of its own."""
-
-    def reveal(self) -> str:
-        """The value."""
-        ...
+from stanchion.secrets import Secret
 
 
 class Credentials:

@@ -162,7 +162,7 @@ class Ledger:
         outcome = audit.Outcome(
             status={EffectState.DONE: "SUCCEEDED", EffectState.UNKNOWN: "UNKNOWN"}.get(state, "FAILED"),
             error_class=None if error is None else error.code,
-            receipt=receipt,
+            receipt=rules.audited(receipt),
         )
         record = self._record(
             call,

@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from stanchion.base import Conflict, Denied, Json, digest, invariant
+from stanchion.base import Conflict, Denied, Json, digest, dumps, invariant
 from stanchion.context import Environment
 from stanchion.tools.effects.types import TRANSITIONS, Effect, EffectState, Next
-from stanchion.tools.types import Connector, Idempotency
+from stanchion.tools.types import OUTPUT_BYTES_MAX, Connector, Envelope, Idempotency
 
 # A call ends within its connector's timeout, at most 600 s; after this nobody can still be performing it, and a
 # person may settle an attempt that a crash left without an end.
 INTENT_SETTLED_AFTER = timedelta(minutes=15)
+# What a receipt keeps of a result: with the rest of the step's output it stays within what a step may return.
+RESULT_BYTES_MAX = OUTPUT_BYTES_MAX // 2
 
 
 def effect_key(root_id: UUID, run_id: UUID, path: str) -> str:
@@ -22,9 +24,28 @@ def effect_key(root_id: UUID, run_id: UUID, path: str) -> str:
     return "eff_" + hashlib.sha256(f"{root_id}\x00{run_id}\x00{path}".encode()).hexdigest()
 
 
-def args_digest(connector: Connector, resource: str, record: Mapping[str, Json]) -> str:
-    """The digest of exactly what is asked of the target."""
-    return digest({"connector": connector.name, "resource": resource, "operation": "push", "record": record})
+def args_digest(connector: Connector, resource: str, operation: str, record: Mapping[str, Json]) -> str:
+    """The digest of exactly what is asked of the target: a `push` of a record, an `execute` with arguments."""
+    return digest({"connector": connector.name, "resource": resource, "operation": operation, "record": record})
+
+
+def receipt_of(envelope: Envelope) -> Mapping[str, Json]:
+    """What the ledger keeps of an answer: that it was applied, under which key, the declared `fields` of a push, and the
+    `result` of an EXECUTE, which a resumed step returns without calling again."""
+    meta = envelope.metadata
+    receipt: dict[str, Json] = {name: meta[name] for name in ("applied", "rows", "idempotency_key")}
+    if "fields" in meta:
+        receipt["fields"] = meta["fields"]
+    if envelope.records:
+        result = envelope.records[0].get("result")
+        fits = len(dumps(result)) <= RESULT_BYTES_MAX
+        receipt |= {"result": result} if fits else {"result": None, "result_dropped": True}
+    return receipt
+
+
+def audited(receipt: Mapping[str, Json] | None) -> Mapping[str, Json] | None:
+    """The receipt as the audit record has it: without the result, which belongs to the run."""
+    return None if receipt is None else {name: value for name, value in receipt.items() if name != "result"}
 
 
 def bound_digest(record: Json, own_fields: frozenset[str]) -> str:

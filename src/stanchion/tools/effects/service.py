@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import cast
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from stanchion.tools.effects import rules, store
 from stanchion.tools.effects.ledger import Ledger
 from stanchion.tools.effects.types import ApprovalCheck, Effect, EffectState, Next
 from stanchion.tools.held import held, revoked
-from stanchion.tools.types import Record
+from stanchion.tools.types import Envelope, Record
 
 Receipt = Mapping[str, "Json"]
 
@@ -45,14 +46,14 @@ class EffectPort:
         self._ledger = Ledger(env, approvals)
 
     async def perform(self, call: StepCall, adapter: Adapter, target: Target, record: Record, raw: Json) -> Receipt:
-        """Write `record` to the target at most once, and return the receipt.
+        """Write `record` to the target, or execute its operation with it, at most once, and return the receipt.
 
         Args:
-            call: the PUSH step.
+            call: the PUSH or EXECUTE step.
             adapter: what performs it.
-            target: where.
-            record: checked against the resource's fields; what is sent.
-            raw: the record as the step has it; what an approval was shown.
+            target: where, and by which operation.
+            record: the record or the arguments, checked against what the connector declares; what is sent.
+            raw: the same as the step has it; what an approval was shown.
 
         Raises:
             Denied: the environment or an approval says no; nothing was sent.
@@ -61,6 +62,7 @@ class EffectPort:
                 the step uses was revoked, and nothing was sent.
         """
         rules.check_environment(target.connector, self._env.environment)
+        target = replace(target, raw=raw)
         wanted = self._wanted(call, target, record)
         digest = rules.bound_digest(raw, call.op.own_fields)
         begun = await self._ledger.begin(call, wanted, digest)
@@ -106,10 +108,10 @@ class EffectPort:
             key=rules.effect_key(call.root_id, call.claim.run_id, call.path),
             connector=target.connector.name,
             connector_digest=target.connector.digest,
-            operation=f"{target.resource.name}.push",
+            operation=f"{target.resource.name}.{operation.verb}",
             effect_class="destructive" if operation.effect == "destructive" else "write",
             idempotency=operation.idempotency,
-            args_digest=rules.args_digest(target.connector, target.resource.name, record),
+            args_digest=rules.args_digest(target.connector, target.resource.name, operation.verb, record),
             state=EffectState.INTENT,
             epoch=call.claim.epoch,
             receipt=None,
@@ -124,7 +126,7 @@ class EffectPort:
         self, call: StepCall, adapter: Adapter, target: Target, record: Record, effect: Effect, *, asked: bool
     ) -> Receipt:
         try:
-            envelope = await adapter.push(target, record, effect.key)
+            envelope = await _performed(adapter, target, record, effect.key)
         except Problem as problem:
             if not (isinstance(problem, AdapterProblem) and problem.sent):
                 # This call wrote nothing; what an earlier one did whose end nobody saw is as unknown as before.
@@ -132,12 +134,7 @@ class EffectPort:
                 await self._ended(call, target, effect, state, error=problem)
                 raise
             return await self._unseen(call, adapter, target, record, effect, problem)
-        meta = envelope.metadata
-        receipt: Receipt = {
-            "applied": meta["applied"],
-            "rows": meta["rows"],
-            "idempotency_key": meta["idempotency_key"],
-        }
+        receipt = rules.receipt_of(envelope)
         await self._ended(call, target, effect, EffectState.DONE, receipt=receipt)
         return receipt
 
@@ -194,6 +191,12 @@ class EffectPort:
     async def flush(self) -> None:
         """Wait until every intent and receipt in hand is committed."""
         await self._ledger.flush()
+
+
+async def _performed(adapter: Adapter, target: Target, record: Record, key: str) -> Envelope:
+    if target.operation.verb == "execute":
+        return await adapter.execute(target, record, key)
+    return await adapter.push(target, record, key)
 
 
 async def resolve(ctx: Ctx, effect_id: UUID, *, happened: bool, evidence: str) -> Effect:
