@@ -129,6 +129,7 @@ class Discovery:
 
     Attributes:
         resources: name -> the body of that resource, ready to stand under `resources:` of the document; at most 200.
+        operations: the same for operations, ready to stand under `execute:`.
         capabilities: operation -> what the adapter makes of it there: `paging` (how a fetch continues), `idempotency`
             (the values that a push may declare), `effects`, or `refused` (why it is not offered).
         narrative: one or more sentences for a person: what was looked at, what could not be.
@@ -136,6 +137,7 @@ class Discovery:
     """
 
     resources: Mapping[str, Mapping[str, Json]] = field(default_factory=dict[str, Mapping[str, Json]])
+    operations: Mapping[str, Mapping[str, Json]] = field(default_factory=dict[str, Mapping[str, Json]])
     capabilities: Mapping[str, Mapping[str, Json]]
     narrative: str
     truncated: bool = False

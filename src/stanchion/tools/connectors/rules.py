@@ -86,6 +86,8 @@ def _check_offers(body: Mapping[str, Json], adapter: Adapter | None) -> Iterator
             reason = adapter.refused.get(EXECUTE, f"The adapter `{adapter.name}` has records and no operations.")
             yield ConfigIssue(pointer=f"/{EXECUTE}", code="connector.not_offered", message=reason)
     elif "resources" not in body and adapter is not None and EXECUTE in adapter.operation_schemas:
+        if set(VERBS) <= adapter.refused.keys():
+            return  # it has operations alone, and is published once before them, to be asked for them (discover)
         yield ConfigIssue(
             pointer="",
             code="connector.missing_field",
