@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -118,7 +118,7 @@ class Sandbox:
         return reason
 
     @contextlib.contextmanager
-    def opened(self, box: Box) -> Iterator[Started]:
+    def opened(self, box: Box) -> Generator[Started]:
         """The command line of a box, and the filter it reads, for as long as starting it takes."""
         filter_bytes = program(os.uname().machine) or b""
         fd = os.memfd_create("filter")
@@ -131,13 +131,14 @@ class Sandbox:
             os.close(fd)
 
 
-def unboxed(box: Box, root: Path) -> Started:
-    """The same command without a box: an environment as empty, the connectors' folder as its own."""
-    return Started(command=box.command, pass_fds=(), cwd=str(root), environment=ENVIRONMENT)
+@contextlib.contextmanager
+def unboxed(box: Box, root: Path) -> Generator[Started]:
+    """The same command without a box: the same environment, the connectors' folder as its own."""
+    yield Started(command=box.command, pass_fds=(), cwd=str(root), environment=ENVIRONMENT)
 
 
 def _arguments(box: Box, filter_fd: int) -> list[str]:
-    """bubblewrap's own arguments (bwrap(1)). What is mounted later lies over what is mounted before."""
+    """Bubblewrap's own arguments (bwrap(1)). What is mounted later lies over what is mounted before."""
     line = ["--unshare-all", *(["--share-net"] if box.network else []), "--unshare-user"]
     line += ["--uid", _NOBODY, "--gid", _NOBODY, "--cap-drop", "ALL", "--hostname", "box"]
     line += ["--die-with-parent", "--new-session", "--clearenv"]

@@ -1,0 +1,396 @@
+"""The `mcp` adapter: tools of an MCP server as operations of EXECUTE, each pinned by the digest of its definition.
+
+A tool is what its owner released: name, description, schemas and annotations as they were when the connector was
+published. Before a call the server's list is looked at, and a tool whose definition is another is refused until its new
+definition was reviewed and released (adr/0026). What the server says is never more than data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from stanchion.base import Clock, Json, Problem
+from stanchion.blueprints import ConfigIssue, Schema
+from stanchion.tools.adapter import AdapterProblem, Target
+from stanchion.tools.adapters.call import Call
+from stanchion.tools.adapters.mcp.definitions import Definition, changed, definition_of, hinted, value_complaints
+from stanchion.tools.adapters.mcp.document import OPERATION_SCHEMAS, SETTINGS_SCHEMA, check_mcp, tool_of
+from stanchion.tools.adapters.mcp.found import discovery_of
+from stanchion.tools.adapters.mcp.results import outcome_of
+from stanchion.tools.adapters.paths import inside
+from stanchion.tools.credentials import NO_CREDENTIALS, Credentials
+from stanchion.tools.egress import EGRESS_SCHEMA, Egress, Network, check_egress
+from stanchion.tools.sandbox import Box, Folder, Sandbox, unboxed
+from stanchion.tools.types import Connector, Discovery, Envelope, Operation, Record, Resource
+
+if TYPE_CHECKING:
+    from stanchion.tools.adapters.mcp.sessions import Session, Sessions
+    from stanchion.tools.adapters.mcp.stdio import Streams
+
+# How old a server's list may be, seconds, unless the connector says otherwise.
+RELIST_S = 10.0
+# Of a new session, within the call's own time.
+_OPEN_S = 20.0
+# MCP's and JSON-RPC's error codes (mcp_types.jsonrpc).
+_TIMEOUT, _CLOSED, _BAD_ARGUMENTS, _NO_SUCH = -32001, -32000, -32602, -32601
+_DISCOVER = "`stanchion connector discover {name}` shows it; review it, put it into the connector and apply that."
+
+
+class McpAdapter:
+    """See the module. Sessions are kept per tenant and connector version, and ended by `close`.
+
+    Args:
+        root: the connectors' folder.
+        clock: of the process.
+        sandbox: in which servers of `transport: stdio` run.
+        network: what the deployment says about the way out, for `transport: http`.
+    """
+
+    name = "mcp"
+    settings_schema: Mapping[str, Schema] = {**SETTINGS_SCHEMA, "egress": EGRESS_SCHEMA}
+    settings_required: tuple[str, ...] = ("transport",)
+    resource_schema: Mapping[str, Schema] = {}
+    resource_required: tuple[str, ...] = ()
+    operation_schemas: Mapping[str, Schema] = OPERATION_SCHEMAS
+    refused: Mapping[str, str] = dict.fromkeys(
+        ("fetch", "lookup", "push"), "An MCP server has tools and no records: declare them under `execute`."
+    )
+
+    def __init__(
+        self, root: Path, clock: Clock, *, sandbox: Sandbox | None = None, network: Network | None = None
+    ) -> None:
+        self._root = root
+        self._clock = clock
+        self._sandbox = sandbox or Sandbox()
+        self._network = network or Network(root=root)
+        self._pool: Sessions | None = None
+
+    def check(self, body: Mapping[str, Json]) -> Iterable[ConfigIssue]:
+        """The transport's own fields, each tool's digest, schemas, effect and arguments."""
+        yield from check_mcp(body)
+        yield from check_egress(body)
+
+    async def fetch(self, target: Target, where: Record, limit: int, page: str | None) -> Envelope:  # noqa: ARG002
+        """Refused, here as at publish."""
+        raise target.problem("adapter.not_offered", f"has no records. {self.refused['fetch']}")
+
+    async def lookup(self, target: Target, key: Json) -> Envelope:  # noqa: ARG002
+        """Refused, here as at publish."""
+        raise target.problem("adapter.not_offered", f"has no records. {self.refused['lookup']}")
+
+    async def push(self, target: Target, record: Record, idempotency_key: str) -> Envelope:  # noqa: ARG002
+        """Refused, here as at publish."""
+        raise target.problem("adapter.not_offered", f"has no records. {self.refused['push']}")
+
+    async def probe(self, target: Target, record: Record, idempotency_key: str) -> bool:  # noqa: ARG002
+        """Refused, here as at publish: no MCP server can be asked whether a call has happened."""
+        raise target.problem("adapter.not_offered", "cannot be asked whether a call has happened.")
+
+    async def execute(self, target: Target, arguments: Record, idempotency_key: str | None) -> Envelope:
+        """Call a pinned tool. `result` is `{text, structured, items, problems}`.
+
+        Raises AdapterProblem: `mcp.bad_arguments`, `mcp.tool_changed`, `mcp.tool_gone`, `mcp.unreachable` before anything
+        was sent; `mcp.tool_failed`, `mcp.session_lost`, `mcp.bad_result`, `mcp.input_required`, `adapter.timeout` after.
+        Denied `sandbox.unavailable`, EgressProblem.
+        """
+        call = Call(target=target, clock=self._clock)
+        pinned = _pinned(target)
+        given = _given(target, pinned, arguments, idempotency_key)
+        return await self._on_session(
+            target,
+            call,
+            lambda session: self._called(call, session, pinned, given, idempotency_key),
+            before=lambda tools: _same(target, pinned, tools),
+        )
+
+    async def test(self, connector: Connector, timeout_s: float, credentials: Credentials | None = None) -> str:
+        """Open a session of its own and list the tools; say how many of the declared ones are as they were released."""
+        target = _of_all(connector, timeout_s, credentials)
+        tools = await self._listed(target)
+        stale = [
+            name
+            for name, resource in connector.operations.items()
+            if (found := tools.get(_tool(resource))) is None or found.digest != _digest(resource)
+        ]
+        said = f"The server answered and has {len(tools)} tools."
+        if stale:
+            return f"{said} Not as they were released: {', '.join(sorted(stale)[:20])}."
+        return f"{said} All {len(connector.operations)} declared ones are as they were released."
+
+    async def discover(
+        self, connector: Connector, timeout_s: float, credentials: Credentials | None = None
+    ) -> Discovery:
+        """The server's tools as operations for `execute`, with their digests."""
+        tools = await self._listed(_of_all(connector, timeout_s, credentials))
+        return discovery_of(connector, tools)
+
+    async def close(self) -> None:
+        """End all sessions and the processes of their servers."""
+        if self._pool is not None:
+            await self._pool.close()
+
+    async def _listed(self, target: Target) -> Mapping[str, Definition]:
+        """The server's tools, over a session of its own: nobody's calls wait for a person who looks."""
+        sessions = _sessions(target)
+        session = sessions.Session()
+        call = Call(target=target, clock=self._clock)
+        try:
+            await session.open(await self._transport(target, session), min(call.left_s(), _OPEN_S))
+            return await session.tools(self._clock, 0.0, call.left_s())
+        except (sessions.SessionEnded, *sessions.REFUSED) as ended:
+            raise _unreachable(target, ended) from None
+        finally:
+            await session.end()
+
+    async def _on_session(
+        self,
+        target: Target,
+        call: Call,
+        perform: Callable[[Session], Awaitable[Envelope]],
+        *,
+        before: Callable[[Mapping[str, Definition]], None],
+    ) -> Envelope:
+        """Look at the server's list and then call. A session that turns out to be over before the call is replaced once."""
+        sessions = _sessions(target)
+        pool: Sessions = self._pool or sessions.Sessions(self._clock)
+        self._pool = pool
+        key = f"{target.asker.tenant if target.asker else ''}\x00{target.connector.digest}\x00{target.connector.name}"
+        fresh_s = float(cast("int", target.connector.settings.get("relist", RELIST_S)))
+        for last in (False, True):
+            session = None
+            try:
+                session = await pool.use(key, lambda s: self._transport(target, s), min(call.left_s(), _OPEN_S))
+                session.credentials = target.credentials or NO_CREDENTIALS
+                tools = await session.tools(self._clock, fresh_s, call.left_s())
+            except (sessions.SessionEnded, *sessions.REFUSED) as ended:
+                if session is not None:
+                    await pool.drop(key, session)
+                if last or session is None:
+                    raise _unreachable(target, ended) from None
+                continue
+            before(tools)
+            try:
+                return await perform(session)
+            finally:
+                if session.ended:
+                    await pool.drop(key, session)
+        raise target.problem("mcp.unreachable", "cannot be reached.")
+
+    async def _called(
+        self, call: Call, session: Session, pinned: Definition, given: Record, idempotency_key: str | None
+    ) -> Envelope:
+        target, sessions = call.target, _sessions(call.target)
+        writes = target.operation.effect != "read"
+        meta = {"traceparent": target.traceparent} if target.traceparent else {}
+        call.calls += 1
+        try:
+            answer = await session.call(pinned.tool, given, meta, call.left_s())
+        except sessions.MCPError as error:
+            raise _failed(target, error.code, session, writes=writes) from None
+        except sessions.SessionEnded as ended:
+            raise _unreachable(target, ended) from None
+        except (*sessions.REFUSED, TimeoutError):
+            session.listed_at = None
+            raise target.problem(
+                "mcp.bad_result", "answered with something that is no result of a tool.", sent=writes
+            ) from None
+        return _envelope(call, pinned, answer, idempotency_key)
+
+    async def _transport(self, target: Target, session: Session) -> Callable[[], AbstractAsyncContextManager[Streams]]:
+        """How the session reaches its server. Raises Denied `sandbox.unavailable`, `connector.path_escapes`, EgressProblem."""
+        settings = target.connector.settings
+        if settings["transport"] == "http":
+            from stanchion.tools.adapters.mcp.http import http  # noqa: PLC0415 - an extra
+
+            url = str(settings["url"])
+            egress = Egress.of(target.connector, self._network, url)
+            egress.admit_url(url)
+            return lambda: http(url, egress, dict)
+        from stanchion.tools.adapters.mcp.stdio import stdio  # noqa: PLC0415 - an extra
+
+        box = _box(target.connector, self._root)
+        boxed = await self._sandbox.admit(target.connector.environment)
+
+        def started() -> AbstractAsyncContextManager[Streams]:
+            return stdio(self._sandbox.opened(box) if boxed else unboxed(box, self._root), session.started)
+
+        return started
+
+
+def _sessions(target: Target) -> Any:
+    """The module that speaks the protocol. Raises AdapterProblem `mcp.not_installed`."""
+    try:
+        from stanchion.tools.adapters.mcp import sessions  # noqa: PLC0415 - an extra, and half a second to import
+    except ModuleNotFoundError:
+        raise target.problem(
+            "mcp.not_installed",
+            "needs the extra `mcp`, which is not installed.",
+            hint="Install stanchion[mcp] where the broker runs.",
+        ) from None
+    return sessions
+
+
+def _tool(resource: Resource) -> str:
+    return tool_of(resource.name, resource.operations["execute"].settings)
+
+
+def _digest(resource: Resource) -> str:
+    return str(resource.operations["execute"].settings["digest"])
+
+
+def _pinned(target: Target) -> Definition:
+    settings = target.operation.settings
+    return definition_of(_tool(target.resource), cast("Mapping[str, Json]", settings["definition"]))
+
+
+def _of_all(connector: Connector, timeout_s: float, credentials: Credentials | None) -> Target:
+    """A target for what concerns the server as a whole."""
+    operation = Operation(verb="execute", settings={})
+    resource = Resource(
+        name="server", description="", key="", fields={}, operations={"execute": operation}, settings={}
+    )
+    return Target(
+        connector=connector, resource=resource, operation=operation, timeout_s=timeout_s, credentials=credentials
+    )
+
+
+def _box(connector: Connector, root: Path) -> Box:
+    """The command of a connector and its folders. Raises Denied `connector.path_escapes`."""
+    settings = connector.settings
+    folders = [
+        Folder(
+            name=str(folder["path"]).strip("/"),
+            path=inside(root, str(folder["path"])),
+            writable=bool(folder.get("writable", False)),
+        )
+        for folder in cast("list[Mapping[str, Json]]", settings.get("folders") or [])
+    ]
+    arguments = cast("list[str]", settings.get("args") or [])
+    return Box(
+        command=(str(settings["command"]), *arguments),
+        folders=tuple(folders),
+        network=bool(settings.get("network", False)),
+    )
+
+
+def _given(target: Target, pinned: Definition, arguments: Record, idempotency_key: str | None) -> dict[str, Json]:
+    """The arguments as they are sent: an optional one that is null is left out, the key is put in its place.
+
+    Raises AdapterProblem `mcp.bad_arguments`.
+    """
+    schema = pinned.input_schema
+    required = cast("list[str]", schema.get("required") or [])
+    properties = cast("Mapping[str, Json]", schema.get("properties") or {})
+    given = {
+        name: value
+        for name, value in arguments.items()
+        if value is not None or name in required or not value_complaints(_object(properties.get(name)), None)
+    }
+    key = target.operation.settings.get("key_argument")
+    if isinstance(key, str) and idempotency_key is not None:
+        given[key] = idempotency_key
+    if complaints := value_complaints(schema, given):
+        raise target.problem(
+            "mcp.bad_arguments",
+            f"was given arguments that do not fit the tool's input schema: {'; '.join(complaints)}.",
+            hint="Nothing was sent. The schema is in the connector, under `definition`.",
+        )
+    return given
+
+
+def _object(value: Json) -> Mapping[str, Json]:
+    return value if isinstance(value, dict) else {}
+
+
+def _same(target: Target, pinned: Definition, tools: Mapping[str, Definition]) -> None:
+    """Raise AdapterProblem unless the server's tool is as it was released."""
+    listed = tools.get(pinned.tool)
+    name = target.connector.name
+    if listed is None:
+        raise target.problem(
+            "mcp.tool_gone",
+            "cannot be called: the server offers no tool of that name any more.",
+            hint=_DISCOVER.format(name=name),
+        )
+    released = str(target.operation.settings["digest"])
+    if listed.digest == released and pinned.digest == released:
+        return
+    parts = changed(pinned, listed)
+    raise target.problem(
+        "mcp.tool_changed",
+        f"is not called: since it was released, the server changed {', '.join(parts) or 'its definition'}.",
+        hint=f"A changed tool may do something else than what was approved. {_DISCOVER.format(name=name)}",
+        changed=parts,
+        digest=listed.digest,
+        effect_hint=hinted(listed),
+    )
+
+
+def _failed(target: Target, code: int, session: Session, *, writes: bool) -> AdapterProblem:
+    """The problem for an error of the protocol. Its text is the server's and is not repeated."""
+    if code == _TIMEOUT:
+        # A server that does not answer is asked for its list before it gets the next call.
+        session.listed_at = None
+        return target.problem(
+            "adapter.timeout", f"timed out after {target.timeout_s:g} s.", retryable=True, sent=writes
+        )
+    if code in {_BAD_ARGUMENTS, _NO_SUCH}:
+        return target.problem(
+            "mcp.refused",
+            f"was refused by the server, which knows no such tool or does not take these arguments (error {code}).",
+            hint="Nothing was done. Is the server's own check stricter than the schema that it lists?",
+        )
+    session.listed_at = None
+    if code == _CLOSED:
+        return target.problem(
+            "mcp.session_lost", "lost its session before an answer came.", retryable=True, sent=writes
+        )
+    return target.problem("mcp.failed", f"was answered with the error {code}.", retryable=True, sent=writes)
+
+
+def _unreachable(target: Target, ended: Exception) -> Problem:
+    words = getattr(ended, "words", "") or "did not answer as an MCP server does."
+    return target.problem(
+        "mcp.unreachable",
+        f"cannot be called: the server {words}",
+        hint=str(getattr(ended, "hint", "")) or "Is the server up, and does `url` or `command` name it?",
+        retryable=bool(getattr(ended, "retryable", True)),
+    )
+
+
+def _envelope(call: Call, pinned: Definition, answer: Any, idempotency_key: str | None) -> Envelope:
+    """The envelope of an answer. Raises AdapterProblem `mcp.tool_failed`, `mcp.input_required`, `mcp.bad_result`."""
+    target = call.target
+    writes = target.operation.effect != "read"
+    raw = cast("dict[str, Json]", answer.model_dump(by_alias=True, mode="json", exclude_unset=True))
+    if "inputRequests" in raw or raw.get("resultType") == "input_required":
+        raise target.problem(
+            "mcp.input_required",
+            "asks for input that nobody gives it here.",
+            hint="A tool that asks a person or a model in the middle of a call cannot be an operation of a Blueprint.",
+            sent=writes,
+        )
+    content = cast("list[Mapping[str, Json]]", raw.get("content") or [])
+    call.bytes += sum(len(str(item.get("text") or item.get("data") or "")) for item in content)
+    if raw.get("isError"):
+        certain = target.operation.settings.get("error_means") == "nothing_written"
+        said = "\n".join(str(item.get("text", "")) for item in content if item.get("type") == "text")
+        raise target.problem(
+            "mcp.tool_failed",
+            "failed, says the tool.",
+            hint="What it said is not repeated: it may hold anything. "
+            + ("" if certain or not writes else "Whether it wrote something is not known."),
+            sent=writes and not certain,
+            said_characters=len(said),
+        )
+    outcome = outcome_of(pinned, content, raw.get("structuredContent"))
+    if outcome.problems and not writes:
+        raise target.problem(
+            "mcp.bad_result",
+            f"returned a result that cannot be used: {'; '.join(outcome.problems)}.",
+            hint="The result of a write is kept as far as it can be, with its `problems`; a read fails.",
+        )
+    return call.executed(cast("Json", outcome.result), applied=writes, idempotency_key=idempotency_key)
