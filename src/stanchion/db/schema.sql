@@ -1,3 +1,18 @@
+CREATE FUNCTION public.call_rules_moved() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+declare moved_tenant text; moved_environment text;
+begin
+    if tg_op = 'DELETE' then
+        moved_tenant := old.tenant; moved_environment := old.environment;
+    else
+        moved_tenant := new.tenant; moved_environment := new.environment;
+    end if;
+    insert into call_revisions as known (tenant, environment, rev) values (moved_tenant, moved_environment, 1)
+    on conflict (tenant, environment) do update set rev = known.rev + 1;
+    perform pg_notify('stanchion_calls', '');
+    return null;
+end $$;
 CREATE FUNCTION public.flag_pointer_moved() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -154,6 +169,12 @@ CREATE TABLE public.broken_glass (
     CONSTRAINT broken_glass_review_check CHECK ((review = ANY (ARRAY['JUSTIFIED'::text, 'UNJUSTIFIED'::text])))
 );
 ALTER TABLE ONLY public.broken_glass FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.call_revisions (
+    tenant text NOT NULL,
+    environment text NOT NULL,
+    rev bigint NOT NULL
+);
+ALTER TABLE ONLY public.call_revisions FORCE ROW LEVEL SECURITY;
 CREATE TABLE public.connector_breakers (
     tenant text NOT NULL,
     connector text NOT NULL,
@@ -646,6 +667,49 @@ CREATE TABLE public.tenants (
     CONSTRAINT tenants_name_check CHECK ((name ~ '^[a-z][a-z0-9-]{0,62}$'::text))
 );
 ALTER TABLE ONLY public.tenants FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.tool_approvals (
+    tenant text NOT NULL,
+    name text NOT NULL,
+    told text NOT NULL,
+    by text NOT NULL,
+    reason text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT tool_approvals_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 500)))
+);
+ALTER TABLE ONLY public.tool_approvals FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.tool_states (
+    tenant text NOT NULL,
+    environment text NOT NULL,
+    name text NOT NULL,
+    version integer NOT NULL,
+    digest text NOT NULL,
+    connector_digest text NOT NULL,
+    enabled boolean NOT NULL,
+    reason text NOT NULL,
+    by text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    evidence jsonb NOT NULL,
+    CONSTRAINT tool_states_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 500))),
+    CONSTRAINT tool_states_version_check CHECK ((version > 0))
+);
+ALTER TABLE ONLY public.tool_states FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.tool_trials (
+    tenant text NOT NULL,
+    id uuid NOT NULL,
+    environment text NOT NULL,
+    name text NOT NULL,
+    version integer NOT NULL,
+    digest text NOT NULL,
+    connector_digest text NOT NULL,
+    point text NOT NULL,
+    run_id uuid,
+    detail text NOT NULL,
+    by text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT tool_trials_detail_check CHECK ((length(detail) <= 2000)),
+    CONSTRAINT tool_trials_point_check CHECK ((point = ANY (ARRAY['dry_run'::text, 'idempotency'::text, 'disable_path'::text])))
+);
+ALTER TABLE ONLY public.tool_trials FORCE ROW LEVEL SECURITY;
 CREATE TABLE public.trusted_keys (
     tenant text NOT NULL,
     id uuid NOT NULL,
@@ -727,6 +791,8 @@ ALTER TABLE ONLY public.audit_records
     ADD CONSTRAINT audit_records_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.broken_glass
     ADD CONSTRAINT broken_glass_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.call_revisions
+    ADD CONSTRAINT call_revisions_pkey PRIMARY KEY (tenant, environment);
 ALTER TABLE ONLY public.connector_breakers
     ADD CONSTRAINT connector_breakers_pkey PRIMARY KEY (tenant, connector);
 ALTER TABLE ONLY public.connector_limits
@@ -807,6 +873,12 @@ ALTER TABLE ONLY public.step_runs
     ADD CONSTRAINT step_runs_pkey PRIMARY KEY (run_id, path);
 ALTER TABLE ONLY public.tenants
     ADD CONSTRAINT tenants_pkey PRIMARY KEY (name);
+ALTER TABLE ONLY public.tool_approvals
+    ADD CONSTRAINT tool_approvals_pkey PRIMARY KEY (tenant, name, told, by);
+ALTER TABLE ONLY public.tool_states
+    ADD CONSTRAINT tool_states_pkey PRIMARY KEY (tenant, environment, name, version);
+ALTER TABLE ONLY public.tool_trials
+    ADD CONSTRAINT tool_trials_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.trusted_keys
     ADD CONSTRAINT trusted_keys_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.withdrawal_revisions
@@ -867,6 +939,7 @@ CREATE INDEX runs_waiting ON public.runs USING btree (waiting_kind, id) WHERE (s
 CREATE INDEX runs_worker_lost ON public.runs USING btree (queue, ready_at) WHERE ((status = 'PENDING'::text) AND (waiting_kind = 'worker_lost'::text));
 CREATE UNIQUE INDEX secret_versions_current ON public.secret_versions USING btree (tenant, path) WHERE (state = 'current'::text);
 CREATE INDEX secret_versions_due ON public.secret_versions USING btree (ends_at) WHERE (state = 'previous'::text);
+CREATE INDEX tool_trials_by_version ON public.tool_trials USING btree (tenant, environment, name, digest, id);
 CREATE UNIQUE INDEX trusted_keys_by_name ON public.trusted_keys USING btree (tenant, name) WHERE (removed_at IS NULL);
 CREATE INDEX trusted_keys_by_tenant ON public.trusted_keys USING btree (tenant, id);
 CREATE UNIQUE INDEX trusted_keys_in_force ON public.trusted_keys USING btree (tenant, fingerprint, origin_tenant, COALESCE(origin_environment, ''::text)) WHERE (removed_at IS NULL);
@@ -875,6 +948,8 @@ CREATE INDEX withdrawals_draining ON public.withdrawals USING btree (id) WHERE (
 CREATE UNIQUE INDEX withdrawals_in_force ON public.withdrawals USING btree (tenant, mode, digest) WHERE (lifted_at IS NULL);
 CREATE INDEX workers_dead ON public.workers USING btree (id) WHERE ((state = ANY (ARRAY['stopped'::text, 'lost'::text])) AND (reclaimed_at IS NULL));
 CREATE INDEX workers_live ON public.workers USING btree (lease_until) WHERE (state = ANY (ARRAY['live'::text, 'draining'::text]));
+CREATE TRIGGER call_rule_released AFTER INSERT OR UPDATE ON public.releases FOR EACH ROW WHEN ((new.kind = ANY (ARRAY['policy'::text, 'tool'::text]))) EXECUTE FUNCTION public.call_rules_moved();
+CREATE TRIGGER call_rule_withdrawn AFTER DELETE ON public.releases FOR EACH ROW WHEN ((old.kind = ANY (ARRAY['policy'::text, 'tool'::text]))) EXECUTE FUNCTION public.call_rules_moved();
 CREATE TRIGGER flag_offered AFTER INSERT OR UPDATE ON public.rollout_members FOR EACH ROW WHEN ((new.kind = 'flag'::text)) EXECUTE FUNCTION public.flag_pointer_moved();
 CREATE TRIGGER flag_released AFTER INSERT OR UPDATE ON public.releases FOR EACH ROW WHEN ((new.kind = 'flag'::text)) EXECUTE FUNCTION public.flag_pointer_moved();
 CREATE TRIGGER flag_rollout_changed AFTER UPDATE ON public.rollouts FOR EACH ROW EXECUTE FUNCTION public.flag_rollout_moved();
@@ -882,6 +957,7 @@ CREATE TRIGGER flag_withdrawn AFTER DELETE ON public.releases FOR EACH ROW WHEN 
 CREATE TRIGGER pin_sets_members AFTER INSERT ON public.pin_sets FOR EACH ROW EXECUTE FUNCTION public.note_pin_members();
 CREATE TRIGGER release_inserted AFTER INSERT ON public.releases FOR EACH ROW EXECUTE FUNCTION public.record_release();
 CREATE TRIGGER release_moved AFTER UPDATE ON public.releases FOR EACH ROW WHEN ((old.version <> new.version)) EXECUTE FUNCTION public.record_release();
+CREATE TRIGGER tool_state_set AFTER INSERT OR UPDATE ON public.tool_states FOR EACH ROW EXECUTE FUNCTION public.call_rules_moved();
 ALTER TABLE ONLY public.api_keys
     ADD CONSTRAINT api_keys_principal_id_fkey FOREIGN KEY (principal_id) REFERENCES public.principals(id);
 ALTER TABLE ONLY public.api_keys
@@ -892,6 +968,8 @@ ALTER TABLE ONLY public.broken_glass
     ADD CONSTRAINT broken_glass_rollout_id_fkey FOREIGN KEY (rollout_id) REFERENCES public.rollouts(id);
 ALTER TABLE ONLY public.broken_glass
     ADD CONSTRAINT broken_glass_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.call_revisions
+    ADD CONSTRAINT call_revisions_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.connector_breakers
     ADD CONSTRAINT connector_breakers_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.connector_limits
@@ -976,6 +1054,14 @@ ALTER TABLE ONLY public.sign_in_links
     ADD CONSTRAINT sign_in_links_principal_id_fkey FOREIGN KEY (principal_id) REFERENCES public.principals(id);
 ALTER TABLE ONLY public.sign_in_links
     ADD CONSTRAINT sign_in_links_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.tool_approvals
+    ADD CONSTRAINT tool_approvals_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.tool_states
+    ADD CONSTRAINT tool_states_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.tool_trials
+    ADD CONSTRAINT tool_trials_run_id_fkey FOREIGN KEY (run_id) REFERENCES public.runs(id);
+ALTER TABLE ONLY public.tool_trials
+    ADD CONSTRAINT tool_trials_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.trusted_keys
     ADD CONSTRAINT trusted_keys_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.withdrawal_revisions
@@ -987,6 +1073,7 @@ ALTER TABLE public.approvals ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.artifacts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.audit_records ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.broken_glass ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.call_revisions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.connector_breakers ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.connector_limits ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.connector_places ENABLE ROW LEVEL SECURITY;
@@ -996,6 +1083,7 @@ CREATE POLICY engine ON public.approvals TO stanchion_engine USING (true) WITH C
 CREATE POLICY engine ON public.artifacts TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.audit_records TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.broken_glass TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.call_revisions TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.connector_breakers TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.connector_limits TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.connector_places TO stanchion_engine USING (true) WITH CHECK (true);
@@ -1028,6 +1116,9 @@ CREATE POLICY engine ON public.secret_versions TO stanchion_engine USING (true) 
 CREATE POLICY engine ON public.secrets TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.step_runs TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.tenants TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.tool_approvals TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.tool_states TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.tool_trials TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.trusted_keys TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.withdrawal_revisions TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.withdrawals TO stanchion_engine USING (true) WITH CHECK (true);
@@ -1038,10 +1129,12 @@ ALTER TABLE public.imported_artifacts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.imported_bundles ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.kill_revisions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.kills ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own_insert ON public.call_revisions FOR INSERT TO stanchion_app WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY own_insert ON public.flag_revisions FOR INSERT TO stanchion_app WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY own_insert ON public.kill_revisions FOR INSERT TO stanchion_app WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY own_insert ON public.withdrawal_revisions FOR INSERT TO stanchion_app WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY own_tenant ON public.tenants TO stanchion_app USING ((name = current_setting('stanchion.tenant'::text))) WITH CHECK ((name = current_setting('stanchion.tenant'::text)));
+CREATE POLICY own_update ON public.call_revisions FOR UPDATE TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY own_update ON public.flag_revisions FOR UPDATE TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY own_update ON public.kill_revisions FOR UPDATE TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY own_update ON public.withdrawal_revisions FOR UPDATE TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
@@ -1052,6 +1145,7 @@ CREATE POLICY presented ON public.api_keys FOR SELECT TO stanchion_app USING ((i
 CREATE POLICY presented ON public.sessions FOR SELECT TO stanchion_app USING ((id = (NULLIF(current_setting('stanchion.presented'::text, true), ''::text))::uuid));
 CREATE POLICY presented ON public.sign_in_links FOR SELECT TO stanchion_app USING ((id = (NULLIF(current_setting('stanchion.presented'::text, true), ''::text))::uuid));
 ALTER TABLE public.principals ENABLE ROW LEVEL SECURITY;
+CREATE POLICY read_all ON public.call_revisions FOR SELECT TO stanchion_app USING (true);
 CREATE POLICY read_all ON public.flag_revisions FOR SELECT TO stanchion_app USING (true);
 CREATE POLICY read_all ON public.kill_revisions FOR SELECT TO stanchion_app USING (true);
 CREATE POLICY read_all ON public.withdrawal_revisions FOR SELECT TO stanchion_app USING (true);
@@ -1110,9 +1204,15 @@ CREATE POLICY tenant_wall ON public.secrets TO stanchion_app USING ((tenant = cu
 CREATE POLICY tenant_wall ON public.sessions TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.sign_in_links TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.step_runs TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.tool_approvals TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.tool_states TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.tool_trials TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.trusted_keys TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.withdrawals TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 ALTER TABLE public.tenants ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.tool_approvals ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.tool_states ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.tool_trials ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.trusted_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.withdrawal_revisions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.withdrawals ENABLE ROW LEVEL SECURITY;
@@ -1130,6 +1230,8 @@ GRANT UPDATE(review) ON TABLE public.broken_glass TO stanchion_app;
 GRANT UPDATE(reviewed_by) ON TABLE public.broken_glass TO stanchion_app;
 GRANT UPDATE(reviewed_at) ON TABLE public.broken_glass TO stanchion_app;
 GRANT UPDATE(review_reason) ON TABLE public.broken_glass TO stanchion_app;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.call_revisions TO stanchion_app;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.call_revisions TO stanchion_engine;
 GRANT SELECT ON TABLE public.connector_breakers TO stanchion_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.connector_breakers TO stanchion_engine;
 GRANT SELECT ON TABLE public.connector_limits TO stanchion_app;
@@ -1201,6 +1303,12 @@ GRANT SELECT,INSERT,UPDATE ON TABLE public.step_runs TO stanchion_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.step_runs TO stanchion_engine;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.tenants TO stanchion_app;
 GRANT SELECT,INSERT ON TABLE public.tenants TO stanchion_engine;
+GRANT SELECT,INSERT ON TABLE public.tool_approvals TO stanchion_app;
+GRANT SELECT ON TABLE public.tool_approvals TO stanchion_engine;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.tool_states TO stanchion_app;
+GRANT SELECT ON TABLE public.tool_states TO stanchion_engine;
+GRANT SELECT,INSERT ON TABLE public.tool_trials TO stanchion_app;
+GRANT SELECT ON TABLE public.tool_trials TO stanchion_engine;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.trusted_keys TO stanchion_app;
 GRANT SELECT ON TABLE public.trusted_keys TO stanchion_engine;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.withdrawal_revisions TO stanchion_app;

@@ -32,6 +32,8 @@ async def listen(connection: Tx, channel: str) -> None:
         await execute(connection, "listen stanchion_kills")
     elif channel == "stanchion_flags":
         await execute(connection, "listen stanchion_flags")
+    elif channel == "stanchion_calls":
+        await execute(connection, "listen stanchion_calls")
     elif channel == "stanchion_withdrawals":
         await execute(connection, "listen stanchion_withdrawals")
     else:
