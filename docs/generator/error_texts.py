@@ -287,6 +287,10 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "effect.in_progress": ("The effect is being performed.", "Wait; after 15 minutes it may be resolved."),
         "effect.no_evidence": ("An effect cannot be resolved without saying how you know.", "Give `--evidence`."),
         "effect.outcome_unknown": ("The write was sent and no answer came.", "The next attempt asks the target before it writes."),
+        "effect.attempted_again": (
+            "The effect was attempted more than once, and the answer is about another attempt or does not say about which.",
+            "Look at the target again, and say which attempt: `--attempt`, the effect's `attempts`.",
+        ),
         "effect.settled": ("The outcome is known already.", "Only UNKNOWN effects are resolved by a person."),
         "effect.unknown": ("There is no such effect.", "`stanchion effect list` shows them."),
         "effect.wrong_environment": ("The connector belongs to another environment; nothing was sent.", "Publish a connector for this environment."),

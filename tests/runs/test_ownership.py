@@ -26,6 +26,7 @@ from stanchion.runs import (
     show_dead,
 )
 from stanchion.runs.engine import store as engine_store
+from stanchion.runs.engine.worker import retire
 from stanchion.runs.engine.writer import Checkpoint, CheckpointWriter
 from stanchion.runs.rules import FanOut, digest_of_steps
 from stanchion.runs.store import load_steps
@@ -322,7 +323,7 @@ async def test_a_claim_that_commits_while_its_worker_leaves_is_handed_back(world
 
     async def leave() -> int:
         async with world.env.db.engine_tx() as tx:
-            return await engine_store.retire(tx, leaver.worker)
+            return await retire(tx, leaver.worker)
 
     async with world.env.db.engine_tx() as tx:
         taken = await engine_store.claim(

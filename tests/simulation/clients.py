@@ -265,7 +265,8 @@ class Clients:
         happened = any(received.key == row["key"] and received.applied for received in sim.bank.ledger)
 
         async def resolve(web: WebMachine, ctx: Ctx) -> object:
-            return await effects.resolve(ctx, row["id"], happened=happened, evidence="the bank's own ledger")
+            evidence = "the bank's own ledger"
+            return await effects.resolve(ctx, row["id"], happened=happened, evidence=evidence, attempt=row["attempts"])
 
         await self._answered(self._tell("resolve", row["id"]), self._operator(row["tenant"]), resolve)
         self._looked.pop(("effect", row["id"]), None)

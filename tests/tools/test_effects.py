@@ -268,6 +268,39 @@ async def test_an_effect_that_cannot_be_recognised_waits_for_a_person(blind: Ben
     assert events[3:] == ([] if happened else ["effect.attempted", "effect.completed"])
 
 
+async def test_an_answer_that_is_repeated_settles_no_later_attempt(blind: Bench) -> None:
+    """Found by the simulation (seed 8245): its own answer was lost, so the person said it again; meanwhile the effect had
+    been attempted anew, had happened, and was called FAILED on what had been seen before."""
+    run_id = await new_run(blind.env, blind.superuser)
+
+    async def nobody_saw(handler: Any, epoch: int) -> None:
+        with pytest.raises(Crash):
+            await handler.execute(blind.env, call_of(blind.world, run_id, epoch=epoch, attempt=epoch))
+        await reclaim(blind.superuser, run_id, epoch + 1)
+        call = call_of(blind.world, run_id, epoch=epoch + 1, attempt=epoch + 1)
+        with pytest.raises(Suspend) as caught:
+            await blind.handler().execute(blind.env, call)
+        await suspended(blind, run_id, caught.value)
+
+    await nobody_saw(blind.handler("before_call"), 1)
+    effect = await blind.effect(run_id)
+    said = {"happened": False, "evidence": "The register is empty."}
+    await resolve(admin(blind.env), effect["id"], **said)
+    await reclaim(blind.superuser, run_id, 3)
+    await nobody_saw(blind.handler("after_call"), 3)
+    assert await blind.received() == ["C1"]
+    for repeated in (said, {**said, "attempt": 1}, {**said, "attempt": 3}):
+        with pytest.raises(Conflict) as caught:
+            await resolve(admin(blind.env), effect["id"], **repeated)
+        assert caught.value.code == "effect.attempted_again"
+        assert "--attempt 2" in caught.value.hint
+    seen = await resolve(admin(blind.env), effect["id"], happened=True, evidence="Row 1 is there.", attempt=2)
+    assert (seen.state, seen.attempts) == (EffectState.DONE, 2)
+    await reclaim(blind.superuser, run_id, 5)
+    await blind.handler().execute(blind.env, call_of(blind.world, run_id, epoch=5, attempt=5))
+    assert await blind.received() == ["C1"]
+
+
 async def test_a_lost_answer_of_a_blind_target_waits_for_a_person_at_once(blind: Bench) -> None:
     run_id = await new_run(blind.env, blind.superuser)
     with pytest.raises(Suspend) as caught:

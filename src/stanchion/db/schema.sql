@@ -238,6 +238,7 @@ CREATE TABLE public.effects (
     evidence text,
     intent_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     outcome_at timestamp with time zone,
+    attempts integer DEFAULT 1 NOT NULL,
     CONSTRAINT effects_class_check CHECK ((class = ANY (ARRAY['write'::text, 'destructive'::text]))),
     CONSTRAINT effects_idempotency_check CHECK ((idempotency = ANY (ARRAY['key'::text, 'natural'::text, 'probe'::text, 'none'::text]))),
     CONSTRAINT effects_state_check CHECK ((state = ANY (ARRAY['INTENT'::text, 'DONE'::text, 'FAILED'::text, 'UNKNOWN'::text])))

@@ -72,6 +72,7 @@ _EFFECT: dict[str, Any] = {
     "evidence": None,
     "intent_at": "2026-11-18T09:00:00Z",
     "outcome_at": "2026-11-18T09:00:30Z",
+    "attempts": 1,
 }
 _RESOLVED: dict[str, Any] = {
     **_EFFECT,
@@ -191,6 +192,7 @@ class EffectReply(Reply):
     evidence: str | None
     intent_at: datetime
     outcome_at: datetime | None
+    attempts: int
 
 
 class ResolveRequest(Model):
@@ -198,11 +200,17 @@ class ResolveRequest(Model):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"examples": [{"happened": True, "evidence": _RESOLVED["evidence"]}]},
+        json_schema_extra={"examples": [{"happened": True, "evidence": _RESOLVED["evidence"], "attempt": 1}]},
     )
 
     happened: bool
     evidence: str = Field(min_length=1, max_length=4000, pattern=r"^[^\x00]*$")
+    attempt: int | None = Field(
+        default=None,
+        ge=1,
+        le=2_147_483_647,
+        description="Which attempt was looked into: `attempts` of the effect as you saw it. Needed after a second attempt.",
+    )
 
 
 _Name = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{0,62}$", description="Connector name.")]
@@ -306,6 +314,9 @@ def build_router(adapters: AdapterRegistry, kills: Kills = NO_KILLS) -> APIRoute
     )
     async def post_resolve(ctx: CtxDep, effect_id: UUID, answer: ResolveRequest) -> EffectReply:
         """Say whether an effect of unknown outcome happened, with evidence; its run goes on."""
-        return _effect(await resolve(ctx, effect_id, happened=answer.happened, evidence=answer.evidence))
+        settled = await resolve(
+            ctx, effect_id, happened=answer.happened, evidence=answer.evidence, attempt=answer.attempt
+        )
+        return _effect(settled)
 
     return router

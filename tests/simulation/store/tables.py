@@ -332,6 +332,7 @@ def _effects() -> Table:
         defaults={
             **dict.fromkeys(("receipt", "error", "resolved_by", "evidence", "outcome_at")),
             "intent_at": NOW,
+            "attempts": 1,
         },
         check=_effect_check,
         unique={"effects_run_id_path_key": ("run_id", "path"), "effects_tenant_key_key": ("tenant", "key")},

@@ -13,7 +13,7 @@ from stanchion.cli.kit import Session, limit_options, remote
 _SHOWN = output.columns("id", "state", "connector", "operation", "run=run_id", "step=path", "at=intent_at")
 _FACTS = output.columns(
     "id", "state", "class=effect_class", "connector", "operation", "run=run_id", "step=path", "key", "idempotency", "arguments=args_digest", "receipt", "error",
-    "intent=intent_at", "outcome=outcome_at", "resolved by=resolved_by", "evidence",
+    "attempts", "intent=intent_at", "outcome=outcome_at", "resolved by=resolved_by", "evidence",
 )  # fmt: skip
 
 
@@ -53,12 +53,16 @@ def show(session: Session, effect_id: str) -> None:
     "--happened/--did-not-happen", required=True, default=None, help="Whether the external system made the change."
 )
 @click.option("--evidence", required=True, help="How you know; kept in the audit log.")
+@click.option(
+    "--attempt", type=click.IntRange(min=1), help="Which attempt you looked into; needed where there was more than one."
+)
 @remote
-def resolve(session: Session, effect_id: str, happened: bool, evidence: str) -> None:
+def resolve(session: Session, effect_id: str, happened: bool, evidence: str, attempt: int | None) -> None:
     """Settle an UNKNOWN effect after looking at the external system; its run goes on."""
     whole = session.whole_id("effects", effect_id)
-    answer: dict[str, Any] = session.api.post(
-        path("effects", whole, "resolve"), {"happened": happened, "evidence": evidence}
-    )
+    said: dict[str, Any] = {"happened": happened, "evidence": evidence}
+    if attempt is not None:
+        said["attempt"] = attempt
+    answer: dict[str, Any] = session.api.post(path("effects", whole, "resolve"), said)
     session.one(answer, _SHOWN)
     output.note(f"Settled as {answer['state']}.")

@@ -406,16 +406,6 @@ async def hand_back_all(tx: Tx, worker: UUID) -> int:
     )
 
 
-async def retire(tx: Tx, worker: UUID) -> int:
-    """End the registration of a worker that lives, and give back what is still in its name.
-
-    In this order: a claim of it that is still on its way in the database holds the worker's row until it has committed,
-    and what it took is then seen. The other way round, such a run was left to a worker that is no more.
-    """
-    await set_worker_state(tx, worker, "stopped")
-    return await hand_back_all(tx, worker)
-
-
 async def take_strikes_back(tx: Tx, run_ids: Sequence[UUID], epochs: Sequence[int]) -> int:
     """Take back the strikes that the sweep left to runs claimed at these epochs by a worker that it took for dead, and
     that only had lost the database. A checkpoint since then has cleared them; then there is nothing to take back."""

@@ -24,6 +24,7 @@ from stanchion.blueprints import VerbSpec
 from stanchion.context import Env
 from stanchion.controls.kills import NO_KILLS, Kills
 from stanchion.controls.withdrawals import NO_WITHDRAWALS, Withdrawals
+from stanchion.db import Tx
 from stanchion.queue import Listener, Notifier
 from stanchion.runs import fanout, sweeping
 from stanchion.runs.engine import store
@@ -185,7 +186,7 @@ class Worker:
 
     async def _close(self, worker: UUID) -> None:
         async with self._env.db.engine_tx() as tx:
-            await store.retire(tx, worker)
+            await retire(tx, worker)
 
     async def drain(self, grace_s: float = 20.0) -> None:
         """Stop claiming, finish or hand back what is in hand, and end the session, within `grace_s`.
@@ -253,7 +254,7 @@ class Worker:
             )
             if before.int:
                 await store.take_strikes_back(tx, list(self._innocent), list(self._innocent.values()))
-                await store.retire(tx, before)
+                await retire(tx, before)
         self._innocent.clear()
         self._host.worker_id = worker
         self._env.telemetry.emit("worker.capacity", float(self._capacity))
@@ -406,3 +407,13 @@ async def _first(*waits: Awaitable[object]) -> None:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
         await end_tasks(tasks)
+
+
+async def retire(tx: Tx, worker: UUID) -> int:
+    """End the registration of a worker that lives, and give back what is still in its name.
+
+    In this order: a claim of it that is still on its way in the database holds the worker's row until it has committed,
+    and what it took is then seen. The other way round, such a run was left to a worker that is no more.
+    """
+    await store.set_worker_state(tx, worker, "stopped")
+    return await store.hand_back_all(tx, worker)

@@ -94,16 +94,21 @@ def transition(effect: Effect, to: EffectState) -> None:
     invariant(to is effect.state or to in TRANSITIONS[effect.state], f"effect {effect.id}: {effect.state} to {to}")
 
 
-def check_resolvable(effect: Effect, at: datetime) -> None:
+def check_resolvable(effect: Effect, at: datetime, attempt: int | None) -> None:
     """A person settles what is UNKNOWN, or an attempt whose end nobody recorded and nobody can still record.
 
-    Raises Conflict `effect.settled` or `effect.in_progress`.
+    Args:
+        effect: as it is now.
+        at: now.
+        attempt: which attempt was looked into; None may stand for the only one there was. What was seen of one says
+            nothing of a later one: an answer that is repeated because its own answer was lost must not settle that.
+
+    Raises Conflict `effect.attempted_again`, `effect.settled` or `effect.in_progress`.
     """
-    if effect.state is EffectState.UNKNOWN:
-        return
+    left = effect.state is EffectState.INTENT and at - effect.intent_at > INTENT_SETTLED_AFTER
+    if effect.state is EffectState.UNKNOWN or left:
+        return _check_attempt(effect, attempt)
     if effect.state is EffectState.INTENT:
-        if at - effect.intent_at > INTENT_SETTLED_AFTER:
-            return
         raise Conflict(
             "effect.in_progress",
             f"Effect {effect.id} is being performed, or its run is about to ask the target.",
@@ -114,3 +119,16 @@ def check_resolvable(effect: Effect, at: datetime) -> None:
         f"Effect {effect.id} is {effect.state}; its outcome is known.",
         hint="Only an effect that is UNKNOWN is resolved by a person.",
     )
+
+
+def _check_attempt(effect: Effect, attempt: int | None) -> None:
+    if attempt != effect.attempts if attempt is not None else effect.attempts > 1:
+        told = "does not say which it is about" if attempt is None else f"is about attempt {attempt}"
+        raise Conflict(
+            "effect.attempted_again",
+            f"Effect {effect.id} was attempted {effect.attempts} times, the last time at"
+            f" {effect.intent_at:%Y-%m-%d %H:%M:%S} UTC, and this answer {told}.",
+            hint=f"Look at the target again; if it has the change, or has it not, after that time, say `attempt: {effect.attempts}`"
+            f" (`stanchion effect resolve … --attempt {effect.attempts}`).",
+            attempts=effect.attempts,
+        )

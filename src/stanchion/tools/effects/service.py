@@ -199,12 +199,17 @@ async def _performed(adapter: Adapter, target: Target, record: Record, key: str)
     return await adapter.push(target, record, key)
 
 
-async def resolve(ctx: Ctx, effect_id: UUID, *, happened: bool, evidence: str) -> Effect:
+async def resolve(
+    ctx: Ctx, effect_id: UUID, *, happened: bool, evidence: str, attempt: int | None = None
+) -> Effect:
     """A person says whether an effect of unknown outcome happened, and on what grounds; its run goes on.
 
     If it happened, the step gets a receipt that names the person; if not, the step attempts it anew.
 
-    Raises NotFound `effect.unknown`, Conflict `effect.settled` or `effect.in_progress`, Invalid `effect.no_evidence`.
+    `attempt`: which one was looked into, 1 being the first; it may be left out while there was only one.
+
+    Raises NotFound `effect.unknown`, Conflict `effect.attempted_again`, `effect.settled` or `effect.in_progress`, Invalid
+    `effect.no_evidence`.
     """
     ctx.require("effects.resolve", id=str(effect_id))
     if not evidence.strip():
@@ -213,7 +218,7 @@ async def resolve(ctx: Ctx, effect_id: UUID, *, happened: bool, evidence: str) -
         before = await store.lock(tx, ctx.tenant, effect_id)
         if before is None:
             raise _unknown(effect_id)
-        rules.check_resolvable(before, ctx.now)
+        rules.check_resolvable(before, ctx.now, attempt)
         state = EffectState.DONE if happened else EffectState.FAILED
         rules.transition(before, state)
         receipt: Receipt | None = (

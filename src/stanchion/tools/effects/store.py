@@ -19,7 +19,7 @@ async def lock_of_step(tx: Tx, tenant: str, run_id: UUID, path: str) -> Effect |
         tx,
         Effect,
         "select tenant, id, run_id, path, key, connector, connector_digest, operation, class as effect_class, idempotency,"
-        " args_digest, state, epoch, receipt, error, resolved_by, evidence, intent_at, outcome_at"
+        " args_digest, state, epoch, receipt, error, resolved_by, evidence, intent_at, outcome_at, attempts"
         " from effects where tenant = %(tenant)s and run_id = %(run_id)s and path = %(path)s for update",
         {"tenant": tenant, "run_id": run_id, "path": path},
     )
@@ -31,7 +31,7 @@ async def lock(tx: Tx, tenant: str, effect_id: UUID) -> Effect | None:
         tx,
         Effect,
         "select tenant, id, run_id, path, key, connector, connector_digest, operation, class as effect_class, idempotency,"
-        " args_digest, state, epoch, receipt, error, resolved_by, evidence, intent_at, outcome_at"
+        " args_digest, state, epoch, receipt, error, resolved_by, evidence, intent_at, outcome_at, attempts"
         " from effects where tenant = %(tenant)s and id = %(id)s for update",
         {"tenant": tenant, "id": effect_id},
     )
@@ -43,7 +43,7 @@ async def by_id(tx: Tx, tenant: str, effect_id: UUID) -> Effect | None:
         tx,
         Effect,
         "select tenant, id, run_id, path, key, connector, connector_digest, operation, class as effect_class, idempotency,"
-        " args_digest, state, epoch, receipt, error, resolved_by, evidence, intent_at, outcome_at"
+        " args_digest, state, epoch, receipt, error, resolved_by, evidence, intent_at, outcome_at, attempts"
         " from effects where tenant = %(tenant)s and id = %(id)s",
         {"tenant": tenant, "id": effect_id},
     )
@@ -81,7 +81,7 @@ async def renew_intent(tx: Tx, effect: Effect) -> None:
         tx,
         "update effects set state = 'INTENT', args_digest = %(args_digest)s, connector_digest = %(connector_digest)s,"
         " epoch = %(epoch)s, intent_at = %(at)s, error = null, receipt = null, outcome_at = null, resolved_by = null,"
-        " evidence = null where tenant = %(tenant)s and id = %(id)s",
+        " evidence = null, attempts = attempts + 1 where tenant = %(tenant)s and id = %(id)s",
         {
             "tenant": effect.tenant,
             "id": effect.id,
@@ -137,7 +137,7 @@ async def select(
         tx,
         Effect,
         "select tenant, id, run_id, path, key, connector, connector_digest, operation, class as effect_class, idempotency,"
-        " args_digest, state, epoch, receipt, error, resolved_by, evidence, intent_at, outcome_at from effects"
+        " args_digest, state, epoch, receipt, error, resolved_by, evidence, intent_at, outcome_at, attempts from effects"
         " where tenant = %(tenant)s and (%(state)s::text is null or state = %(state)s)"
         " and (%(run_id)s::uuid is null or run_id = %(run_id)s)"
         " and (%(connector)s::text is null or connector = %(connector)s)"

@@ -42,6 +42,7 @@ class Effect:
         epoch: the claim under which it was last attempted.
         receipt: `applied` (False: the target had it already), `rows`, `idempotency_key`; None without one.
         resolved_by, evidence: the person who settled an unknown outcome, and on what grounds.
+        attempts: how often it was attempted, or the target asked about an attempt; a settlement is about the last one.
     """
 
     tenant: str
@@ -63,6 +64,7 @@ class Effect:
     evidence: str | None
     intent_at: datetime
     outcome_at: datetime | None
+    attempts: int = 1
 
     def __post_init__(self) -> None:
         # Rows carry the state as text.

@@ -61,7 +61,7 @@ async def renew_intent(tx: SimTx, params: dict[str, Any]) -> int:
     """The same effect under a new claim."""
     changes = dict.fromkeys(("error", "receipt", "outcome_at", "resolved_by", "evidence"))
     changes |= {column: params[column] for column in ("args_digest", "connector_digest", "epoch")}
-    return await _update(tx, params, changes | {"state": "INTENT", "intent_at": params["at"]})
+    return await _update(tx, params, changes | {"state": "INTENT", "intent_at": params["at"]}, again=True)
 
 
 @models(_STORE, "set_outcome")
@@ -71,13 +71,13 @@ async def set_outcome(tx: SimTx, params: dict[str, Any]) -> int:
     return await _update(tx, params, changes | {"outcome_at": params["at"]})
 
 
-async def _update(tx: SimTx, params: dict[str, Any], changes: Row) -> int:
+async def _update(tx: SimTx, params: dict[str, Any], changes: Row, *, again: bool = False) -> int:
     if _of(tx, params["tenant"], params["id"]) is None:
         return 0
     row = await tx.lock("effects", params["id"])
     if row is None:
         return 0
-    tx.update("effects", row, changes)
+    tx.update("effects", row, changes | {"attempts": row["attempts"] + again})
     return 1
 
 
