@@ -45,6 +45,10 @@ class Credentials:
         """Every value and everything derived from them, for scrubbing. Empty texts are left out."""
         return frozenset({*(s.reveal() for s in self._values.values()), *self._derived} - {""})
 
+    def plain_values_of(self, prefix: str) -> frozenset[str]:
+        """The values of the sites under `/auth/oauth2`."""
+        return frozenset(s.reveal() for site, s in self._values.items() if site.startswith(prefix + "/"))
+
     def __repr__(self) -> str:
         return f"Credentials({', '.join(self._values) or 'none'})"
 
