@@ -9,10 +9,11 @@ from typing import Any
 from docs.generator.parts import deployment
 from docs.generator.tables import Field, code, fields, table
 
-from stanchion.tools.adapters.http import BODY_BYTES_MAX, PAGES_MAX
+from stanchion.tools.adapters.http import PAGES_MAX
 from stanchion.tools.adapters.http_paging import PAGE_NEEDS
 from stanchion.tools.connectors.build import TIMEOUT_S_DEFAULT
 from stanchion.tools.connectors.schema import document_schema
+from stanchion.tools.egress import MAX_BYTES_DEFAULT
 from stanchion.tools.types import OUTPUT_BYTES_MAX, RECORDS_MAX
 
 _DOCUMENT = {
@@ -25,6 +26,31 @@ _DOCUMENT = {
     "environment": Field(
         "local", "The one environment it belongs to. A deployment writes only through connectors of its own."
     ),
+    "egress": Field(
+        "{private: [10.1.0.0/16]}",
+        "Where it may connect to, beside the host that its URL names; see [Allow a private host](../howto/allow-a-private-host.md).",
+        "that host alone, at public addresses",
+    ),
+    "egress.hosts": Field(
+        "[files.register.example]",
+        "Further hosts that redirects and links may lead to, as `host` (port 443) or `host:port`.",
+        "none",
+    ),
+    "egress.private": Field(
+        "[10.1.0.0/16, erp.internal]",
+        "Networks, addresses and hosts that may be reached though they are not public: loopback, private, link-local and the like. "
+        "Never metadata addresses.",
+        "none",
+    ),
+    "egress.proxy": Field(
+        "http://proxy.internal:3128", "The HTTP proxy to go through.", "`tools.proxy` of the deployment"
+    ),
+    "egress.ca_file": Field(
+        "erp-ca.pem",
+        "Certificate authorities (PEM) to trust instead of the system's, below the connectors' folder.",
+        "the system's",
+    ),
+    "egress.max_bytes": Field("1048576", "Largest body of one answer, decompressed.", f"`{MAX_BYTES_DEFAULT}`"),
     "timeout": Field(
         "5s",
         "How long one call may take: 100ms to 10m. A step's `timeout` bounds the whole attempt.",
@@ -210,7 +236,7 @@ def _limits() -> str:
         [
             ("records of one FETCH", f"{RECORDS_MAX:,}"),
             ("bytes of one step's output", f"{OUTPUT_BYTES_MAX:,}"),
-            ("`http`: bytes of one answer", f"{BODY_BYTES_MAX:,}"),
+            ("`http`: bytes of one answer, unless `egress.max_bytes` says otherwise", f"{MAX_BYTES_DEFAULT:,}"),
             ("`http`: pages of one FETCH", f"{PAGES_MAX:,}"),
         ],
     )

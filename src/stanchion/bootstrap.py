@@ -114,7 +114,8 @@ class Parts:
 
 def build_parts(env: Env, settings: Settings) -> Parts:
     """The verbs, artifact kinds and adapters of this deployment."""
-    adapters = tools.Adapters(settings.connectors_root, env.clock)
+    network = tools.Network(proxy=settings.tools.proxy, ca_file=settings.tools.ca_file)
+    adapters = tools.Adapters(settings.connectors_root, env.clock, network)
     specs: tuple[VerbSpec, ...] = (TRANSFORM, LOGIC_GATE, approvals.GovernVerb(), *tools.VERBS)
     verbs = {spec.verb: spec for spec in specs}
     kinds: tuple[KindSpec, ...] = (

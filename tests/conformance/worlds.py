@@ -186,7 +186,9 @@ def make_postgres(root: Path, adapters: Adapters, url: str) -> PostgresWorld:
     secret.touch(0o600)
     secret.write_text(url + "\n")
     adapter = adapters.get("sql")
-    body = document("sql", SQL_RESOURCES, database={"driver": "postgresql", "url_file": "casebook.url"})
+    # Where the server is on a Unix socket the list is not needed; tests give it other hosts.
+    database = {"driver": "postgresql", "url_file": "casebook.url"}
+    body = document("sql", SQL_RESOURCES, database=database, egress={"private": ["127.0.0.1"]})
     world = PostgresWorld(adapter=adapter, body=checked(adapters, body))
     world.url = url
     return world
@@ -282,7 +284,8 @@ def make_http(adapters: Adapters, base_url: str, style: str, faults: dict[str, A
         }
     }
     adapter = adapters.get("http")
-    body = checked(adapters, document("http", resources, base_url=base_url, headers={"X-Client": "stanchion"}))
+    settings = {"headers": {"X-Client": "stanchion"}, "egress": {"private": ["127.0.0.1"]}}
+    body = checked(adapters, document("http", resources, base_url=base_url, **settings))
     return World(adapter=adapter, body=body, writes=False, faults=faults)
 
 

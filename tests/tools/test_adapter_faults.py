@@ -483,9 +483,9 @@ FAULTS = [
     ("adapter.not_json", False, answer(text="{", **JSON)),
     ("adapter.no_records", False, answer(text="[]", **JSON)),
     ("adapter.no_records", False, answer(text='{"items": [1]}', **JSON)),
-    ("adapter.elsewhere", False, answer(status=302, headers={"Location": "http://169.254.169.254/latest"})),
-    ("adapter.elsewhere", False, answer(status=307, headers={"Location": "//other.example/x"})),
-    ("adapter.elsewhere", False, answer(status=302, headers={"Location": "file:///etc/passwd"})),
+    ("egress.host_not_allowed", False, answer(status=302, headers={"Location": "http://169.254.169.254/latest"})),
+    ("egress.host_not_allowed", False, answer(status=307, headers={"Location": "//other.example/x"})),
+    ("egress.bad_host", False, answer(status=302, headers={"Location": "file:///etc/passwd"})),
 ]
 
 
@@ -533,14 +533,15 @@ async def test_a_redirect_within_the_origin_is_followed_three_times(http: worlds
 async def test_next_links_and_pages_never_lead_elsewhere(http: worlds.World, adapters: Adapters) -> None:
     link = worlds.make_http(adapters, http.body["base_url"], "link", http.faults)
     for url in ("http://evil.example/x", "//evil.example/x", "http://127.0.0.1:1/x", "ftp://127.0.0.1/x"):
+        code = "egress.bad_host" if url.startswith("ftp") else "egress.host_not_allowed"
         http.faults["next"].append(answer(text='{"items": []}', headers={"Link": f'<{url}>; rel="next"'}, **JSON))
         problem = await problem_of(link.adapter.fetch(link.target("cases", "fetch"), {"least": None}, 10, None))
-        assert problem.code == "adapter.elsewhere"
+        assert problem.code == code
         import base64
 
         token = base64.urlsafe_b64encode(json.dumps({"at": url, "skip": 0}).encode()).decode().rstrip("=")
         problem = await problem_of(link.adapter.fetch(link.target("cases", "fetch"), {"least": None}, 10, token))
-        assert problem.code == "adapter.elsewhere"
+        assert problem.code == code
 
 
 async def test_paging_that_goes_in_circles_ends(http: worlds.World, adapters: Adapters) -> None:

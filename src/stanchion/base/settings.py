@@ -246,6 +246,17 @@ class ToolsSettings:
     connectors_root: Path | None = option(
         None, PATH, "Folder that connectors' files and url files are relative to; default: <data>/connectors."
     )
+    proxy: str | None = option(
+        None,
+        HTTP_URL,
+        "HTTP proxy that connectors go through unless they name their own; variables of the environment are ignored.",
+        secret=True,
+    )
+    ca_file: Path | None = option(
+        None,
+        PATH,
+        "Certificate authorities (PEM) that connectors trust beside the system's, such as those of your network.",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ from stanchion.tools.effects import (
     resolve,
     show,
 )
+from stanchion.tools.egress import Network
 from stanchion.tools.handlers import ExecuteHandler, FetchHandler, LookupHandler, PushHandler
 from stanchion.tools.routes import build_router
 from stanchion.tools.service import Tested, list_connectors, show_connector, test_connector
@@ -46,6 +47,7 @@ __all__ = [
     "ExecuteHandler",
     "FetchHandler",
     "LookupHandler",
+    "Network",
     "Operation",
     "PushHandler",
     "Resource",

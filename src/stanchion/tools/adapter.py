@@ -16,19 +16,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from stanchion.base import Json, Unavailable
+from stanchion.base import Json
 from stanchion.blueprints import ConfigIssue, Schema
 from stanchion.tools.credentials import Credentials
+from stanchion.tools.problems import AdapterProblem
 from stanchion.tools.types import Asker, Connector, Discovery, Envelope, Operation, Record, Resource
 
-
-class AdapterProblem(Unavailable):
-    """A call of an external system failed. `sent`: whether its write may have been applied all the same."""
-
-    @property
-    def sent(self) -> bool:
-        """False only where it is certain that nothing was written."""
-        return bool(self.fields.get("sent", False))
+__all__ = ["Adapter", "AdapterProblem", "Target"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

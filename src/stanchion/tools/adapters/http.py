@@ -1,7 +1,8 @@
 """The `http` adapter: JSON records by GET from one origin. Writing over HTTP comes with the broker.
 
-Every request goes to the connector's own scheme, host and port: a redirect, a `next` link or a
-page that leads elsewhere ends the call. Environment proxies are ignored, cookies are not kept.
+Every request goes to an endpoint that the connector names, by way of its egress (adr/0023): a redirect, a `next` link or
+a page that leads elsewhere ends the call, and another host than the base URL's is told nothing of the connector. Proxies of
+the environment are ignored, cookies are not kept.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ from stanchion.tools.adapters.http_document import (
     placed,
 )
 from stanchion.tools.credentials import Credentials
+from stanchion.tools.egress import Egress, Network, Sessions
 from stanchion.tools.records import read_record
 from stanchion.tools.types import Connector, Discovery, Envelope, Record
 
-# One response's body, decompressed, and the pages of one fetch.
-BODY_BYTES_MAX = 16 * 1_048_576
+# The pages of one fetch.
 PAGES_MAX = 1000
 _REDIRECTS_MAX = 3
 # What a discovery says of the operations.
@@ -44,7 +45,7 @@ _RETRYABLE = {408, 425, 429, 500, 502, 503, 504}
 
 
 class HttpAdapter:
-    """See the module. One session per process, opened by the first call, in the loop of that call."""
+    """See the module. Sessions are opened by the first call of a connector, in the loop of that call."""
 
     name = "http"
     settings_schema: Mapping[str, Schema] = SETTINGS_SCHEMA
@@ -54,9 +55,10 @@ class HttpAdapter:
     operation_schemas: Mapping[str, Schema] = OPERATION_SCHEMAS
     refused: Mapping[str, str] = {"push": "Writing over HTTP comes with the broker; the `http` adapter only reads."}
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, network: Network | None = None) -> None:
         self._clock = clock
-        self._session: aiohttp.ClientSession | None = None
+        self._network = network or Network()
+        self._sessions = Sessions(clock)
 
     def check(self, body: Mapping[str, Json]) -> Iterable[ConfigIssue]:
         """The base URL, headers without credentials, path parameters, and each paging style's own needs."""
@@ -146,10 +148,11 @@ class HttpAdapter:
         )
 
     async def close(self) -> None:
-        """Close the session and its connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        """Close the sessions and their connections."""
+        await self._sessions.close()
+
+    def _egress(self, target: Target) -> Egress:
+        return Egress.of(target.connector, self._network)
 
     def _base(self, connector: Connector) -> URL:
         return URL(str(connector.settings["base_url"]).rstrip("/") + "/")
@@ -171,43 +174,31 @@ class HttpAdapter:
 
     def _page_url(self, target: Target, where: Record, style: Mapping[str, Json], position: paging.Position) -> URL:
         if style and style["style"] == "link" and isinstance(position.at, str):
-            return self._followed(target, self._base(target.connector), position.at)
+            return self._egress(target).followed(self._base(target.connector), position.at)
         url = self._url(target, where)
         query = paging.query_of(style, position) if style else {}
         return url.update_query(query) if query else url
 
-    def _followed(self, target: Target, current: URL, reference: str) -> URL:
-        """Where a redirect or a next link leads. Raises AdapterProblem `adapter.elsewhere` if out of the connector."""
-        base = self._base(target.connector)
-        try:
-            url = current.join(URL(reference))
-        except ValueError:
-            url = URL()
-        if url.origin() != base.origin() if url.is_absolute() else True:
-            raise target.problem(
-                "adapter.elsewhere",
-                "led to another host, which the connector does not name.",
-                hint="Only the base URL's own scheme, host and port are called.",
-            )
-        return url.with_user(None)
-
     async def _get(self, call: Call, url: URL) -> tuple[Json, str]:
-        """The JSON body and the Link header of a GET. Redirects are followed within the origin, at most three."""
-        target = call.target
+        """The JSON body and the Link header of a GET. Redirects are followed where the egress allows, at most three."""
+        target, egress = call.target, self._egress(call.target)
+        session = await self._sessions.of(egress)
         for _ in range(_REDIRECTS_MAX + 1):
             call.calls += 1
             try:
-                async with self._opened().get(
+                async with session.get(
                     url,
-                    headers=self._headers(target),
+                    headers=self._headers(target, url),
                     allow_redirects=False,
                     timeout=aiohttp.ClientTimeout(total=call.left_s()),
                 ) as response:
                     if response.status in {301, 302, 303, 307, 308}:
-                        url = self._followed(target, url, response.headers.get("Location", ""))
+                        url = egress.followed(url, response.headers.get("Location", ""))
                         continue
                     self._check(target, response)
-                    return await self._body(call, response), ", ".join(response.headers.getall("Link", []))
+                    return await self._body(call, response, egress.max_bytes), ", ".join(
+                        response.headers.getall("Link", [])
+                    )
             except TimeoutError:
                 raise target.problem(
                     "adapter.timeout", f"timed out after {target.timeout_s:g} s.", retryable=True
@@ -218,18 +209,9 @@ class HttpAdapter:
                 raise _unreachable(target, error) from None
         raise target.problem("adapter.elsewhere", f"redirected more than {_REDIRECTS_MAX} times.")
 
-    def _opened(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                cookie_jar=aiohttp.DummyCookieJar(),
-                connector=aiohttp.TCPConnector(limit_per_host=16),
-                trust_env=False,
-                max_line_size=16_384,
-                max_field_size=16_384,
-            )
-        return self._session
-
-    def _headers(self, target: Target) -> dict[str, str]:
+    def _headers(self, target: Target, url: URL) -> dict[str, str]:
+        if url.origin() != self._base(target.connector).origin():
+            return {"Accept": "application/json"}
         constants = cast("Mapping[str, Json]", target.connector.settings.get("headers", {}))
         headers = {"Accept": "application/json", **{name: str(value) for name, value in constants.items()}}
         if target.traceparent:
@@ -257,15 +239,15 @@ class HttpAdapter:
                 status=status,
             )
 
-    async def _body(self, call: Call, response: aiohttp.ClientResponse) -> Json:
+    async def _body(self, call: Call, response: aiohttp.ClientResponse, bytes_max: int) -> Json:
         data = bytearray()
         async for part in response.content.iter_chunked(65_536):
             data += part
-            if len(data) > BODY_BYTES_MAX:
+            if len(data) > bytes_max:
                 raise call.target.problem(
                     "adapter.too_large",
-                    f"answered with more than {BODY_BYTES_MAX} bytes.",
-                    hint="Ask for smaller pages: `page` with `size` and `size_parameter`.",
+                    f"answered with more than {bytes_max} bytes.",
+                    hint="Ask for smaller pages: `page` with `size` and `size_parameter`; or say a higher `egress.max_bytes`.",
                 )
         call.bytes += len(data)
         try:

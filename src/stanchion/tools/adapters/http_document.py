@@ -12,6 +12,7 @@ from yarl import URL
 from stanchion.base import Json
 from stanchion.blueprints import ConfigIssue, Schema
 from stanchion.tools.adapters.http_paging import PAGE_NEEDS, PAGE_SCHEMA
+from stanchion.tools.egress import origin_of
 from stanchion.tools.types import Record
 
 _PATH: Json = {"type": "string", "pattern": "^/[^?#\\s]*$", "maxLength": 1000}
@@ -102,16 +103,14 @@ def _check_base(text: str) -> Iterable[ConfigIssue]:
         return ConfigIssue(pointer="/base_url", code="connector.bad_base_url", message=message, hint=hint)
 
     try:
-        url = URL(text)
-        host = url.host
-    except ValueError:
-        host = None
-        url = URL()
-    if not host:
-        yield issue("The base URL names no host.", "https://host/path")
-    elif url.user is not None or url.password is not None:
-        yield issue("The base URL holds a user or password.", "A connector never holds a credential; leave it out.")
-    elif url.raw_query_string or url.raw_fragment:
+        origin_of(text)
+    except ValueError as error:
+        yield issue(
+            f"The base URL {error}.", "https://host/path, without user or password: a connector never holds one."
+        )
+        return
+    url = URL(text)
+    if url.raw_query_string or url.raw_fragment:
         yield issue("The base URL has a query or fragment.", "Constant parameters belong in an operation's `query`.")
 
 

@@ -25,7 +25,9 @@ from stanchion.secrets import read_private
 from stanchion.tools.adapter import AdapterProblem, Target
 from stanchion.tools.adapters.call import Call
 from stanchion.tools.adapters.paths import inside
+from stanchion.tools.adapters.postgresql_way import way
 from stanchion.tools.adapters.statements import NULL_TEST, read_statement
+from stanchion.tools.egress import Egress, Network
 from stanchion.tools.types import Record
 
 Connection = psycopg.AsyncConnection[Any]
@@ -78,8 +80,9 @@ class _Pool:
 class PostgresDriver:
     """See the module."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, network: Network | None = None) -> None:
         self._root = root
+        self._network = network or Network()
         # By the digest of the URL: a changed file means another pool, and no URL is kept in memory between calls.
         self._pools: dict[bytes, _Pool] = {}
 
@@ -186,7 +189,9 @@ class PostgresDriver:
                 await kept.close()
                 raise
         timeout_s = max(2, round(call.left_s()))
-        fresh = await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=timeout_s, **_CONNECT)
+        params: dict[str, Any] = await way(Egress.of(call.target.connector, self._network), conninfo_to_dict(url))
+        params |= {**_CONNECT, "connect_timeout": timeout_s}
+        fresh = await psycopg.AsyncConnection.connect("", autocommit=True, **params)
         try:
             return await _begin(fresh, call, read_only)
         except BaseException:

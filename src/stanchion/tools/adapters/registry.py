@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from stanchion.base import Clock, Invalid
@@ -10,13 +11,20 @@ from stanchion.tools.adapter import Adapter
 from stanchion.tools.adapters.files import FilesAdapter
 from stanchion.tools.adapters.http import HttpAdapter
 from stanchion.tools.adapters.sql import SqlAdapter
+from stanchion.tools.egress import Network
 
 
 class Adapters:
-    """All adapters by name. `root` is the folder that connectors' paths are relative to."""
+    """All adapters by name. `root` is the folder that connectors' paths are relative to, `network` what the deployment says
+    about the way out."""
 
-    def __init__(self, root: Path, clock: Clock) -> None:
-        found: tuple[Adapter, ...] = (SqlAdapter(root, clock), FilesAdapter(root, clock), HttpAdapter(clock))
+    def __init__(self, root: Path, clock: Clock, network: Network | None = None) -> None:
+        network = replace(network or Network(), root=root)
+        found: tuple[Adapter, ...] = (
+            SqlAdapter(root, clock, network),
+            FilesAdapter(root, clock),
+            HttpAdapter(clock, network),
+        )
         self.by_name: Mapping[str, Adapter] = {adapter.name: adapter for adapter in found}
 
     def get(self, name: str, *, tenant: str = "") -> Adapter:  # noqa: ARG002 - whoever asks, they are the same

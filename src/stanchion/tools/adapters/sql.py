@@ -21,6 +21,7 @@ from stanchion.tools.adapters.sql_found import COLUMNS_MAX, columns_of, discover
 from stanchion.tools.adapters.sqlite import SqliteDriver
 from stanchion.tools.adapters.statements import Driver, read_statement
 from stanchion.tools.credentials import Credentials
+from stanchion.tools.egress import Network
 from stanchion.tools.records import read_record
 from stanchion.tools.types import Connector, Discovery, Envelope, Record
 
@@ -101,9 +102,12 @@ class SqlAdapter:
     }
     refused: Mapping[str, str] = {}
 
-    def __init__(self, root: Path, clock: Clock) -> None:
+    def __init__(self, root: Path, clock: Clock, network: Network | None = None) -> None:
         self._clock = clock
-        self._drivers: dict[str, SqlDriver] = {"sqlite": SqliteDriver(root), "postgresql": PostgresDriver(root)}
+        self._drivers: dict[str, SqlDriver] = {
+            "sqlite": SqliteDriver(root),
+            "postgresql": PostgresDriver(root, network),
+        }
 
     def _driver(self, connector: Connector) -> SqlDriver:
         database = cast("Mapping[str, Json]", connector.settings["database"])

@@ -10,7 +10,9 @@ from stanchion.base import Json
 from stanchion.blueprints import ConfigIssue, dangling, duration_s, type_name
 from stanchion.expressions import nearest
 from stanchion.tools.adapter import Adapter
+from stanchion.tools.adapters.paths import path_complaint
 from stanchion.tools.connectors.schema import EXECUTE, TIMEOUT_S_MAX, VERBS
+from stanchion.tools.egress import check_egress
 from stanchion.tools.records import types_of
 
 # A user and password in a URL, and the beginnings of keys that well-known issuers hand out.
@@ -28,6 +30,7 @@ def check_connector(body: Mapping[str, Json], adapter: Adapter | None) -> Iterab
     the schema; anything may be missing."""
     yield from _check_credentials("", body)
     yield from _check_timeout(body)
+    yield from _check_egress(body)
     for name, value in _mapping(body.get("resources") or {}).items():
         yield from _check_resource(f"/resources/{name}", name, _mapping(value), adapter.refused if adapter else {})
     yield from _check_offers(body, adapter)
@@ -192,6 +195,13 @@ def _unfitting(schema: Mapping[str, Json]) -> Iterator[str]:
     for place, value in found.items():
         if types and type_name(value) not in types:
             yield place
+
+
+def _check_egress(body: Mapping[str, Json]) -> Iterator[ConfigIssue]:
+    yield from check_egress(body)
+    ca_file = _mapping(body.get("egress") or {}).get("ca_file", "x")
+    if (complaint := path_complaint(str(ca_file))) is not None:
+        yield ConfigIssue(pointer="/egress/ca_file", code="connector.path_escapes", message=f"The path {complaint}.")
 
 
 def _check_timeout(body: Mapping[str, Json]) -> Iterator[ConfigIssue]:

@@ -8,6 +8,7 @@ from typing import cast
 from stanchion.base import Json
 from stanchion.blueprints import ABOUT_PROPERTIES, Schema
 from stanchion.tools.adapter import Adapter
+from stanchion.tools.egress import EGRESS_SCHEMA
 
 NAME_PATTERN = "^[a-z][a-z0-9-]{0,62}$"
 # What expressions can select with a dot, in CEL.
@@ -51,6 +52,7 @@ def document_schema(adapter: Adapter | None, adapters: tuple[str, ...]) -> Schem
         **ABOUT_PROPERTIES,
         "adapter": {"enum": list(adapters)},
         "environment": {"type": "string", "pattern": NAME_PATTERN},
+        "egress": _json(EGRESS_SCHEMA),
         "timeout": {"type": "string", "x-duration": True, "description": "of one call, at most 10m"},
         "limits": _LIMITS,
         "resources": {

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from stanchion.base import Unavailable
 from stanchion.tools.egress.addresses import NEVER, AddressClass
+from stanchion.tools.problems import AdapterProblem
 
 
-class EgressProblem(Unavailable):
-    """A connector may not connect there. A resolved address is said by its class alone: what a name resolves to inside
-    a network is not for whoever reads an error."""
+class EgressProblem(AdapterProblem):
+    """A connector may not connect there; it was refused before a connection was made, so `sent` is always False. A resolved
+    address is said by its class alone: what a name resolves to inside a network is not for whoever reads an error."""
 
     retryable_by_default = False
-
-    @property
-    def sent(self) -> bool:
-        """Always False: it is refused before a connection is made."""
-        return False
 
 
 def bad_host(name: str, reason: str) -> EgressProblem:
