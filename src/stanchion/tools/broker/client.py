@@ -20,7 +20,7 @@ from typing import Final, cast
 from stanchion.base import Clock, Json, Problem
 from stanchion.tools.adapter import AdapterProblem
 from stanchion.tools.broker import wire
-from stanchion.tools.broker.server import SLACK_S_MAX, SLACK_SHARE, keep_watch
+from stanchion.tools.broker.server import keep_watch, slack_s
 from stanchion.tools.broker.tokens import KEY_BYTES, sign
 from stanchion.tools.broker.types import BrokerCall
 from stanchion.tools.broker.wire import writes
@@ -102,11 +102,11 @@ class BrokerClient:
         while True:
             link = await self._linked(call, until)
             answer = await self._asked(link, call, until)
-            if not isinstance(answer, Problem):
+            if answer is not None and not isinstance(answer, Problem):
                 return answer
-            if answer.code != _STOPPING or self._clock.monotonic() >= until:
+            if answer is not None and (answer.code != _STOPPING or self._clock.monotonic() >= until):
                 raise answer
-            self._retire(link)
+            self._retire(link)  # its successor takes the call
 
     async def close(self) -> None:
         """Hang up. Calls in flight end as if the connection had been lost."""
@@ -119,18 +119,19 @@ class BrokerClient:
         for link in set(self._links):
             await link.close()
 
-    async def _asked(self, link: _Link, call: BrokerCall, until: float) -> Answer | Problem:
-        left_s = until - self._clock.monotonic()
-        slack_s = 2 * min(SLACK_S_MAX, call.timeout_s * SLACK_SHARE)
+    async def _asked(self, link: _Link, call: BrokerCall, until: float) -> Answer | Problem | None:
+        """What came of asking there; None if that connection took no more calls."""
+        left_s = max(0.01, until - self._clock.monotonic())
+        beyond_s = 2 * slack_s(call.timeout_s)
         sent = False
         number = link.number()
         heard = link.heard
         try:
-            async with asyncio.timeout(left_s + slack_s):
+            async with asyncio.timeout(left_s + beyond_s):
                 await link.writable()
-                if left_s <= 0 or link.gone:
-                    return self._unavailable(call)
-                asked = replace(call, timeout_s=max(0.01, left_s))
+                if link.retired or link.gone:
+                    return None
+                asked = replace(call, timeout_s=left_s)
                 asked = replace(asked, token=sign(asked, link.key, link.now_s()))
                 data = wire.frame(wire.call_said(number, asked))
                 waiting = link.send(number, data)
@@ -324,8 +325,9 @@ class _Link(asyncio.Protocol):
             if not self.greeted.done():
                 self.greeted.set_result(None)
         elif "stopping" in message:
-            self.retired = True
             self._client.stopping(self)
+            if self._transport is not None:
+                self._transport.write(wire.frame({"goodbye": True}))
         else:
             waiting = self._waiting.get(cast("int", message.get("id")))
             if waiting is not None and not waiting.done():

@@ -23,8 +23,7 @@ from stanchion.tools.broker.tokens import KEY_BYTES
 from stanchion.tools.broker.types import BrokerCall, Peer
 from stanchion.tools.types import Envelope
 
-# Beyond the call's own time, before the broker breaks it off itself; the client waits twice as long.
-SLACK_SHARE, SLACK_S_MAX = 0.06, 0.25
+_SLACK_SHARE, _SLACK_S_MIN, _SLACK_S_MAX = 0.06, 0.05, 0.25
 # A peer that has not read an answer for so long is gone, whatever the network says.
 _UNREAD_S = 30.0
 # Answers that a peer has not read yet; beyond it none of its calls are taken.
@@ -32,6 +31,8 @@ _UNREAD_BYTES = 4 * 1024 * 1024
 # The kernel ends a connection whose bytes nobody acknowledged for so long (tcp(7)): a partition is not a reset.
 TCP_LOST_S = 10
 _FLUSH_S = 2.0
+# For a peer to say that it has sent its last call; ours do at once.
+_PARTING_S = 1.0
 
 
 class CallService(Protocol):
@@ -112,6 +113,10 @@ class BrokerServer:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+        # Calls that were on their way when the peer heard so are answered too: after its goodbye there are none.
+        parting = [connection.parted for connection in self._connections if not connection.parted.done()]
+        if parting:
+            await asyncio.wait(parting, timeout=_PARTING_S)
         gone = [connection.finish() for connection in self._connections]
         if gone:
             await asyncio.wait(gone, timeout=_FLUSH_S)
@@ -174,7 +179,7 @@ class BrokerServer:
 
     async def _outcome(self, call: BrokerCall, peer: Peer) -> Envelope | Mapping[str, Json] | Problem:
         try:
-            async with asyncio.timeout(call.timeout_s + min(SLACK_S_MAX, call.timeout_s * SLACK_SHARE)):
+            async with asyncio.timeout(call.timeout_s + slack_s(call.timeout_s)):
                 return await self.service.perform(call, peer)
         except Problem as problem:
             return problem
@@ -189,6 +194,12 @@ class BrokerServer:
             if wire.writes(call):
                 return AdapterProblem("broker.failed", message, sent=True, retryable=False)
             return Internal("broker.failed", message, hint="Please report this.")
+
+
+def slack_s(timeout_s: float) -> float:
+    """What the broker waits beyond a call's own time before it breaks the call off itself; its client waits twice as
+    long."""
+    return max(_SLACK_S_MIN, min(_SLACK_S_MAX, timeout_s * _SLACK_SHARE))
 
 
 def _broken_off(call: BrokerCall, code: str, what: str) -> AdapterProblem:
@@ -215,6 +226,8 @@ class _Connection(asyncio.Protocol):
         self._running: dict[int, tuple[asyncio.Task[None], bool]] = {}
         self._unread: asyncio.TimerHandle | None = None
         self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # Done once the peer has said that no more calls come.
+        self.parted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Authenticate the peer and greet it, or hang up."""
@@ -248,6 +261,9 @@ class _Connection(asyncio.Protocol):
             task, reads = self._running.get(cancelled, (None, False))
             if task is not None and reads:
                 task.cancel()
+            return
+        if "goodbye" in message:
+            self._part()
             return
         number = message.get("id")
         if not isinstance(number, int) or number in self._running:
@@ -298,6 +314,10 @@ class _Connection(asyncio.Protocol):
         if not self._transport.is_closing():
             self._transport.resume_reading()
 
+    def _part(self) -> None:
+        if not self.parted.done():
+            self.parted.set_result(None)
+
     def finish(self) -> asyncio.Future[None]:
         """Close once everything is sent; the result is done when it is."""
         self._transport.close()
@@ -315,6 +335,7 @@ class _Connection(asyncio.Protocol):
             if reads:
                 task.cancel()
         self._server.left(self)
+        self._part()
         if not self._gone.done():
             self._gone.set_result(None)
 

@@ -5,11 +5,13 @@ A frame is its length (4 bytes, big-endian) and one JSON object. The broker spea
     {"hello": {"v": 1, "key": "<hex>", "now": 1763800000.5}}        the session's key and the broker's time
     {"stopping": true}                                              takes no more calls here; those it has, it ends
 
-A client asks, many calls at once, each under an id of its own; `cancel` says that nobody waits any more:
+A client asks, many calls at once, each under an id of its own; `cancel` says that nobody waits any more, `goodbye` (after
+`stopping`) that no more calls come on this connection:
 
     {"id", "op", "tenant", "connector", "digest", "resource", "operation", "arguments", "key", "timeout_s",
      "traceparent", "asker", "token"}
     {"cancel": id}
+    {"goodbye": true}
 
 and gets, in any order, `{"id", "envelope"}`, `{"id", "result"}` or `{"id", "problem"}`. The two ends need not run the same
 release: what a reader does not know in an answer it leaves alone, and what it does not know in a request it refuses.
