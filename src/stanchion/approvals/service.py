@@ -194,10 +194,22 @@ class ApprovalCheck:
         Raises:
             Denied `approval.missing` or `approval.arguments_changed`.
         """
-        paths = call.op.approvals
+        await self.covered(
+            tx,
+            tenant=call.claim.tenant,
+            run_id=call.claim.run_id,
+            path=call.path,
+            paths=call.op.approvals,
+            record_digest=record_digest,
+        )
+
+    async def covered(
+        self, tx: Tx, *, tenant: str, run_id: UUID, path: str, paths: tuple[str, ...], record_digest: str
+    ) -> None:
+        """The same for whoever has no StepCall: the broker, which looks again right before it calls. Role engine."""
         if paths:
-            found = await store.dominating(tx, call.claim.tenant, call.claim.run_id, paths)
-            rules.check_covered(found, path=call.path, paths=paths, record_digest=record_digest)
+            found = await store.dominating(tx, tenant, run_id, paths)
+            rules.check_covered(found, path=path, paths=paths, record_digest=record_digest)
 
 
 async def _record_system(tx: Tx, env: Env, event_type: str, approval: Approval) -> None:

@@ -112,6 +112,54 @@ CATALOGUE: dict[str, EventSpec] = {
         _gauge("reviews.overdue", "release_reviews_overdue", "Those of them that should have been reviewed by now."),
         _counter("approval.decided", "approvals_decided_total", "Approvals that ended.", "status"),
         _counter("effect.ended", "effects_total", "Effects by outcome.", "adapter", "state"),
+        _counter("effect.simulated", "effects_simulated_total", "Effects that were simulated.", "adapter"),
+        _counter(
+            "connector.called",
+            "connector_calls_total",
+            "Calls that came to the broker: ok, failed (by the target) or refused (before anything was sent).",
+            "connector",
+            "operation",
+            "outcome",
+        ),
+        _histogram(
+            "connector.duration", "connector_call_seconds", "One call in the broker.", "connector", "operation"
+        ),
+        _counter(
+            "connector.failed",
+            "connector_errors_total",
+            "Calls that ended in a problem, by its class and code.",
+            "connector",
+            "operation",
+            "class",
+            "code",
+        ),
+        _counter(
+            "connector.retried",
+            "connector_retries_total",
+            "Attempts of steps after their first, by connector.",
+            "connector",
+            "operation",
+        ),
+        _counter(
+            "connector.simulated",
+            "connector_simulated_total",
+            "Writes that the broker simulated.",
+            "connector",
+            "operation",
+        ),
+        _gauge(
+            "connector.breaker", "connector_breaker_open", "1: its breaker is open; 0.5: it may be tried.", "connector"
+        ),
+        _counter(
+            "connector.breaker_opened", "connector_breaker_opened_total", "Breakers opened.", "connector", log="warning"
+        ),
+        _gauge(
+            "effects.open_unknown",
+            "effects_unknown_by_connector",
+            "Effects whose outcome is unknown, by connector and operation.",
+            "connector",
+            "operation",
+        ),
         _gauge("effects.unknown", "effects_unknown", "Effects whose outcome is unknown."),
         _histogram("adapter.called", "adapter_call_seconds", "One call of an external system.", "adapter", "operation"),
         _gauge("broker.connections", "broker_connections", "Processes that are connected to this broker."),

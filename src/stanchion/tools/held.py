@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+from stanchion.base import Denied, Problem
 from stanchion.context import Env
 from stanchion.controls.kills import Kills
 from stanchion.controls.withdrawals import Withdrawals
@@ -18,6 +21,28 @@ def held(env: Env, kills: Kills, call: StepCall, connector: str, digest: str, *,
         return None
     env.telemetry.emit("kill.stopped", 1.0, "effect" if writes else "connector")
     return Suspend(WaitingKind.KILLED, ref=blocked.ref, after_s=blocked.again_s)
+
+
+def held_back(what: Literal["killed", "revoked"], ref: str, again_s: float | None, why: str) -> Denied:
+    """What the broker says where it would have called and must not: nothing was sent, and the run waits as it would have."""
+    return Denied(
+        "kill.held_back" if what == "killed" else "release.held_back",
+        f"Nothing was sent: {why}.",
+        hint="The step goes on by itself when that is taken back.",
+        waits_for=what,
+        ref=ref,
+        again_s=again_s,
+    )
+
+
+def waiting(problem: Problem) -> Suspend | None:
+    """The wait of a step that the broker held back, or None: it has heard of a kill or a revocation before this process."""
+    waits_for, again_s = problem.fields.get("waits_for"), problem.fields.get("again_s")
+    if problem.code not in {"kill.held_back", "release.held_back"} or waits_for not in {"killed", "revoked"}:
+        return None
+    kind = WaitingKind.KILLED if waits_for == "killed" else WaitingKind.REVOKED
+    after_s = float(again_s) if isinstance(again_s, int | float) else None
+    return Suspend(kind, ref=str(problem.fields.get("ref", "")), after_s=after_s)
 
 
 def revoked(env: Env, withdrawals: Withdrawals, call: StepCall) -> Suspend | None:

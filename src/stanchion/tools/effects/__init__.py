@@ -3,7 +3,7 @@
 INTENT → DONE · FAILED (certainly not written) · UNKNOWN (sent, not seen) → DONE · FAILED by the target or a person.
 """
 
-from stanchion.tools.effects.rules import effect_key
+from stanchion.tools.effects.rules import args_digest, bound_digest, effect_key
 from stanchion.tools.effects.service import EffectPort, list_effects, measure, resolve, show
 from stanchion.tools.effects.types import TRANSITIONS, ApprovalCheck, Effect, EffectState
 
@@ -13,6 +13,8 @@ __all__ = [
     "Effect",
     "EffectPort",
     "EffectState",
+    "args_digest",
+    "bound_digest",
     "effect_key",
     "list_effects",
     "measure",
