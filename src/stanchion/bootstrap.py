@@ -28,6 +28,7 @@ from stanchion.releases.gates import GATES
 from stanchion.releases.gates import measure as measure_reviews
 from stanchion.releases.gates.routes import build_router as build_gates_router
 from stanchion.runs import killing, revoking, sweeping
+from stanchion.secrets import SecretHolder, forwarding, keeping
 from stanchion.telemetry import Telemetry
 
 HOME_TENANT = "default"
@@ -217,6 +218,7 @@ def build_duties(env: Env, settings: Settings) -> Sequence[Duty]:
         Duty(name="approvals.gauges", every_s=5.0, run=approvals.measure),
         Duty(name="effects.gauges", every_s=5.0, run=tools.measure),
         Duty(name="reviews.gauges", every_s=5.0, run=measure_reviews),
+        Duty(name="secrets.end", every_s=60.0, run=keeping.end_due),
         Duty(name="runs.expire_keys", every_s=60.0, run=sweeping.expire_keys),
     )
 
@@ -235,6 +237,7 @@ async def built_routers(
     switches: Kills = NO_KILLS,
     live_flags: flags.Snapshot | None = None,
     withdrawn: Withdrawals = NO_WITHDRAWALS,
+    holder: SecretHolder = forwarding.AWAY,
 ) -> AsyncGenerator[Sequence[APIRouter]]:
     """The routes of every domain; what they hold open is closed after the block."""
     parts = build_parts(env, settings)
@@ -263,6 +266,7 @@ async def built_routers(
             artifacts.build_router(),
             tools.build_router(parts.adapters, switches),
             kills.build_router(killable_kinds()),
+            keeping.build_router(holder, tools.LiveReferences()),
             audit.build_router(),
             identity.build_router(authenticator, public_url=settings.web.public_url or ""),
         )

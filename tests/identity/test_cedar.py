@@ -68,6 +68,9 @@ keys.read            .  .  .  .  .  x  x  .  .
 keys.create          .  .  .  .  .  x  .  .  x
 keys.revoke          .  .  .  .  .  x  .  .  .
 signin.create        .  .  .  .  .  x  .  .  x
+secrets.read         .  .  x  .  x  x  x  .  .
+secrets.write        .  .  .  .  x  x  .  .  .
+secrets.rekey        .  .  .  .  .  x  .  .  .
 flags.read           x  x  x  x  x  x  x  .  .
 flags.evaluate       .  x  x  .  x  x  .  x  .
 kills.read           x  .  x  .  x  x  x  .  .

@@ -25,6 +25,7 @@ from stanchion.base.settings import (
     IdentitySettings,
     Option,
     ReleasesSettings,
+    SecretsSettings,
     Settings,
     TelemetrySettings,
     ToolsSettings,
@@ -51,6 +52,7 @@ _GROUPS: Mapping[str, type[Any]] = {
     "tools": ToolsSettings,
     "identity": IdentitySettings,
     "releases": ReleasesSettings,
+    "secrets": SecretsSettings,
 }
 _FILE_BYTES_MAX = 1_048_576
 # So alike to a setting's name that it is rather misspelt than about something else: one letter of eight.

@@ -155,14 +155,31 @@ def _http_url(value: object) -> str:
     return text.rstrip("/")
 
 
+def _https_url(value: object) -> str:
+    """Plain http is for what listens on this machine alone."""
+    text = _http_url(value)
+    parts = urlsplit(text)
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("must have neither user, nor query, nor fragment")
+    if parts.scheme != "https" and parts.hostname not in {"localhost", "127.0.0.1", "::1"}:
+        raise ValueError("must begin with https://")
+    return text
+
+
 TEXT: tuple[str, Parser] = ("text", _text)
 BOOLEAN: tuple[str, Parser] = ("boolean", _boolean)
 NAMES: tuple[str, Parser] = ("list of names", _names)
+HTTPS_URL: tuple[str, Parser] = ("https URL", _https_url)
 ADDRESSES: tuple[str, Parser] = ("list of addresses", _addresses)
 PATH: tuple[str, Parser] = ("path", _path)
 POSTGRES_URL: tuple[str, Parser] = ("PostgreSQL URL", _postgres_url)
 HTTP_URL: tuple[str, Parser] = ("http(s) URL", _http_url)
 NAME = _matching(r"[a-z][a-z0-9-]{0,62}", "a name in lower case")
+_VARIABLE_PREFIX = _matching(
+    r"(?!STANCHION_)[A-Z][A-Z0-9_]{0,62}_",
+    "capital letters, digits and _ that end in _ and do not begin with STANCHION_",
+)
+_SEGMENT = _matching(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*", "names joined by /")
 _SSLMODES = _choice("disable", "prefer", "require", "verify-ca", "verify-full")
 
 
@@ -280,6 +297,31 @@ class ReleasesSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SecretsSettings:
+    """Where the broker has credentials from."""
+
+    key_file: Path | None = option(
+        None,
+        PATH,
+        "0600 file with the keys that local secrets are encrypted under, outside the data folder;"
+        " default: <data>.keys/secrets.key, made once. Read by the broker alone.",
+    )
+    cache_s: float = option(2.0, _number(0, 60), "How long a value that was read is used again, in seconds.")
+    env_prefix: str | None = option(
+        None, _VARIABLE_PREFIX, "Variables of the broker that `secret://env` may read begin with it; empty: none."
+    )
+    files: Path | None = option(None, PATH, "Folder that `secret://file` reads; empty: none.")
+    vault_url: str | None = option(None, HTTPS_URL, "Vault or OpenBao that `secret://vault` reads; empty: none.")
+    vault_mount: str = option("secret", _SEGMENT, "Mount of its secrets engine, KV version 2.")
+    vault_prefix: str = option("stanchion", _SEGMENT, "What stands before <tenant>/<path> there.")
+    vault_role_id: str | None = option(None, TEXT, "Role id of the AppRole to log in with.")
+    vault_secret_id_file: Path | None = option(None, PATH, "0600 file with the AppRole's secret id.")
+    vault_namespace: str | None = option(None, TEXT, "Namespace, where it has them.")
+    vault_ca_file: Path | None = option(None, PATH, "Certificate authority that its certificate must have.")
+    vault_timeout_s: float = option(5.0, _number(0.1, 60), "Longest time of one request to it, in seconds.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything a process is told about where it runs."""
 
@@ -292,6 +334,7 @@ class Settings:
     tools: ToolsSettings = field(default_factory=ToolsSettings)
     identity: IdentitySettings = field(default_factory=IdentitySettings)
     releases: ReleasesSettings = field(default_factory=ReleasesSettings)
+    secrets: SecretsSettings = field(default_factory=SecretsSettings)
 
     @property
     def production(self) -> bool:
@@ -313,6 +356,11 @@ class Settings:
     def signing_key_file(self) -> Path:
         """The file with the key that bundles are signed with."""
         return self.releases.signing_key_file or self.data / "signing-key"
+
+    @property
+    def secrets_key_file(self) -> Path:
+        """The file with the keys of local secrets: beside the data folder, never in it."""
+        return self.secrets.key_file or self.data.with_name(f"{self.data.name}.keys") / "secrets.key"
 
     @property
     def run_folder(self) -> Path:

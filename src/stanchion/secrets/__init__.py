@@ -27,7 +27,6 @@ from stanchion.secrets.types import (
     Secret,
     SecretHolder,
     Secrets,
-    SecretVersion,
     VersionState,
     Wanted,
 )
@@ -45,7 +44,6 @@ __all__ = [
     "Secret",
     "SecretHolder",
     "SecretRef",
-    "SecretVersion",
     "Secrets",
     "VersionState",
     "Wanted",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Literal, NoReturn, Protocol, SupportsIndex
 
 from stanchion.secrets.references import SecretRef
@@ -162,15 +161,3 @@ class SecretHolder(Protocol):
         Raises Denied `secret.key_file_read_only` and what else the key file says; Unavailable.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SecretVersion:
-    """A version of a local secret as people see it. `ends_at`: when a previous one stops being valid, or stopped."""
-
-    version: int
-    state: VersionState
-    fields: tuple[str, ...]
-    set_by: str
-    set_at: datetime
-    ends_at: datetime | None

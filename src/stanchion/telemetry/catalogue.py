@@ -172,6 +172,7 @@ CATALOGUE: dict[str, EventSpec] = {
         _counter(
             "kill.changed", "kills_changed_total", "Kill switches set and lifted.", "kind", "change", log="warning"
         ),
+        _counter("secret.changed", "secrets_changed_total", "Changes of secrets.", "change", log="info"),
         _counter("kill.stopped", "kill_stopped_total", "Uses that a kill switch stopped, by point of use.", "point"),
         _gauge("kills.active", "kills_active", "Kill switches in force, as this process knows them."),
         _gauge("kills.age", "kills_age_seconds", "Age of what this process knows of kill switches, at its last look."),

@@ -23,6 +23,7 @@ from stanchion.tools.effects import (
 )
 from stanchion.tools.egress import Network
 from stanchion.tools.handlers import ExecuteHandler, FetchHandler, LookupHandler, PushHandler
+from stanchion.tools.references import LiveReferences
 from stanchion.tools.routes import build_router
 from stanchion.tools.service import Tested, list_connectors, show_connector, test_connector
 from stanchion.tools.types import Connector, Envelope, Operation, Resource
@@ -46,6 +47,7 @@ __all__ = [
     "Envelope",
     "ExecuteHandler",
     "FetchHandler",
+    "LiveReferences",
     "LookupHandler",
     "Network",
     "Operation",

@@ -1,0 +1,78 @@
+"""From settings to who resolves and who holds."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from stanchion.base import Invalid
+from stanchion.base.settings import SecretsSettings, Settings
+from stanchion.context import Env
+from stanchion.secrets.holding.holder import LocalHolder
+from stanchion.secrets.holding.keyfile import KeyFile
+from stanchion.secrets.holding.keyring import Keyring
+from stanchion.secrets.holding.local import LocalProvider
+from stanchion.secrets.holding.resolver import Resolver
+from stanchion.secrets.providers import EnvProvider, FileProvider, Provider, VaultAccess, VaultProvider
+from stanchion.secrets.types import SecretHolder, Secrets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """`secrets` turns references into values, `holder` is asked by other processes."""
+
+    secrets: Secrets
+    holder: SecretHolder
+
+
+@asynccontextmanager
+async def holding(env: Env, settings: Settings, environ: Mapping[str, str]) -> AsyncGenerator[Holding]:
+    """What the broker process has of secrets; connections are closed and values dropped after the block.
+
+    Args:
+        env: the process's Env, its database open.
+        settings: `secrets.*` and the data folder.
+        environ: the process's variables (`base.config.read_environment`); those without the prefix are not kept.
+
+    Raises Invalid `secret.vault_incomplete`.
+    """
+    keyring = Keyring(env, KeyFile(settings.secrets_key_file, data=settings.data))
+    local = LocalProvider(env, keyring)
+    resolver = Resolver(env, _providers(env, settings.secrets, environ, local), cache_s=settings.secrets.cache_s)
+    try:
+        yield Holding(secrets=resolver, holder=LocalHolder(keyring=keyring, local=local, resolver=resolver))
+    finally:
+        await resolver.close()
+
+
+def _providers(
+    env: Env, settings: SecretsSettings, environ: Mapping[str, str], local: LocalProvider
+) -> Mapping[str, Provider]:
+    found: list[Provider] = [local]
+    if settings.env_prefix is not None:
+        found.append(EnvProvider(environ, settings.env_prefix))
+    if settings.files is not None:
+        found.append(FileProvider(settings.files))
+    if settings.vault_url is not None:
+        found.append(VaultProvider(_vault(settings, settings.vault_url), env.clock))
+    return {provider.name: provider for provider in found}
+
+
+def _vault(settings: SecretsSettings, url: str) -> VaultAccess:
+    if settings.vault_role_id is None or settings.vault_secret_id_file is None:
+        raise Invalid(
+            "secret.vault_incomplete",
+            "secrets.vault_url is set, but not how to log in there.",
+            hint="Set secrets.vault_role_id and secrets.vault_secret_id_file too.",
+        )
+    return VaultAccess(
+        url=url,
+        mount=settings.vault_mount,
+        prefix=settings.vault_prefix,
+        role_id=settings.vault_role_id,
+        secret_id_file=settings.vault_secret_id_file,
+        namespace=settings.vault_namespace or "",
+        ca_file=settings.vault_ca_file,
+        timeout_s=settings.vault_timeout_s,
+    )
