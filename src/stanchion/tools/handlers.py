@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Mapping
 from typing import cast
 
-from stanchion.base import Internal, Invalid, Json, LimitExceeded, NotFound, dumps
+from stanchion.base import Internal, Invalid, Json, LimitExceeded, NotFound, Problem, dumps
 from stanchion.context import Env
 from stanchion.controls.kills import NO_KILLS, Kills
 from stanchion.runs import StepCall, StepResult
@@ -14,12 +14,14 @@ from stanchion.telemetry import current_traceparent
 from stanchion.tools.adapter import Adapter, AdapterRegistry, Target
 from stanchion.tools.connectors import connector_of, resource_of
 from stanchion.tools.effects import EffectPort
-from stanchion.tools.held import held
+from stanchion.tools.held import held, waiting
 from stanchion.tools.records import check_arguments, check_parameters, check_record, check_result
 from stanchion.tools.types import OUTPUT_BYTES_MAX, RECORDS_MAX, Asker, Connector, Envelope
 
 # Connectors parsed from their bodies, by digest: immutable, so kept until others are used more.
 _PARSED_MAX = 256
+# Connectors that a metric tells apart by name; each is a series in every worker.
+_LABELS_MAX = 200
 # What a call leaves of its step's time, so that the outcome is recorded before the engine breaks the step off.
 _ROOM_SHARE, _ROOM_S = 0.2, 1.0
 
@@ -31,6 +33,7 @@ class _ToolHandler:
         self._adapters = adapters
         self._kills = kills
         self._parsed: OrderedDict[str, Connector] = OrderedDict()
+        self._labels: set[str] = set()
 
     def _target(self, env: Env, call: StepCall, verb: str) -> tuple[Adapter, Target]:
         """Where the step goes. Raises Suspend while the connector is killed."""
@@ -44,6 +47,8 @@ class _ToolHandler:
         resource, operation = resource_of(connector, str(named), verb)
         if (wait := held(env, self._kills, call, reference[1], digest, writes=operation.effect != "read")) is not None:
             raise wait
+        if call.attempt > 1:
+            env.telemetry.emit("connector.retried", 1.0, self._label(connector.name), verb)
         target = Target(
             connector=connector,
             resource=resource,
@@ -60,6 +65,13 @@ class _ToolHandler:
             ),
         )
         return self._adapters.get(connector.adapter), target
+
+    def _label(self, name: str) -> str:
+        """A connector's name as a label of a metric: of the first hundreds, else `other`."""
+        if name in self._labels or len(self._labels) < _LABELS_MAX:
+            self._labels.add(name)
+            return name
+        return "other"
 
     def _connector(self, digest: str, body: Mapping[str, Json]) -> Connector:
         found = self._parsed.get(digest)
@@ -82,6 +94,10 @@ async def _measured(env: Env, target: Target, operation: str, made: Awaitable[En
     started = env.clock.monotonic()
     try:
         return await made
+    except Problem as problem:
+        if (wait := waiting(problem)) is not None:
+            raise wait from None
+        raise
     finally:
         env.telemetry.emit("adapter.called", env.clock.monotonic() - started, target.connector.adapter, operation)
 

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from stanchion.base import Conflict, Denied, Json, digest, dumps, invariant
-from stanchion.context import Environment
+from stanchion.base import Conflict, Json, digest, dumps, invariant
 from stanchion.tools.effects.types import TRANSITIONS, Effect, EffectState, Next
 from stanchion.tools.types import OUTPUT_BYTES_MAX, Connector, Envelope, Idempotency
 
@@ -36,6 +35,8 @@ def receipt_of(envelope: Envelope) -> Mapping[str, Json]:
     receipt: dict[str, Json] = {name: meta[name] for name in ("applied", "rows", "idempotency_key")}
     if "fields" in meta:
         receipt["fields"] = meta["fields"]
+    if meta.get("simulated") is True:
+        receipt["simulated"] = True
     if envelope.records:
         result = envelope.records[0].get("result")
         fits = len(dumps(result)) <= RESULT_BYTES_MAX
@@ -53,20 +54,6 @@ def bound_digest(record: Json, own_fields: frozenset[str]) -> str:
     if isinstance(record, Mapping) and own_fields:
         return digest({name: value for name, value in record.items() if name not in own_fields})
     return digest(record)
-
-
-def check_environment(connector: Connector, environment: Environment) -> None:
-    """The first lock of I10: a connector is written to only by the environment it is bound to.
-
-    Raises Denied `effect.wrong_environment`.
-    """
-    if connector.environment != environment.name:
-        raise Denied(
-            "effect.wrong_environment",
-            f"The connector {connector.name!r} is bound to the environment {connector.environment!r};"
-            f" this deployment is {environment.name!r}, so nothing is written.",
-            hint=f"Publish a connector with `environment: {environment.name}` here, or run this where it belongs.",
-        )
 
 
 def next_of(effect: Effect | None, idempotency: Idempotency, arguments: str) -> Next:

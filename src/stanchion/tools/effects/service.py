@@ -19,7 +19,8 @@ from stanchion.tools.adapter import Adapter, AdapterProblem, Target
 from stanchion.tools.effects import rules, store
 from stanchion.tools.effects.ledger import Ledger
 from stanchion.tools.effects.types import ApprovalCheck, Effect, EffectState, Next
-from stanchion.tools.held import held, revoked
+from stanchion.tools.held import held, revoked, waiting
+from stanchion.tools.simulated import envelope_of, is_simulated
 from stanchion.tools.types import Envelope, Record
 
 Receipt = Mapping[str, "Json"]
@@ -28,7 +29,7 @@ Receipt = Mapping[str, "Json"]
 class EffectPort:
     """The one place in which the outside world is changed. Built once per worker.
 
-    Order of what happens: environment (I10) → intent, under the run's claim and with the approval looked at again
+    Order of what happens: environment (I10: what belongs to another is simulated) → intent, under the run's claim and with the approval looked at again
     (I3, I8) → kill switches and revocations, once more → call with the key → receipt. A crash between any two leaves a
     row from which the next attempt knows whether to call, to ask the target, or to ask a person.
     """
@@ -61,7 +62,7 @@ class EffectPort:
             Suspend: the outcome is unknown and only a person can tell; or the connector was killed meanwhile, or what
                 the step uses was revoked, and nothing was sent.
         """
-        rules.check_environment(target.connector, self._env.environment)
+        simulated = is_simulated(target.connector, self._env.environment)
         target = replace(target, raw=raw)
         wanted = self._wanted(call, target, record)
         digest = rules.bound_digest(raw, call.op.own_fields)
@@ -69,11 +70,20 @@ class EffectPort:
         effect = begun.effect
         if begun.next is Next.RETURN:
             return cast("Receipt", effect.receipt)
-        if begun.next is Next.ASK_PERSON:
+        if begun.next is Next.ASK_PERSON and not simulated:
             raise self._waits(call, target, effect, None)
         asked = begun.next is Next.ASK_TARGET
         await self._hold_back(call, target, effect, asked=asked)
+        if simulated:
+            return await self._simulated(call, target, record, effect)
         return await self._called(call, adapter, target, record, effect, asked=asked)
+
+    async def _simulated(self, call: StepCall, target: Target, record: Record, effect: Effect) -> Receipt:
+        """Perform nothing, and say so in the receipt. An attempt that nobody saw the end of has sent nothing either."""
+        receipt = rules.receipt_of(envelope_of(target, record, effect.key, environment=self._env.environment))
+        await self._ended(call, target, effect, EffectState.DONE, receipt=receipt)
+        self._env.telemetry.emit("effect.simulated", 1.0, target.connector.adapter)
+        return receipt
 
     async def _hold_back(self, call: StepCall, target: Target, effect: Effect, *, asked: bool) -> None:
         """Raise Suspend if a kill or a revocation came while the intent was committed: nothing is sent now, which the
@@ -132,6 +142,8 @@ class EffectPort:
                 # This call wrote nothing; what an earlier one did whose end nobody saw is as unknown as before.
                 state = EffectState.UNKNOWN if asked else EffectState.FAILED
                 await self._ended(call, target, effect, state, error=problem)
+                if (wait := waiting(problem)) is not None:
+                    raise wait from None
                 raise
             return await self._unseen(call, adapter, target, record, effect, problem)
         receipt = rules.receipt_of(envelope)
