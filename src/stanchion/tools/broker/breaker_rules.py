@@ -20,6 +20,9 @@ from stanchion.base import Problem
 FAILURES_MIN: Final = 5
 FAILURE_SHARE: Final = 0.5
 WINDOW_S: Final = 30.0
+# Of the calls between two failures no more are counted: a hundred thousand good ones of a minute ago do not outweigh what
+# fails now. A target that fails all of a sudden is left alone after ten failures; one that fails one call in ten never is.
+CALLS_BETWEEN_MAX: Final = 10
 # How long it stays open: twice as long each time in a row, up to the most.
 OPEN_S: Final = 5.0
 OPEN_S_MAX: Final = 120.0
@@ -78,23 +81,30 @@ def asked_s(problem: Problem) -> float | None:
     return min(float(wait), ASKED_S_MAX)
 
 
-def failed(before: Breaker, at: datetime, *, calls: int, reason: str, asked_wait_s: float | None) -> Breaker:
-    """The breaker after one failed call. `calls`: how many this process made since it last said, this one included."""
+def failed(
+    before: Breaker, at: datetime, *, calls: int, reason: str, asked_wait_s: float | None, trial: bool
+) -> Breaker:
+    """The breaker after one failed call.
+
+    Args:
+        before: as it was.
+        at: now.
+        calls: how many calls this process made since it last said so, this one included.
+        reason: the problem's code.
+        asked_wait_s: what the target asked for (`asked_s`).
+        trial: whether the call was the one that tried the target. The end of another, which began before the breaker
+            opened, says nothing new.
+    """
     if asked_wait_s is not None:
-        until = max(before.until, at + timedelta(seconds=asked_wait_s)) if before.state == "OPEN" else None
-        return replace(
-            before,
-            state="OPEN",
-            until=until or at + timedelta(seconds=asked_wait_s),
-            asked=before.asked or before.state == "CLOSED",
-            reason=reason[:200],
-            trial_until=None,
-        )
+        asked_until = at + timedelta(seconds=asked_wait_s)
+        if before.state == "OPEN" and before.until >= asked_until:
+            return before
+        return replace(before, state="OPEN", until=asked_until, asked=True, reason=reason[:200], trial_until=None)
     if before.state == "OPEN":
-        return _opened(before, at, reason) if before.trial_until is not None else before
+        return _opened(before, at, reason) if trial else before
     if (at - before.counted_from).total_seconds() > WINDOW_S:
         before = replace(before, calls=0, failures=0, counted_from=at)
-    counted = replace(before, calls=before.calls + max(calls, 1), failures=before.failures + 1)
+    counted = replace(before, calls=before.calls + min(max(calls, 1), CALLS_BETWEEN_MAX), failures=before.failures + 1)
     if counted.failures >= FAILURES_MIN and counted.failures >= counted.calls * FAILURE_SHARE:
         return _opened(counted, at, reason)
     return counted

@@ -1,54 +1,341 @@
-"""What the broker does with one authenticated call, between the socket and the adapter."""
+"""What the broker does with one authenticated call, between the socket and the adapter.
+
+In this order, and each refuses for itself: the run token · the connector, by digest from the database · policy (Cedar) · kill
+switches and revocations · for a write, the run and its effect in the ledger and the approval it stands under · the environment
+(I10) · the circuit breaker and the rate limit · the credential, issued to this environment · the call · and what comes back
+loses every trace of the credential (I9). See docs/explanation/broker.md.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any, Final, cast
 
-from stanchion.base import Json, Unavailable
-from stanchion.context import Env
+import psycopg
+
+from stanchion.base import Internal, Invalid, Json, LimitExceeded, Problem, digest
+from stanchion.context import Actor, Env, system_actor
 from stanchion.controls.kills import Kills
 from stanchion.controls.withdrawals import Withdrawals
-from stanchion.tools.adapters import Adapters
-from stanchion.tools.broker.types import ApprovalBinding, BrokerCall, CallPolicy, Peer
-from stanchion.tools.types import Envelope
+from stanchion.identity import CallAuthorizer, CallQuestion, Principals
+from stanchion.runs import PinResolver
+from stanchion.secrets import Secret, SecretRef, Secrets
+from stanchion.tools.adapter import Adapter, AdapterProblem, AdapterRegistry, Target
+from stanchion.tools.broker import checks, store
+from stanchion.tools.broker.breaker import Breakers
+from stanchion.tools.broker.connectors import PublishedConnectors
+from stanchion.tools.broker.limits import ConnectorLimits
+from stanchion.tools.broker.measures import Measures
+from stanchion.tools.broker.scrubbing import Scrubber, Scrubbers
+from stanchion.tools.broker.tokens import verify
+from stanchion.tools.broker.types import ApprovalBinding, BrokerCall, Peer
+from stanchion.tools.credentials import Credentials, resolve
+from stanchion.tools.held import held_back
+from stanchion.tools.simulated import envelope_of, is_simulated
+from stanchion.tools.types import RECORDS_MAX, Connector, Envelope, Record
+
+Answer = Envelope | Mapping[str, "Json"]
+# One call of the target, given its credentials and the seconds left.
+Ask = Callable[[Credentials, float], Awaitable[Answer]]
+_TEND_S: Final = 0.5
+# Of the time a caller waits, what is left for the call itself must be worth beginning.
+_LEFT_S_MIN: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judges:
+    """Whom the broker asks before it calls.
+
+    Attributes:
+        policy, principals: the third lock of I10, and who somebody is now.
+        approvals: the binding of an approval.
+        programs: the released Blueprint that a run is pinned to.
+        kills, withdrawn: kept fresh in the broker's own process.
+        secrets: the only place where references become values.
+    """
+
+    policy: CallAuthorizer
+    principals: Principals
+    approvals: ApprovalBinding
+    programs: PinResolver
+    kills: Kills
+    withdrawn: Withdrawals
+    secrets: Secrets
 
 
 class Broker:
-    """Performs calls. Built once per broker process; it alone holds the adapters that touch the outside.
+    """Performs calls. Built once per broker process, whose `adapters` alone touch the outside."""
 
-    Args:
-        env: of the broker process, its database open.
-        adapters: that really call.
-        policy: decides by Cedar.
-        approvals: looks again at the binding of an approval.
-        kills, withdrawn: kept fresh in this process.
-    """
-
-    def __init__(
-        self,
-        env: Env,
-        adapters: Adapters,
-        *,
-        policy: CallPolicy,
-        approvals: ApprovalBinding,
-        kills: Kills,
-        withdrawn: Withdrawals,
-    ) -> None:
+    def __init__(self, env: Env, adapters: AdapterRegistry, judges: Judges) -> None:
         self._env = env
         self._adapters = adapters
-        self._policy = policy
-        self._approvals = approvals
-        self._kills = kills
-        self._withdrawn = withdrawn
+        self._judges = judges
+        self._connectors = PublishedConnectors(env)
+        self._limits = ConnectorLimits(env)
+        self._breakers = Breakers(env)
+        self._measures = Measures(env)
+        self.scrubbers = Scrubbers()
 
-    async def perform(self, call: BrokerCall, peer: Peer) -> Envelope | Mapping[str, Json]:
+    async def perform(self, call: BrokerCall, peer: Peer) -> Answer:
         """Check and perform one call.
 
-        Returns the adapter's envelope for fetch, lookup, push and execute; `{applied}` for probe, `{detail}` for test,
-        what the target offers for discover. Raises Problem; nothing that a caller sees holds a credential (I9).
+        Returns the adapter's envelope for fetch, lookup, push and execute; `{applied}` for probe, `{detail}` for test, what
+        the target offers for discover. Raises Problem; an AdapterProblem says by `sent` whether a write may have been
+        applied, every other one means that nothing was sent. Nothing that a caller sees holds a credential (I9).
         """
-        raise Unavailable(
-            "broker.not_ready",
-            f"The broker takes no {call.op} from {peer.how} {peer.name} yet.",
-            hint="Try again in a moment.",
+        began = self._env.clock.monotonic()
+        failed: Problem | None = None
+        try:
+            with self._env.telemetry.span("broker", call.traceparent, op=call.op, connector=call.connector):
+                return await self._checked(call, peer, until=began + call.timeout_s)
+        except Problem as problem:
+            failed = problem
+            raise
+        finally:
+            self._measures.ended(call, self._env.clock.monotonic() - began, failed)
+
+    async def _checked(self, call: BrokerCall, peer: Peer, *, until: float) -> Answer:
+        verify(call, peer.session_key, self._env.clock.now().timestamp())
+        connector = await self._connectors.load(call.tenant, call.connector, call.digest)
+        if call.op in {"test", "discover"}:
+            return await self._looked(call, connector, until)
+        target = checks.target_of(call, connector, timeout_s=call.timeout_s)
+        writes = checks.writes(target)
+        await self._authorize(call, target)
+        self._hold_back(call, (connector.digest,), writes=writes)
+        if writes:
+            await self._check_write(call, target)
+            if is_simulated(connector, self._env.environment):
+                self._measures.simulated(call)
+                return _simulated(call, target, self._env)
+        return await self._asked(call, target, until)
+
+    # --- who may, and what stands in the way
+
+    async def _authorize(self, call: BrokerCall, target: Target) -> None:
+        """The third lock of I10. Raises Denied `auth.denied`."""
+        asker = call.asker
+        actor: Actor = (
+            system_actor("engine", call.tenant)
+            if asker is None
+            else await self._judges.principals.actor(call.tenant, asker.principal)
         )
+        arguments = checks.asked_arguments(call)
+        connector, operation = target.connector, target.operation
+        self._judges.policy.authorize_call(
+            CallQuestion(
+                tenant=call.tenant,
+                actor=actor,
+                effect=operation.effect,
+                verb=operation.verb,
+                connector=connector.name,
+                resource=target.resource.name,
+                operation=call.operation,
+                connector_environment=connector.environment,
+                connector_digest=connector.digest,
+                environment=self._env.environment,
+                arguments=arguments,
+                arguments_digest=digest(dict(arguments)),
+            )
+        )
+
+    def _hold_back(self, call: BrokerCall, uses: tuple[str, ...], *, writes: bool) -> None:
+        """Raises Denied `kill.held_back` or `release.held_back`: what was sent is nothing, and the run waits."""
+        kills, withdrawn = self._judges.kills, self._judges.withdrawn
+        blocked = kills.blocked(call.tenant, "connector", call.connector, call.digest, strict=writes)
+        if blocked is not None:
+            self._env.telemetry.emit("kill.stopped", 1.0, "broker")
+            raise held_back("killed", blocked.ref, blocked.again_s, f"the connector {call.connector!r} was killed")
+        stopped = withdrawn.stopped(call.tenant, uses, strict=writes)
+        if stopped is not None:
+            self._env.telemetry.emit("withdrawal.stopped", 1.0, "broker")
+            raise held_back("revoked", stopped.ref, stopped.again_s, "a version that the step uses was revoked")
+
+    async def _check_write(self, call: BrokerCall, target: Target) -> None:
+        """The ledger, the released Blueprint and the approval, looked at again by the one who performs (I5, I7, I8, I12)."""
+        asker = call.asker
+        if asker is None:
+            raise Internal("internal.invariant", "a write without an asker came this far")
+        record, raw = checks.record_of(call), checks.raw_of(call)
+        checks.check_record_is_raw(target, record, raw)
+        async with self._env.db.connection("engine") as tx:
+            found = await store.standing(tx, call.tenant, asker.run_id, asker.path, call.digest)
+            standing = checks.check_standing(call, target, record, found)
+            pinned = await self._judges.programs.load(call.tenant, standing.pins)
+            op = checks.op_of(pinned, standing.block, asker.path)
+            checks.check_step(op, target)
+            if op.approvals:
+                await self._judges.approvals.covered(
+                    tx,
+                    tenant=call.tenant,
+                    run_id=asker.run_id,
+                    path=asker.path,
+                    paths=op.approvals,
+                    record_digest=checks.shown_digest(op, raw),
+                )
+        self._hold_back(call, checks.uses_of(pinned, op, call.digest), writes=True)
+
+    # --- the call
+
+    async def _looked(self, call: BrokerCall, connector: Connector, until: float) -> Answer:
+        """A person's test or discovery, which the web process has authorized. It changes nothing."""
+        self._hold_back(call, (connector.digest,), writes=False)
+        adapter = self._adapters.get(connector.adapter, tenant=call.tenant)
+
+        async def look(credentials: Credentials, left_s: float) -> Answer:
+            if call.op == "test":
+                return {"detail": await adapter.test(connector, left_s, credentials)}
+            found = await adapter.discover(connector, left_s, credentials)
+            return {
+                "resources": {name: dict(body) for name, body in found.resources.items()},
+                "capabilities": {name: dict(body) for name, body in found.capabilities.items()},
+                "narrative": found.narrative,
+                "truncated": found.truncated,
+            }
+
+        return await self._called(call, connector, until, look)
+
+    async def _asked(self, call: BrokerCall, target: Target, until: float) -> Answer:
+        """A step's call of its operation."""
+        adapter = self._adapters.get(target.connector.adapter, tenant=call.tenant)
+
+        async def ask(credentials: Credentials, left_s: float) -> Answer:
+            return await _ask(adapter, call, replace(target, timeout_s=left_s, credentials=credentials))
+
+        return await self._called(call, target.connector, until, ask)
+
+    async def _called(self, call: BrokerCall, connector: Connector, until: float, ask: Ask) -> Answer:
+        """Call the target with its credentials, if its breaker and its limits let it; scrub what comes back."""
+        self._breakers.check(call.tenant, connector.name)
+        credentials = await self._credentials(call.tenant, connector, self._judges.secrets)
+        try:
+            return await self._tried(call, connector, until, ask, credentials)
+        except AdapterProblem as problem:
+            if not _is_refused_credential(problem):
+                raise
+            previous = await self._previous(call.tenant, connector, credentials)
+            if previous is None:
+                raise
+        return await self._tried(call, connector, until, ask, previous)
+
+    async def _tried(
+        self, call: BrokerCall, connector: Connector, until: float, ask: Ask, credentials: Credentials
+    ) -> Answer:
+        async with self._limits.admitted(call.tenant, connector, timeout_s=until - self._env.clock.monotonic()):
+            left_s = min(connector.timeout_s, until - self._env.clock.monotonic())
+            if left_s < _LEFT_S_MIN:
+                raise LimitExceeded(
+                    "broker.no_time_left",
+                    f"Of the time for this {call.op} of {connector.name!r} nothing was left; nothing was sent.",
+                    hint="Raise the `timeout` of the step or of the connector.",
+                )
+            admission = await self._breakers.admit(call.tenant, connector.name, timeout_s=left_s)
+            try:
+                answer = await ask(credentials, left_s)
+            except Problem as problem:
+                await self._breakers.ended(admission, problem)
+                raise self._scrubber(credentials).problem(problem) from None
+            await self._breakers.ended(admission, None)
+        return _scrubbed(self._scrubber(credentials), answer)
+
+    async def _credentials(self, tenant: str, connector: Connector, secrets: Secrets) -> Credentials:
+        """Resolved for this deployment's environment: the second lock of I10 is in the secret."""
+        return await resolve(connector, secrets, tenant=tenant, environment=self._env.environment.name)
+
+    async def _previous(self, tenant: str, connector: Connector, current: Credentials) -> Credentials | None:
+        """Those before the current ones, while a rotation lasts and where they differ."""
+        before = await self._credentials(tenant, connector, _Before(self._judges.secrets))
+        return None if before.plain_values() <= current.plain_values() else before
+
+    def _scrubber(self, credentials: Credentials) -> Scrubber:
+        return self.scrubbers.of(credentials.plain_values())
+
+    async def tend(self) -> None:
+        """Keep what processes share fresh, until cancelled: breakers that others opened, places that are in use."""
+        try:
+            while True:
+                try:
+                    await self._breakers.refresh()
+                    await self._limits.tend()
+                except (psycopg.Error, Problem) as error:
+                    self._env.telemetry.emit("duty.failed", duty="connector limits", error=repr(error))
+                await self._env.clock.sleep(_TEND_S)
+        finally:
+            with suppress(psycopg.Error, Problem):
+                await self._limits.close()
+
+
+@asynccontextmanager
+async def tended(broker: Broker) -> AsyncGenerator[Broker]:
+    """The broker, with what it shares with other brokers kept fresh for the block."""
+    task = asyncio.create_task(broker.tend())
+    try:
+        yield broker
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+class _Before:
+    """`Secrets` as they were before a rotation that is under way."""
+
+    def __init__(self, secrets: Secrets) -> None:
+        self._secrets = secrets
+
+    async def resolve(self, tenant: str, ref: SecretRef, *, environment: str, connector: str) -> Secret:
+        """The version before the current one, or the current one where there is no other."""
+        before = await self.previous(tenant, ref, environment=environment, connector=connector)
+        if before is not None:
+            return before
+        return await self._secrets.resolve(tenant, ref, environment=environment, connector=connector)
+
+    async def previous(self, tenant: str, ref: SecretRef, *, environment: str, connector: str) -> Secret | None:
+        """As `Secrets.previous`."""
+        return await self._secrets.previous(tenant, ref, environment=environment, connector=connector)
+
+
+async def _ask(adapter: Adapter, call: BrokerCall, target: Target) -> Answer:
+    """The one line in which the outside world is touched."""
+    arguments: Mapping[str, Any] = call.arguments
+    if call.op == "fetch":
+        limit, page = arguments.get("limit", RECORDS_MAX), arguments.get("page")
+        if not isinstance(limit, int) or not 0 <= limit <= RECORDS_MAX or not isinstance(page, str | None):
+            raise Invalid("broker.bad_call", "A fetch has a `limit` up to 10,000 and a `page` that is a text or null.")
+        return await adapter.fetch(target, checks.asked_arguments(call), limit, page)
+    if call.op == "lookup":
+        return await adapter.lookup(target, arguments.get("key"))
+    record = checks.record_of(call)
+    if call.op == "probe":
+        return {"applied": await adapter.probe(target, record, call.key)}
+    if call.op == "execute":
+        return await adapter.execute(target, record, call.key or None)
+    return await adapter.push(target, record, call.key)
+
+
+def _simulated(call: BrokerCall, target: Target, env: Env) -> Answer:
+    """What the target would have answered. A probe of what was never sent finds nothing."""
+    if call.op == "probe":
+        return {"applied": False}
+    return envelope_of(target, checks.record_of(call), call.key, environment=env.environment)
+
+
+def _is_refused_credential(problem: AdapterProblem) -> bool:
+    return problem.fields.get("status") in {401, 403} and not problem.sent
+
+
+def _scrubbed(scrubber: Scrubber, answer: Answer) -> Answer:
+    if scrubber.empty:
+        return answer
+    if not isinstance(answer, Envelope):
+        return cast("Mapping[str, Json]", scrubber.json(dict(answer)))
+    records = scrubber.json([dict(record) for record in answer.records])
+    return replace(
+        answer,
+        records=cast("list[Record]", records),
+        narrative=scrubber.text(answer.narrative),
+        metadata=cast("Mapping[str, Json]", scrubber.json(dict(answer.metadata))),
+        trace={name: scrubber.text(value) for name, value in answer.trace.items()},
+    )
