@@ -20,6 +20,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from stanchion.base.behaviour import Owned, owner_of
 from stanchion.base.errors import Invalid
 from stanchion.base.settings import (
+    BrokerSettings,
     DatabaseSettings,
     EnvironmentSettings,
     IdentitySettings,
@@ -53,6 +54,7 @@ _GROUPS: Mapping[str, type[Any]] = {
     "identity": IdentitySettings,
     "releases": ReleasesSettings,
     "secrets": SecretsSettings,
+    "broker": BrokerSettings,
 }
 _FILE_BYTES_MAX = 1_048_576
 # So alike to a setting's name that it is rather misspelt than about something else: one letter of eight.
@@ -90,6 +92,12 @@ class Loaded:
 def read_environment() -> dict[str, str]:
     """The process's environment variables: the one place that reads them."""
     return dict(os.environ)  # noqa: TID251 - this is the one place that reads it
+
+
+def replace_environment(variables: Mapping[str, str]) -> None:
+    """Have exactly these variables from now on, in this process and in what it starts."""
+    os.environ.clear()  # noqa: TID251 - this is the one place that touches it
+    os.environ.update(variables)  # noqa: TID251 - as above
 
 
 def entries() -> tuple[Entry, ...]:
@@ -342,6 +350,14 @@ def _together(values: Mapping[str, object], sources: Mapping[str, str]) -> list[
     for key in ("database.engine_url", "database.owner_url"):
         if values.get(key) and not values.get("database.url"):
             wrong(key, f"{key} is set and database.url is not.", "Set database.url too, or neither.")
+    mtls = [f"broker.{name}" for name in ("certificate", "key", "authority")]
+    for key in ("broker.listen", "broker.address"):
+        if values.get(key) and (missing := [name for name in mtls if not values.get(name)]):
+            wrong(
+                key,
+                f"{key} is set and {', '.join(missing)} not: across machines both ends show certificates.",
+                "Set all three.",
+            )
     if (values.get("database.sslcert") is None) != (values.get("database.sslkey") is None):
         key = "database.sslcert" if values.get("database.sslcert") else "database.sslkey"
         wrong(key, "database.sslcert and database.sslkey belong together.", "Set both or neither.")

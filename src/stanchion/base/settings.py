@@ -127,6 +127,33 @@ def _addresses(value: object) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _texts(value: object) -> tuple[str, ...]:
+    items = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    if not isinstance(items, list):
+        raise ValueError(f"must be a list of texts, not {value!r}")
+    return tuple(dict.fromkeys(_text(item) for item in items))  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - a TOML array of anything
+
+
+def _uids(value: object) -> tuple[int, ...]:
+    items = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    if not isinstance(items, list):
+        raise ValueError(f"must be a list of user ids, not {value!r}")
+    parse = _integer(0, 2**32 - 2)[1]
+    return tuple(dict.fromkeys(int(str(parse(item))) for item in items))  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - as above
+
+
+def _host_port(value: object) -> str:
+    text = _text(value)
+    parts = urlsplit(f"//{text}")
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if not parts.hostname or port is None or parts.path or parts.username is not None:
+        raise ValueError(f"must be host:port, not {text!r}")
+    return text
+
+
 def _path(value: object) -> Path:
     return Path(_text(value)).expanduser()
 
@@ -172,6 +199,9 @@ NAMES: tuple[str, Parser] = ("list of names", _names)
 HTTPS_URL: tuple[str, Parser] = ("https URL", _https_url)
 ADDRESSES: tuple[str, Parser] = ("list of addresses", _addresses)
 PATH: tuple[str, Parser] = ("path", _path)
+TEXTS: tuple[str, Parser] = ("list of texts", _texts)
+UIDS: tuple[str, Parser] = ("list of user ids", _uids)
+HOST_PORT: tuple[str, Parser] = ("host:port", _host_port)
 POSTGRES_URL: tuple[str, Parser] = ("PostgreSQL URL", _postgres_url)
 HTTP_URL: tuple[str, Parser] = ("http(s) URL", _http_url)
 NAME = _matching(r"[a-z][a-z0-9-]{0,62}", "a name in lower case")
@@ -297,6 +327,32 @@ class ReleasesSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerSettings:
+    """Where the broker takes calls, from whom, and where others find it."""
+
+    socket: Path | None = option(
+        None, PATH, "Unix socket on which it takes calls from this machine; default: <data>/run/broker.calls."
+    )
+    uids: tuple[int, ...] = option((), UIDS, "Ids of users whose processes may call it there, beside its own.")
+    listen: str | None = option(
+        None, HOST_PORT, "Address on which it takes calls from other machines, over mTLS; empty: none."
+    )
+    address: str | None = option(
+        None, HOST_PORT, "A broker on another machine that web and workers call, over mTLS; empty: the socket."
+    )
+    certificate: Path | None = option(None, PATH, "PEM certificate of this end of mTLS; read again when it changes.")
+    key: Path | None = option(None, PATH, "Its key.")
+    authority: Path | None = option(None, PATH, "PEM certificates that the other end's certificate must come from.")
+    names: tuple[str, ...] = option(
+        (),
+        TEXTS,
+        "Names of certificates that may call; empty: every one of the authority, which then should be your own.",
+    )
+    calls_max: int = option(1024, _integer(1, 65536), "Calls it has in hand at once; more are told to try again.")
+    grace_s: float = option(20.0, _number(0.1, 3600), "Time for calls in hand to end when asked to stop.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SecretsSettings:
     """Where the broker has credentials from."""
 
@@ -335,6 +391,7 @@ class Settings:
     identity: IdentitySettings = field(default_factory=IdentitySettings)
     releases: ReleasesSettings = field(default_factory=ReleasesSettings)
     secrets: SecretsSettings = field(default_factory=SecretsSettings)
+    broker: BrokerSettings = field(default_factory=BrokerSettings)
 
     @property
     def production(self) -> bool:
@@ -361,6 +418,11 @@ class Settings:
     def secrets_key_file(self) -> Path:
         """The file with the keys of local secrets: beside the data folder, never in it."""
         return self.secrets.key_file or self.data.with_name(f"{self.data.name}.keys") / "secrets.key"
+
+    @property
+    def broker_socket(self) -> Path:
+        """Where the broker takes calls from this machine."""
+        return self.broker.socket or self.run_folder / "broker.calls"
 
     @property
     def run_folder(self) -> Path:
