@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from stanchion.base import Denied, Internal, LimitExceeded
+from stanchion.base import Denied, Internal, Invalid, LimitExceeded, NotFound, Unavailable
 from stanchion.tools import AdapterProblem
 from stanchion.tools.broker import wire
 from stanchion.tools.broker.client import tls_route
@@ -260,6 +260,27 @@ async def test_a_drain_breaks_off_what_outlasts_its_grace_and_says_so(tmp_path):
         push, fetch = await asyncio.gather(*calls, return_exceptions=True)
         assert (push.code, push.sent, push.retryable) == ("broker.stopped", True, True)
         assert (fetch.code, fetch.sent, fetch.retryable) == ("broker.stopped", False, True)
+
+
+async def test_what_is_asked_of_the_broker_itself_is_answered_or_refused(tmp_path):
+    async def answer(operation, said):
+        if operation != "secrets.sealing_key":
+            raise NotFound("secret.unknown", "There is none.")
+        return {"id": said["x"]}
+
+    async with served(tmp_path / "b", Service(), answer_ask=answer), client_of(tmp_path / "b") as client:
+        assert await client.ask("secrets.sealing_key", {"x": "y"}) == {"id": "y"}
+        with pytest.raises(NotFound):
+            await client.ask("secrets.check", {})
+        with pytest.raises(Invalid, match="wrong ask"):
+            await client.ask("", {})
+    async with served(tmp_path / "b", Service()), client_of(tmp_path / "b") as client:
+        with pytest.raises(Unavailable) as caught:
+            await client.ask("secrets.check", {})
+        assert caught.value.code == "broker.not_asked"
+    async with client_of(tmp_path / "nowhere") as client:
+        with pytest.raises(Unavailable, match=r"nothing of secrets\.check was called"):
+            await client.ask("secrets.check", {}, timeout_s=0.1)
 
 
 # --- across machines

@@ -73,9 +73,9 @@ def this_user(transport, key):
 
 @asynccontextmanager
 async def served(
-    path: Path, service: Any, bounds: Bounds | None = None, who: Any = this_user
+    path: Path, service: Any, bounds: Bounds | None = None, who: Any = this_user, answer_ask: Any = None
 ) -> AsyncIterator[BrokerServer]:
-    server = BrokerServer(service, an_env(), bounds)
+    server = BrokerServer(service, an_env(), bounds, answer_ask)
     await server.listen(a_listener(path), who)
     try:
         yield server

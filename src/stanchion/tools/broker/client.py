@@ -13,7 +13,7 @@ import os
 import random
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, cast
 
@@ -32,6 +32,8 @@ CONNECT_S: Final = 0.02
 CONNECT_MAX_S: Final = 1.0
 # How long a call waits for a connection, of the time it has: a broker that is started again is there within a second.
 PATIENCE_S: Final = 10.0
+# For what is asked of the broker itself.
+ASK_S: Final = 15.0
 # For the connection and the broker's greeting.
 _GREETING_S: Final = 5.0
 # Calls that the socket has not taken yet; beyond it calls wait in this process.
@@ -98,10 +100,28 @@ class BrokerClient:
         * `broker.lost`: the connection was lost after a write had left.
         * `broker.unanswered`: no answer within the call's time.
         """
-        until = self._clock.monotonic() + call.timeout_s
+
+        def said(number: int, link: _Link, left_s: float) -> dict[str, object]:
+            asked = replace(call, timeout_s=left_s)
+            return wire.call_said(number, replace(asked, token=sign(asked, link.key, link.now_s())))
+
+        name = f"{call.connector}.{call.resource}" if call.resource else call.connector
+        return await self._exchanged(_Wish(name=name, writes=writes(call), timeout_s=call.timeout_s, said=said))
+
+    async def ask(self, operation: str, said: Mapping[str, Json], timeout_s: float = ASK_S) -> Mapping[str, Json]:
+        """Ask the broker for something that is no call of a connector. Raises as `call`."""
+
+        def message(number: int, _: _Link, left_s: float) -> dict[str, object]:
+            return wire.ask_said(number, operation, said, left_s)
+
+        answer = await self._exchanged(_Wish(name=operation, writes=False, timeout_s=timeout_s, said=message))
+        return cast("Mapping[str, Json]", answer)
+
+    async def _exchanged(self, wish: _Wish) -> Answer:
+        until = self._clock.monotonic() + wish.timeout_s
         while True:
-            link = await self._linked(call, until)
-            answer = await self._asked(link, call, until)
+            link = await self._linked(wish, until)
+            answer = await self._asked(link, wish, until)
             if answer is not None and not isinstance(answer, Problem):
                 return answer
             if answer is not None and (answer.code != _STOPPING or self._clock.monotonic() >= until):
@@ -119,10 +139,10 @@ class BrokerClient:
         for link in set(self._links):
             await link.close()
 
-    async def _asked(self, link: _Link, call: BrokerCall, until: float) -> Answer | Problem | None:
+    async def _asked(self, link: _Link, wish: _Wish, until: float) -> Answer | Problem | None:
         """What came of asking there; None if that connection took no more calls."""
         left_s = max(0.01, until - self._clock.monotonic())
-        beyond_s = 2 * slack_s(call.timeout_s)
+        beyond_s = 2 * slack_s(wish.timeout_s)
         sent = False
         number = link.number()
         heard = link.heard
@@ -131,23 +151,20 @@ class BrokerClient:
                 await link.writable()
                 if link.retired or link.gone:
                     return None
-                asked = replace(call, timeout_s=left_s)
-                asked = replace(asked, token=sign(asked, link.key, link.now_s()))
-                data = wire.frame(wire.call_said(number, asked))
-                waiting = link.send(number, data)
+                waiting = link.send(number, wire.frame(wish.said(number, link, left_s)))
                 sent = True
                 return await waiting
         except TimeoutError:
             if link.heard == heard:
                 self._retire(link)
                 link.abort()
-            return self._unanswered(call, sent=sent)
+            return self._unanswered(wish, sent=sent)
         except _Lost:
-            return self._lost(call)
+            return self._lost(wish)
         finally:
             link.forget(number)
 
-    async def _linked(self, call: BrokerCall, until: float) -> _Link:
+    async def _linked(self, wish: _Wish, until: float) -> _Link:
         if self._link is not None:
             return self._link
         self._waiters += 1
@@ -160,7 +177,7 @@ class BrokerClient:
         except (TimeoutError, asyncio.CancelledError):
             if _is_cancelled():
                 raise
-            raise self._unavailable(call) from None
+            raise self._unavailable(wish) from None
         finally:
             self._waiters -= 1
 
@@ -205,39 +222,52 @@ class BrokerClient:
         self._retire(link)
         self._links.discard(link)
 
-    def _unavailable(self, call: BrokerCall) -> AdapterProblem:
+    def _unavailable(self, wish: _Wish) -> AdapterProblem:
         why = f" ({self._failed})" if self._failed else ""
         return AdapterProblem(
             "broker.unavailable",
-            f"The broker at {self._where} cannot be reached{why}; {_name(call)} was not called.",
+            f"The broker at {self._where} cannot be reached{why}; nothing of {wish.name} was called.",
             hint="Is `stanchion up` or `stanchion serve broker` running? `stanchion doctor` looks.",
             retryable=True,
             sent=False,
-            resource=_name(call),
+            resource=wish.name,
         )
 
-    def _lost(self, call: BrokerCall) -> AdapterProblem:
-        sent = writes(call)
+    def _lost(self, wish: _Wish) -> AdapterProblem:
         return AdapterProblem(
-            "broker.lost" if sent else "broker.unavailable",
-            f"The connection to the broker was lost while it called {_name(call)}.",
-            hint="The next attempt asks the target first." if sent else "The next attempt calls again.",
+            "broker.lost" if wish.writes else "broker.unavailable",
+            f"The connection to the broker was lost while it called {wish.name}.",
+            hint=_next(wish),
             retryable=True,
-            sent=sent,
-            resource=_name(call),
+            sent=wish.writes,
+            resource=wish.name,
         )
 
-    def _unanswered(self, call: BrokerCall, *, sent: bool) -> AdapterProblem:
+    def _unanswered(self, wish: _Wish, *, sent: bool) -> AdapterProblem:
         if not sent:
-            return self._unavailable(call)
+            return self._unavailable(wish)
         return AdapterProblem(
             "broker.unanswered",
-            f"The broker did not answer about {_name(call)} within {call.timeout_s:g} s.",
-            hint="The next attempt asks the target first." if writes(call) else "The next attempt calls again.",
+            f"The broker did not answer about {wish.name} within {wish.timeout_s:g} s.",
+            hint=_next(wish),
             retryable=True,
-            sent=writes(call),
-            resource=_name(call),
+            sent=wish.writes,
+            resource=wish.name,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wish:
+    """What is wanted of the broker. `said(id, link, seconds left)` is its message there."""
+
+    name: str
+    writes: bool
+    timeout_s: float
+    said: Callable[[int, _Link, float], dict[str, object]]
+
+
+def _next(wish: _Wish) -> str:
+    return "The next attempt asks the target first." if wish.writes else "The next attempt calls again."
 
 
 class _Lost(Exception):  # noqa: N818 - what happened, not a fault
@@ -363,10 +393,6 @@ class _Link(asyncio.Protocol):
         if not self.greeted.done():
             self.greeted.set_result(None)
         self._ended.set_result(None)
-
-
-def _name(call: BrokerCall) -> str:
-    return f"{call.connector}.{call.resource}" if call.resource else call.connector
 
 
 def _reason(error: BaseException) -> str:

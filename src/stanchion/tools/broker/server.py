@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 from stanchion.base import Internal, Json, LimitExceeded, Problem, Unavailable
@@ -35,12 +35,19 @@ _FLUSH_S = 2.0
 _PARTING_S = 1.0
 
 
+Answer = Envelope | Mapping[str, "Json"]
+
+
 class CallService(Protocol):
     """Performs an authenticated call: `service.Broker`."""
 
-    async def perform(self, call: BrokerCall, peer: Peer) -> Envelope | Mapping[str, Json]:
+    async def perform(self, call: BrokerCall, peer: Peer) -> Answer:
         """Check and perform one call. Raises Problem."""
         ...
+
+
+# What the broker is asked that is no call of a connector: (operation, what is said with it) -> the answer.
+AnswerAsk = Callable[[str, Mapping[str, Json]], Awaitable[Mapping[str, Json]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +65,11 @@ Authenticate = Callable[[asyncio.BaseTransport, bytes], Peer]
 class BrokerServer:
     """All connections of one broker process."""
 
-    def __init__(self, service: CallService, env: Env, bounds: Bounds | None = None) -> None:
-        self.service = service
+    def __init__(
+        self, service: CallService, env: Env, bounds: Bounds | None = None, answer_ask: AnswerAsk | None = None
+    ) -> None:
+        self._service = service
+        self._answer_ask = answer_ask
         self.env = env
         self.stopping = False
         self._bounds = bounds or Bounds()
@@ -154,46 +164,73 @@ class BrokerServer:
             )
         return None
 
-    def start(self, connection: _Connection, number: int, call: BrokerCall, size: int) -> asyncio.Task[None]:
-        """Perform a call and have `connection` answer it."""
-        task = asyncio.get_running_loop().create_task(self._perform(connection, number, call))
+    def start(self, connection: _Connection, number: int, work: _Work, size: int) -> asyncio.Task[None]:
+        """Do `work` and have `connection` answer it."""
+        task = asyncio.get_running_loop().create_task(self._perform(connection, number, work))
         self._tasks.add(task)
         self._bytes += size
+        self.env.telemetry.emit("broker.calls", float(len(self._tasks)))
 
         def ended(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
             self._bytes -= size
+            self.env.telemetry.emit("broker.calls", float(len(self._tasks)))
             connection.ended(number)
 
         task.add_done_callback(ended)
         return task
 
-    async def _perform(self, connection: _Connection, number: int, call: BrokerCall) -> None:
+    async def _perform(self, connection: _Connection, number: int, work: _Work) -> None:
         try:
-            answer = await self._outcome(call, connection.peer)
+            answer = await self._outcome(connection.peer, work)
         except asyncio.CancelledError:
             if not self._cutting:
                 return  # nobody waits for it
-            answer = _broken_off(call, "broker.stopped", "was broken off because the broker had to stop")
+            answer = _broken_off(work, "broker.stopped", "was broken off because the broker had to stop")
         connection.answer(number, answer)
 
-    async def _outcome(self, call: BrokerCall, peer: Peer) -> Envelope | Mapping[str, Json] | Problem:
+    async def _outcome(self, peer: Peer, work: _Work) -> Answer | Problem:
         try:
-            async with asyncio.timeout(call.timeout_s + slack_s(call.timeout_s)):
-                return await self.service.perform(call, peer)
+            async with asyncio.timeout(work.timeout_s + slack_s(work.timeout_s)):
+                return await self._done(peer, work)
         except Problem as problem:
             return problem
         except TimeoutError:
-            return _broken_off(call, "broker.timeout", f"was broken off after {call.timeout_s:g} s")
+            return _broken_off(work, "broker.timeout", f"was broken off after {work.timeout_s:g} s")
         except Exception as error:  # noqa: BLE001 - the last frame of a call: one that breaks must not take the others with it
             # The kind of error only: its words may hold what the target said.
-            self.env.telemetry.emit(
-                "broker.failed", 1.0, op=call.op, connector=call.connector, error=type(error).__name__
-            )
-            message = f"The call of {call.connector} failed in the broker ({type(error).__name__})."
-            if wire.writes(call):
+            self.env.telemetry.emit("broker.failed", 1.0, call=work.name, error=type(error).__name__)
+            message = f"{work.name} failed in the broker ({type(error).__name__})."
+            if work.writes:
                 return AdapterProblem("broker.failed", message, sent=True, retryable=False)
             return Internal("broker.failed", message, hint="Please report this.")
+
+    async def _done(self, peer: Peer, work: _Work) -> Answer:
+        if work.call is not None:
+            return await self._service.perform(work.call, peer)
+        if self._answer_ask is None:
+            raise Unavailable("broker.not_asked", f"This broker answers nothing like {work.name}.", retryable=False)
+        return await self._answer_ask(work.name, work.said)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """What one message asks for: a call of a connector, or something of the broker itself."""
+
+    name: str
+    timeout_s: float
+    writes: bool = False
+    call: BrokerCall | None = None
+    said: Mapping[str, Json] = field(default_factory=dict[str, "Json"])
+
+
+def _work_of(message: Mapping[str, Json]) -> _Work:
+    if "ask" in message:
+        operation, said, timeout_s = wire.ask_of(message)
+        return _Work(name=operation, timeout_s=timeout_s, said=said)
+    call = wire.call_of(message)
+    name = f"{call.connector}.{call.resource}" if call.resource else call.connector
+    return _Work(name=name, timeout_s=call.timeout_s, writes=wire.writes(call), call=call)
 
 
 def slack_s(timeout_s: float) -> float:
@@ -202,15 +239,14 @@ def slack_s(timeout_s: float) -> float:
     return max(_SLACK_S_MIN, min(_SLACK_S_MAX, timeout_s * _SLACK_SHARE))
 
 
-def _broken_off(call: BrokerCall, code: str, what: str) -> AdapterProblem:
-    name = f"{call.connector}.{call.resource}" if call.resource else call.connector
+def _broken_off(work: _Work, code: str, what: str) -> AdapterProblem:
     return AdapterProblem(
         code,
-        f"{name} {what}.",
-        retryable=True,
-        sent=wire.writes(call),
-        resource=name,
+        f"{work.name} {what}.",
         hint="The next attempt asks again.",
+        retryable=True,
+        sent=work.writes,
+        resource=work.name,
     )
 
 
@@ -269,20 +305,20 @@ class _Connection(asyncio.Protocol):
         if not isinstance(number, int) or number in self._running:
             raise LimitExceeded("broker.bad_frame", "A peer sent a call without an id of its own.", retryable=False)
         try:
-            call = wire.call_of(message)
+            work = _work_of(message)
         except Problem as problem:
             self.answer(number, problem)
             return
         if (problem := self._server.refused()) is not None:
             self.answer(number, problem)
             return
-        self._running[number] = (self._server.start(self, number, call, size), not wire.writes(call))
+        self._running[number] = (self._server.start(self, number, work, size), not work.writes)
 
     def ended(self, number: int) -> None:
         """A call was answered."""
         self._running.pop(number, None)
 
-    def answer(self, number: int, answer: Envelope | Mapping[str, Json] | Problem) -> None:
+    def answer(self, number: int, answer: Answer | Problem) -> None:
         """Say what became of a call. An answer that cannot be sent is a problem of that call alone."""
         try:
             said = (

@@ -10,6 +10,7 @@ A client asks, many calls at once, each under an id of its own; `cancel` says th
 
     {"id", "op", "tenant", "connector", "digest", "resource", "operation", "arguments", "key", "timeout_s",
      "traceparent", "asker", "token"}
+    {"id", "ask", "said", "timeout_s"}                              of the broker itself, not of a connector
     {"cancel": id}
     {"goodbye": true}
 
@@ -166,14 +167,39 @@ def call_said(number: int, call: BrokerCall) -> dict[str, object]:
     }
 
 
+class _AskSaid(_Strict):
+    id: int = Field(ge=0)
+    ask: str = Field(min_length=1, max_length=200)
+    said: dict[str, Any]
+    timeout_s: float = Field(gt=0, le=3600)
+
+
+def ask_said(number: int, operation: str, said: Mapping[str, Json], timeout_s: float) -> dict[str, object]:
+    """Something asked of the broker itself, as a message."""
+    return {"id": number, "ask": operation, "said": dict(said), "timeout_s": timeout_s}
+
+
+def ask_of(message: Mapping[str, Json]) -> tuple[str, Mapping[str, Json], float]:
+    """The operation, what is said with it, the seconds it may take. Raises Invalid `broker.bad_call`."""
+    try:
+        found = _AskSaid.model_validate(message)
+    except ValidationError as error:
+        raise _wrong(error) from None
+    return found.ask, found.said, found.timeout_s
+
+
+def _wrong(error: ValidationError) -> Invalid:
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return Invalid("broker.bad_call", f"A call has a wrong {place or 'form'}: {first['msg']}.")
+
+
 def call_of(message: Mapping[str, Json]) -> BrokerCall:
     """The call that a message says. Raises Invalid `broker.bad_call` with the place and the reason."""
     try:
         said = _CallSaid.model_validate(message)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise Invalid("broker.bad_call", f"A call has a wrong {place or 'form'}: {first['msg']}.") from None
+        raise _wrong(error) from None
     asker = said.asker
     return BrokerCall(
         op=said.op,
