@@ -350,6 +350,11 @@ class BrokerSettings:
     )
     calls_max: int = option(1024, _integer(1, 65536), "Calls it has in hand at once; more are told to try again.")
     grace_s: float = option(20.0, _number(0.1, 3600), "Time for calls in hand to end when asked to stop.")
+    unboxed_commands: bool = option(
+        False,
+        BOOLEAN,
+        "Where no box can be made, run commands of connectors without one, those of the environment local alone.",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

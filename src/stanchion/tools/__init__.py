@@ -25,6 +25,7 @@ from stanchion.tools.egress import Network
 from stanchion.tools.handlers import ExecuteHandler, FetchHandler, LookupHandler, PushHandler
 from stanchion.tools.references import LiveReferences
 from stanchion.tools.routes import build_router
+from stanchion.tools.sandbox import Sandbox
 from stanchion.tools.service import Tested, list_connectors, show_connector, test_connector
 from stanchion.tools.types import Connector, Envelope, Operation, Resource
 from stanchion.tools.verbs import EXECUTE, FETCH, LOOKUP, PUSH, VERBS
@@ -53,6 +54,7 @@ __all__ = [
     "Operation",
     "PushHandler",
     "Resource",
+    "Sandbox",
     "Target",
     "Tested",
     "build_router",

@@ -12,6 +12,8 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from yarl import URL
+
 from stanchion.base import Clock, Json, Problem
 from stanchion.blueprints import ConfigIssue, Schema
 from stanchion.tools.adapter import AdapterProblem, Target
@@ -21,8 +23,8 @@ from stanchion.tools.adapters.mcp.document import OPERATION_SCHEMAS, SETTINGS_SC
 from stanchion.tools.adapters.mcp.found import discovery_of
 from stanchion.tools.adapters.mcp.results import outcome_of
 from stanchion.tools.adapters.paths import inside
-from stanchion.tools.credentials import NO_CREDENTIALS, Credentials
-from stanchion.tools.egress import EGRESS_SCHEMA, Egress, Network, check_egress
+from stanchion.tools.credentials import NO_CREDENTIALS, Credentials, Outgoing, authorised
+from stanchion.tools.egress import Egress, Network
 from stanchion.tools.sandbox import Box, Folder, Sandbox, unboxed
 from stanchion.tools.types import Connector, Discovery, Envelope, Operation, Record, Resource
 
@@ -50,7 +52,7 @@ class McpAdapter:
     """
 
     name = "mcp"
-    settings_schema: Mapping[str, Schema] = {**SETTINGS_SCHEMA, "egress": EGRESS_SCHEMA}
+    settings_schema: Mapping[str, Schema] = SETTINGS_SCHEMA
     settings_required: tuple[str, ...] = ("transport",)
     resource_schema: Mapping[str, Schema] = {}
     resource_required: tuple[str, ...] = ()
@@ -70,8 +72,7 @@ class McpAdapter:
 
     def check(self, body: Mapping[str, Json]) -> Iterable[ConfigIssue]:
         """The transport's own fields, each tool's digest, schemas, effect and arguments."""
-        yield from check_mcp(body)
-        yield from check_egress(body)
+        return check_mcp(body)
 
     async def fetch(self, target: Target, where: Record, limit: int, page: str | None) -> Envelope:  # noqa: ARG002
         """Refused, here as at publish."""
@@ -202,13 +203,16 @@ class McpAdapter:
     async def _transport(self, target: Target, session: Session) -> Callable[[], AbstractAsyncContextManager[Streams]]:
         """How the session reaches its server. Raises Denied `sandbox.unavailable`, `connector.path_escapes`, EgressProblem."""
         settings = target.connector.settings
+        session.credentials = target.credentials or NO_CREDENTIALS
         if settings["transport"] == "http":
             from stanchion.tools.adapters.mcp.http import http  # noqa: PLC0415 - an extra
 
             url = str(settings["url"])
             egress = Egress.of(target.connector, self._network, url)
             egress.admit_url(url)
-            return lambda: http(url, egress, dict)
+            headers = self._headers(target, session, url)
+            headers()  # a credential that no header can hold is said here, and not by a session that breaks
+            return lambda: http(url, egress, headers)
         from stanchion.tools.adapters.mcp.stdio import stdio  # noqa: PLC0415 - an extra
 
         box = _box(target.connector, self._root)
@@ -218,6 +222,22 @@ class McpAdapter:
             return stdio(self._sandbox.opened(box) if boxed else unboxed(box, self._root), session.started)
 
         return started
+
+    def _headers(self, target: Target, session: Session, url: str) -> Callable[[], Mapping[str, str]]:
+        """The headers of the next request, with the credentials that the session has by then."""
+        auth = cast("Mapping[str, Json]", target.connector.settings.get("auth") or {})
+        if auth and target.credentials is None:
+            raise target.problem(
+                "adapter.no_credentials",
+                "needs credentials, and this process holds none.",
+                hint="Calls with credentials go through the broker: `stanchion serve broker`.",
+            )
+        empty = Outgoing(method="POST", url=URL(url))
+
+        def headers() -> Mapping[str, str]:
+            return authorised(empty, auth, session.credentials, token=None, at=self._clock.now()).headers
+
+        return headers
 
 
 def _sessions(target: Target) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 from yarl import URL
@@ -20,9 +21,13 @@ from stanchion.tools.adapters.mcp.definitions import (
     schema_complaint,
 )
 from stanchion.tools.adapters.paths import path_complaint
+from stanchion.tools.credentials import AUTH_SCHEMA, check_auth
 
 # A name on the box's PATH, such as `node`; what has a slash is a path below a declared folder.
 _COMMAND = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+# The sites of `auth` that are headers and need no request of their own: MCP has one URL for all calls.
+_SITES = ("header", "basic", "bearer")
+_AUTH: Mapping[str, Json] = cast("Mapping[str, Json]", AUTH_SCHEMA["properties"])
 SETTINGS_SCHEMA: Mapping[str, Schema] = {
     "transport": {"enum": ["stdio", "http"]},
     "command": {"type": "string", "minLength": 1, "maxLength": 500},
@@ -42,6 +47,7 @@ SETTINGS_SCHEMA: Mapping[str, Schema] = {
     },
     "network": {"type": "boolean"},
     "url": {"type": "string", "pattern": "^https?://", "maxLength": 1000},
+    "auth": {**AUTH_SCHEMA, "properties": {site: _AUTH[site] for site in _SITES}},
     "relist": {"type": "integer", "minimum": 0, "maximum": 3600},
 }
 OPERATION_SCHEMAS: Mapping[str, Schema] = {
@@ -86,6 +92,8 @@ def check_mcp(body: Mapping[str, Json]) -> Iterable[ConfigIssue]:
     else:
         yield from _needs(body, "url", "http", _OF_STDIO)
         yield from _check_url(body.get("url"))
+        for issue in check_auth({**body, "base_url": body.get("url")}):
+            yield replace(issue, pointer="/url") if issue.pointer == "/base_url" else issue
     if cast("Mapping[str, Json]", body.get("resources") or {}):
         yield ConfigIssue(
             pointer="/resources",
