@@ -116,7 +116,8 @@ class Parts:
 def build_parts(env: Env, settings: Settings) -> Parts:
     """The verbs, artifact kinds and adapters of this deployment."""
     network = tools.Network(proxy=settings.tools.proxy, ca_file=settings.tools.ca_file)
-    adapters = tools.Adapters(settings.connectors_root, env.clock, network)
+    sandbox = tools.Sandbox(unboxed=settings.broker.unboxed_commands)
+    adapters = tools.Adapters(settings.connectors_root, env.clock, network, sandbox)
     specs: tuple[VerbSpec, ...] = (TRANSFORM, LOGIC_GATE, approvals.GovernVerb(), *tools.VERBS)
     verbs = {spec.verb: spec for spec in specs}
     kinds: tuple[KindSpec, ...] = (

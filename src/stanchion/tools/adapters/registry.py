@@ -10,20 +10,25 @@ from stanchion.base import Clock, Invalid
 from stanchion.tools.adapter import Adapter
 from stanchion.tools.adapters.files import FilesAdapter
 from stanchion.tools.adapters.http import HttpAdapter
+from stanchion.tools.adapters.mcp import McpAdapter
 from stanchion.tools.adapters.sql import SqlAdapter
 from stanchion.tools.egress import Network
+from stanchion.tools.sandbox import Sandbox
 
 
 class Adapters:
     """All adapters by name. `root` is the folder that connectors' paths are relative to, `network` what the deployment says
-    about the way out."""
+    about the way out, `sandbox` where commands of connectors run."""
 
-    def __init__(self, root: Path, clock: Clock, network: Network | None = None) -> None:
+    def __init__(
+        self, root: Path, clock: Clock, network: Network | None = None, sandbox: Sandbox | None = None
+    ) -> None:
         network = replace(network or Network(), root=root)
         found: tuple[Adapter, ...] = (
             SqlAdapter(root, clock, network),
             FilesAdapter(root, clock),
             HttpAdapter(clock, network),
+            McpAdapter(root, clock, sandbox=sandbox, network=network),
         )
         self.by_name: Mapping[str, Adapter] = {adapter.name: adapter for adapter in found}
 
