@@ -11,11 +11,25 @@ import pytest
 from stanchion.blueprints import FORMATS
 from stanchion.tools.adapter import AdapterProblem
 from stanchion.tools.types import ENVELOPE_V
-from tests.conformance import worlds
+from tests.conformance import object_worlds, worlds
 from tests.conformance.worlds import CASES, World
+from tests.support import s3
 
-READERS = ["sqlite", "postgresql", "jsonl", "csv", "http-link", "http-cursor", "http-offset", "http-page"]
-WRITERS = ["sqlite", "postgresql", "jsonl", "csv"]
+READERS = [
+    "sqlite",
+    "postgresql",
+    "jsonl",
+    "csv",
+    "http-link",
+    "http-cursor",
+    "http-offset",
+    "http-page",
+    "folder",
+    "s3",
+]
+WRITERS = ["sqlite", "postgresql", "jsonl", "csv", "folder", "s3"]
+# They take any of their fields as a parameter and compare.
+FILTERING = {"files", "objects"}
 KEY = "eff_" + "a" * 64
 OUTCOME = {"case_id": "C1", "tier": "minor", "articles": [5, 6], "comment": 'with "quotes", commas\nand a line end'}
 
@@ -33,6 +47,13 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
             yield worlds.make_postgres(tmp_path, adapters, make_target_database(urls.owner))
         elif name in {"jsonl", "csv"}:
             yield worlds.make_files(tmp_path, adapters, name)
+        elif name == "folder":
+            yield object_worlds.make_folder(tmp_path, adapters)
+        elif name == "s3":
+            bucket = s3.Bucket()
+            async with s3.serving(bucket) as url:
+                yield object_worlds.make_bucket(adapters, bucket, url)
+                await adapters.close()
         else:
             faults: dict = {}
             async with worlds.http_server(faults) as base_url:
@@ -75,7 +96,7 @@ async def test_fetches_all_in_order_with_declared_fields_only(world: World) -> N
 @pytest.mark.parametrize("limit", [1, 2, 3, 5])
 async def test_pages_cover_everything_once(world: World, limit: int) -> None:
     target = world.target("cases", "fetch")
-    where = {} if world.body["adapter"] == "files" else {"least": None}
+    where = {} if world.body["adapter"] in FILTERING else {"least": None}
     found, page, pages = [], None, 0
     while True:
         envelope = await world.adapter.fetch(target, where, limit, page)
@@ -93,7 +114,7 @@ async def test_pages_cover_everything_once(world: World, limit: int) -> None:
 
 @readers
 async def test_filters_by_parameters(world: World) -> None:
-    files = world.body["adapter"] == "files"
+    files = world.body["adapter"] in FILTERING
     where = {"fine_eur": 4000} if files else {"least": 4000}
     envelope = await world.adapter.fetch(world.target("cases", "fetch"), where, 100, None)
     assert [r["case_id"] for r in envelope.records] == (["C4"] if files else ["C4", "C5"])
@@ -181,8 +202,19 @@ async def test_a_declared_field_that_is_not_there(world: World) -> None:
 
 @readers
 async def test_reaches_the_target(world: World) -> None:
-    connector = world.target("cases", "fetch").connector
-    assert (await world.adapter.test(connector, 5.0)).endswith(".")
+    target = world.target("cases", "fetch")
+    assert (await world.adapter.test(target.connector, 5.0, target.credentials)).endswith(".")
+
+
+@readers
+async def test_says_what_can_be_done_with_it(world: World) -> None:
+    target = world.target("cases", "fetch")
+    found = await world.adapter.discover(target.connector, 5.0, target.credentials)
+    assert set(found.capabilities) <= {"fetch", "lookup", "push", "execute"}
+    assert "fetch" in found.capabilities
+    assert found.narrative.endswith(".")
+    if world.body["adapter"] != "http":
+        assert any(set(worlds.CASE_FIELDS) <= set(body["fields"]) for body in found.resources.values())
 
 
 @writers
@@ -234,7 +266,7 @@ async def test_different_keys_do_not_mix(world: World) -> None:
 
 @readers
 async def test_a_cancelled_call_leaves_the_adapter_usable(world: World) -> None:
-    where = {} if world.body["adapter"] == "files" else {"least": None}
+    where = {} if world.body["adapter"] in FILTERING else {"least": None}
     for _ in range(5):
         task = asyncio.create_task(world.adapter.fetch(world.target("cases", "fetch"), where, 10, None))
         await asyncio.sleep(0)

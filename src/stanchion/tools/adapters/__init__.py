@@ -1,5 +1,24 @@
-"""The adapters that ship, and the registry that a process builds once."""
+"""The adapters that ship, those that a team brings, and the registry that a process builds once."""
 
+from stanchion.tools.adapters.inferred import cells_of, fields_of, key_of, resource_name
+from stanchion.tools.adapters.own import GROUP, NO_OWN, Means, OwnAdapters, adapter_faults, find_own
+from stanchion.tools.adapters.paths import inside, path_complaint
+from stanchion.tools.adapters.plain import PlainAdapter
 from stanchion.tools.adapters.registry import Adapters
 
-__all__ = ["Adapters"]
+__all__ = [
+    "GROUP",
+    "NO_OWN",
+    "Adapters",
+    "Means",
+    "OwnAdapters",
+    "PlainAdapter",
+    "adapter_faults",
+    "cells_of",
+    "fields_of",
+    "find_own",
+    "inside",
+    "key_of",
+    "path_complaint",
+    "resource_name",
+]

@@ -26,6 +26,8 @@ _COMMON = {
     "resources",
     "execute",
 }
+# Adapters that compare the fields of what they read, and so take any of them as parameter.
+_FILTERING = {"files", "objects"}
 _SCALARS = {"string", "integer", "number", "boolean"}
 
 
@@ -82,8 +84,8 @@ def _operation(
     verb: str, body: Mapping[str, Json], fields: Mapping[str, Mapping[str, Json]], adapter: str
 ) -> Operation:
     parameters: Mapping[str, Mapping[str, Json]] = cast("Any", body.get("parameters", {}))
-    if verb == "fetch" and adapter == "files":
-        # Files are filtered by any field of a simple type; a parameter that is absent filters nothing.
+    if verb == "fetch" and adapter in _FILTERING:
+        # They are filtered by any field of a simple type; a parameter that is absent filters nothing.
         parameters = {
             name: {"type": [*types_of(schema), "null"]}
             for name, schema in fields.items()

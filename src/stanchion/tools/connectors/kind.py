@@ -21,6 +21,7 @@ from stanchion.blueprints import (
 )
 from stanchion.tools.adapter import Adapter
 from stanchion.tools.adapters import Adapters
+from stanchion.tools.adapters.registry import BROKEN_HINT
 from stanchion.tools.connectors.rules import check_connector
 from stanchion.tools.connectors.schema import EXECUTE, document_schema
 from stanchion.tools.connectors.sound import sound_part, worth_saying
@@ -71,10 +72,12 @@ class ConnectorKind:
         """The document's name, body, owner and all its issues. Never raises for what the author wrote."""
         read = read_document(document)
         adapter = self._meant(read.body.get("adapter") if isinstance(read.body, dict) else None)
-        names = tuple(self._adapters.by_name)
+        broken = self._adapters.broken
+        names = (*self._adapters.by_name, *broken)
         value, issues, positions = check_document(document, document_schema(adapter, names))
         body = value if isinstance(value, dict) else dict[str, Json]()
-        issues = in_order([*issues, *(to_issue(fault, positions) for fault in _further(body, adapter, names))])
+        further = [*_further(body, adapter, names), *_broken(body, broken)]
+        issues = in_order([*issues, *(to_issue(fault, positions) for fault in further)])
         name, owner = body.get("connector"), body.get("owner")
         return Parsed(
             name=name if isinstance(name, str) else "",
@@ -86,8 +89,17 @@ class ConnectorKind:
 
     def _meant(self, named: Json) -> Adapter | None:
         """The adapter of that name, or the one that it is a misspelling of: the rest is checked as its document."""
-        close = difflib.get_close_matches(named, self._adapters.by_name, n=1) if isinstance(named, str) else []
+        if not isinstance(named, str) or named in self._adapters.broken:
+            return None
+        close = difflib.get_close_matches(named, self._adapters.by_name, n=1)
         return self._adapters.by_name[close[0]] if close else None
+
+
+def _broken(body: Mapping[str, Json], broken: Mapping[str, str]) -> Iterator[Fault]:
+    """That the adapter the document names was brought by a package that cannot be used."""
+    reason = broken.get(str(body.get("adapter")))
+    if reason is not None:
+        yield Fault(pointer="/adapter", code="connector.broken_adapter", message=reason, hint=BROKEN_HINT)
 
 
 def _further(body: Mapping[str, Json], adapter: Adapter | None, names: tuple[str, ...]) -> Iterator[Fault]:
