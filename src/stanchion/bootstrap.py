@@ -14,8 +14,9 @@ from stanchion import approvals, artifacts, audit, identity, releases, runs, too
 from stanchion.artifacts import KindSpec
 from stanchion.base import Problem, SystemClock, SystemIds
 from stanchion.base.settings import Settings
-from stanchion.blueprints import LOGIC_GATE, TRANSFORM, BlueprintKind, ConfigKind, VerbSpec, program_from_body
+from stanchion.blueprints import LOGIC_GATE, TRANSFORM, BlueprintKind, ConfigKind, VerbSpec
 from stanchion.context import Ctx, Env, Environment, system_actor
+from stanchion.controls import keeping as kept_fresh
 from stanchion.controls import kills
 from stanchion.controls.kills import NO_KILLS, Killable, Kills
 from stanchion.controls.withdrawals import NO_WITHDRAWALS, Withdrawals
@@ -30,6 +31,7 @@ from stanchion.releases.gates.routes import build_router as build_gates_router
 from stanchion.runs import killing, revoking, sweeping
 from stanchion.secrets import SecretHolder, forwarding, keeping
 from stanchion.telemetry import Telemetry
+from stanchion.tools import catalogue
 
 HOME_TENANT = "default"
 FIRST_ADMIN = "admin"
@@ -116,8 +118,7 @@ class Parts:
 def build_parts(env: Env, settings: Settings) -> Parts:
     """The verbs, artifact kinds and adapters of this deployment."""
     network = tools.Network(proxy=settings.tools.proxy, ca_file=settings.tools.ca_file)
-    sandbox = tools.Sandbox(unboxed=settings.broker.unboxed_commands)
-    adapters = tools.Adapters(settings.connectors_root, env.clock, network, sandbox)
+    adapters = tools.Adapters(settings.connectors_root, env.clock, network)
     specs: tuple[VerbSpec, ...] = (TRANSFORM, LOGIC_GATE, approvals.GovernVerb(), *tools.VERBS)
     verbs = {spec.verb: spec for spec in specs}
     kinds: tuple[KindSpec, ...] = (
@@ -126,8 +127,9 @@ def build_parts(env: Env, settings: Settings) -> Parts:
         approvals.PolicyKind(others=[GATES.policy_type(), policies.AuthorizationType()]),
         ConfigKind(),
         flags.FlagKind(),
+        catalogue.ToolKind(verbs),
     )
-    resolver = releases.Resolver(env, lambda body, lookup: program_from_body(body, verbs, lookup))
+    resolver = releases.Resolver(env, lambda body, lookup: catalogue.program_of(body, verbs, lookup))
     return Parts(adapters=adapters, verbs=verbs, kinds={kind.kind: kind for kind in kinds}, resolver=resolver)
 
 
@@ -144,30 +146,33 @@ async def built_worker(
 ) -> AsyncGenerator[runs.Worker]:
     """A worker with the handlers of every verb; what it holds open is closed after the block."""
     parts = build_parts(env, settings)
+    states = catalogue.States(env, role="engine")
+    guard = catalogue.Guard(states, switches)
     effects = tools.EffectPort(env, approvals.ApprovalCheck(), switches, withdrawn)
     handlers: tuple[runs.StepHandler, ...] = (
         runs.TransformHandler(),
         approvals.GovernHandler(),
-        tools.FetchHandler(parts.adapters, switches),
-        tools.LookupHandler(parts.adapters, switches),
-        tools.PushHandler(parts.adapters, effects, switches),
-        tools.ExecuteHandler(parts.adapters, effects, switches),
+        tools.FetchHandler(parts.adapters, switches, guard),
+        tools.LookupHandler(parts.adapters, switches, guard),
+        tools.PushHandler(parts.adapters, effects, switches, guard),
+        tools.ExecuteHandler(parts.adapters, effects, switches, guard),
     )
     try:
-        yield runs.Worker(
-            env,
-            {handler.verb: handler for handler in handlers},
-            parts.resolver,
-            queues=settings.worker.queues,
-            capacity=settings.worker.capacity,
-            specs=parts.verbs.values(),
-            name=name,
-            hook=approvals.PendingApprovals(env),
-            spawn_probation=spawn,
-            probation_of=probation_of,
-            kills=switches,
-            withdrawals=withdrawn,
-        )
+        async with kept_fresh(states):
+            yield runs.Worker(
+                env,
+                {handler.verb: handler for handler in handlers},
+                parts.resolver,
+                queues=settings.worker.queues,
+                capacity=settings.worker.capacity,
+                specs=parts.verbs.values(),
+                name=name,
+                hook=approvals.PendingApprovals(env),
+                spawn_probation=spawn,
+                probation_of=probation_of,
+                kills=switches,
+                withdrawals=withdrawn,
+            )
     finally:
         await effects.flush()
         await parts.adapters.close()
@@ -226,7 +231,7 @@ def build_duties(env: Env, settings: Settings) -> Sequence[Duty]:
 
 def killable_kinds() -> Killable:
     """What can be killed in this deployment, by kind. A kind that comes later registers here, and asks at its point of use."""
-    kinds = (*map(killing.PinnedKind, ("blueprint", "connector", "flag")), killing.TenantKind())
+    kinds = (*map(killing.PinnedKind, ("blueprint", "connector", "flag", "tool")), killing.TenantKind())
     return {kind.kind: kind for kind in kinds}
 
 

@@ -17,6 +17,7 @@ from stanchion.tools.effects import EffectPort
 from stanchion.tools.held import held, waiting
 from stanchion.tools.records import check_arguments, check_parameters, check_record, check_result
 from stanchion.tools.types import OUTPUT_BYTES_MAX, RECORDS_MAX, Asker, Connector, Envelope
+from stanchion.tools.uses import NO_TOOLS, ToolGuard, ToolUse, limit_of, simulating
 
 # Connectors parsed from their bodies, by digest: immutable, so kept until others are used more.
 _PARSED_MAX = 256
@@ -29,14 +30,15 @@ _ROOM_SHARE, _ROOM_S = 0.2, 1.0
 class _ToolHandler:
     """What the four share: finding the target of the step, calling it under a span, measuring the call."""
 
-    def __init__(self, adapters: AdapterRegistry, kills: Kills = NO_KILLS) -> None:
+    def __init__(self, adapters: AdapterRegistry, kills: Kills = NO_KILLS, tools: ToolGuard = NO_TOOLS) -> None:
         self._adapters = adapters
         self._kills = kills
+        self._tools = tools
         self._parsed: OrderedDict[str, Connector] = OrderedDict()
         self._labels: set[str] = set()
 
-    def _target(self, env: Env, call: StepCall, verb: str) -> tuple[Adapter, Target]:
-        """Where the step goes. Raises Suspend while the connector is killed."""
+    async def _target(self, env: Env, call: StepCall, verb: str) -> tuple[Adapter, Target]:
+        """Where the step goes. Raises Suspend while the connector is killed, and what `ToolGuard.admit` raises."""
         reference = ("connector", str(call.config["connector"]))
         body = call.bodies.get(reference)
         if body is None:
@@ -47,6 +49,12 @@ class _ToolHandler:
         resource, operation = resource_of(connector, str(named), verb)
         if (wait := held(env, self._kills, call, reference[1], digest, writes=operation.effect != "read")) is not None:
             raise wait
+        adapter = simulating(env, self._adapters.get(connector.adapter), call.config)
+        used: ToolUse | None = None
+        if "tool" in call.config:
+            simulated = call.config.get("simulate") is True
+            used = await self._tools.admit(env, call, connector, operation, simulated=simulated)
+            operation = used.operation
         if call.attempt > 1:
             env.telemetry.emit("connector.retried", 1.0, self._label(connector.name), verb)
         target = Target(
@@ -62,9 +70,11 @@ class _ToolHandler:
                 path=call.path,
                 epoch=call.claim.epoch,
                 principal=call.requested_by,
+                tool="" if used is None else used.name,
+                tool_digest="" if used is None else used.digest,
             ),
         )
-        return self._adapters.get(connector.adapter), target
+        return adapter, target
 
     def _label(self, name: str) -> str:
         """A connector's name as a label of a metric: of the first hundreds, else `other`."""
@@ -126,13 +136,13 @@ class FetchHandler(_ToolHandler):
         AdapterProblem.
         """
         with env.telemetry.span("fetch", call.traceparent):
-            adapter, target = self._target(env, call, self.verb)
+            adapter, target = await self._target(env, call, self.verb)
             where = cast("Mapping[str, Json]", call.config.get("where") or {})
             values = check_parameters(f"{target.name}.fetch", target.operation.parameters, where)
-            limit, page = call.config.get("limit"), call.config.get("page")
+            limit, page = limit_of(call), call.config.get("page")
             if page is not None and not isinstance(page, str):
                 raise Invalid("fetch.bad_page", "`page` is neither a text nor null.", hint="Pass on `page` of a fetch.")
-            most = limit if isinstance(limit, int) else RECORDS_MAX
+            most = RECORDS_MAX if limit is None else limit
             envelope = await _measured(env, target, self.verb, adapter.fetch(target, values, most, page))
         if limit is None and envelope.metadata["truncated"]:
             raise LimitExceeded(
@@ -164,7 +174,7 @@ class LookupHandler(_ToolHandler):
         Raises NotFound `lookup.missing`, Invalid `lookup.bad_key`, AdapterProblem.
         """
         with env.telemetry.span("lookup", call.traceparent):
-            adapter, target = self._target(env, call, self.verb)
+            adapter, target = await self._target(env, call, self.verb)
             key = call.config["key"]
             if isinstance(key, bool) or not isinstance(key, str | int) or key == "":
                 raise Invalid("lookup.bad_key", f"The key for {target.name} is neither a text nor a whole number.")
@@ -185,14 +195,16 @@ class PushHandler(_ToolHandler):
 
     verb = "push"
 
-    def __init__(self, adapters: AdapterRegistry, effects: EffectPort, kills: Kills = NO_KILLS) -> None:
-        super().__init__(adapters, kills)
+    def __init__(
+        self, adapters: AdapterRegistry, effects: EffectPort, kills: Kills = NO_KILLS, tools: ToolGuard = NO_TOOLS
+    ) -> None:
+        super().__init__(adapters, kills, tools)
         self._effects = effects
 
     async def execute(self, env: Env, call: StepCall) -> StepResult:
         """Write the record. Raises Invalid `push.bad_record`, and what `EffectPort.perform` raises."""
         with env.telemetry.span("push", call.traceparent):
-            adapter, target = self._target(env, call, self.verb)
+            adapter, target = await self._target(env, call, self.verb)
             raw = call.config["record"]
             record = check_record(target.name, target.resource.fields, raw)
             started = env.clock.monotonic()
@@ -215,8 +227,10 @@ class ExecuteHandler(_ToolHandler):
 
     verb = "execute"
 
-    def __init__(self, adapters: AdapterRegistry, effects: EffectPort, kills: Kills = NO_KILLS) -> None:
-        super().__init__(adapters, kills)
+    def __init__(
+        self, adapters: AdapterRegistry, effects: EffectPort, kills: Kills = NO_KILLS, tools: ToolGuard = NO_TOOLS
+    ) -> None:
+        super().__init__(adapters, kills, tools)
         self._effects = effects
 
     async def execute(self, env: Env, call: StepCall) -> StepResult:
@@ -226,7 +240,7 @@ class ExecuteHandler(_ToolHandler):
         `tool.output_too_large`; and what `EffectPort.perform` raises.
         """
         with env.telemetry.span("execute", call.traceparent):
-            adapter, target = self._target(env, call, self.verb)
+            adapter, target = await self._target(env, call, self.verb)
             raw = call.config.get("arguments", {})
             arguments = check_arguments(target.name, target.operation.parameters, raw)
             if target.operation.effect == "read":

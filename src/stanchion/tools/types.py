@@ -48,7 +48,8 @@ class Operation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asker:
-    """On whose behalf a call is made: the step of a run under its claim. `principal`: who started the run."""
+    """On whose behalf a call is made: the step of a run under its claim. `principal`: who started the run. `tool` and
+    `tool_digest`: the tool through which the step makes it, empty for none."""
 
     tenant: str
     run_id: UUID
@@ -56,6 +57,8 @@ class Asker:
     path: str
     epoch: int
     principal: str
+    tool: str = ""
+    tool_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

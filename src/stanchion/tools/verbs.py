@@ -12,6 +12,7 @@ from stanchion.expressions import has_expressions, nearest
 from stanchion.tools.connectors import connector_of
 from stanchion.tools.records import complaint, types_of
 from stanchion.tools.types import RECORDS_MAX, Connector, Operation, Resource
+from stanchion.tools.uses import SIMULATE, TOOL, use_issues
 
 _CONNECTOR: Json = {"type": "string", "x-artifact": "connector", "description": "name of a connector"}
 _NAME: dict[str, Json] = {"type": "string", "pattern": "^[a-z][a-z0-9_-]{0,62}$"}
@@ -23,7 +24,7 @@ def _config(required: list[str], **properties: Json) -> Schema:
         "type": "object",
         "required": ["connector", "resource", *required],
         "additionalProperties": False,
-        "properties": {"connector": _CONNECTOR, "resource": _RESOURCE, **properties},
+        "properties": {"connector": _CONNECTOR, "resource": _RESOURCE, "tool": TOOL, **properties},
     }
 
 
@@ -44,6 +45,7 @@ class _Verb(ABC):
 
     def check(self, config: Mapping[str, Json], lookup: Lookup) -> Iterable[ConfigIssue]:
         """Complaints about names that the connector does not have and literal values that do not fit it."""
+        yield from use_issues(self.verb, config, lookup)
         connector = _connector(config, lookup)
         name = config.get("resource")
         if connector is None or not isinstance(name, str):
@@ -162,7 +164,9 @@ class Push(_Verb):
     effect: Literal["none", "read", "write"] = "write"
     # It may suspend for a person to settle an unknown outcome, but as a rule does not: it may be an item of a for_each.
     config_schema: Schema = _config(
-        ["record"], record={"x-template": True, "description": "the record to write, with the resource's fields"}
+        ["record"],
+        record={"x-template": True, "description": "the record to write, with the resource's fields"},
+        simulate=SIMULATE,
     )
 
     def _values(self, config: Mapping[str, Json], resource: Resource, operation: Operation) -> Iterator[ConfigIssue]:  # noqa: ARG002
@@ -205,6 +209,8 @@ _EXECUTE: Schema = {
     "properties": {
         "connector": _CONNECTOR,
         "operation": {**_NAME, "description": "an operation under the connector's `execute`"},
+        "tool": TOOL,
+        "simulate": SIMULATE,
         "arguments": {
             "type": "object",
             "x-label": "parameter",
@@ -225,6 +231,7 @@ class Execute:
 
     def check(self, config: Mapping[str, Json], lookup: Lookup) -> Iterable[ConfigIssue]:
         """Complaints about an operation that the connector does not declare and about literal arguments that do not fit."""
+        yield from use_issues(self.verb, config, lookup)
         connector, name = _connector(config, lookup), config.get("operation")
         if connector is None or not isinstance(name, str):
             return
