@@ -115,10 +115,13 @@ class Parts:
     resolver: releases.Resolver
 
 
-def build_parts(env: Env, settings: Settings) -> Parts:
-    """The verbs, artifact kinds and adapters of this deployment."""
+def build_parts(env: Env, settings: Settings, *, own: bool = True) -> Parts:
+    """The verbs, artifact kinds and adapters of this deployment. `own`: also the adapters that a team brings, whose code is
+    loaded only where adapters run or documents are checked."""
     network = tools.Network(proxy=settings.tools.proxy, ca_file=settings.tools.ca_file)
-    adapters = tools.Adapters(settings.connectors_root, env.clock, network)
+    sandbox = tools.Sandbox(unboxed=settings.broker.unboxed_commands)
+    brought = tools.find_own_adapters() if own else tools.NO_OWN_ADAPTERS
+    adapters = tools.Adapters(settings.connectors_root, env.clock, network, sandbox, brought)
     specs: tuple[VerbSpec, ...] = (TRANSFORM, LOGIC_GATE, approvals.GovernVerb(), *tools.VERBS)
     verbs = {spec.verb: spec for spec in specs}
     kinds: tuple[KindSpec, ...] = (

@@ -7,7 +7,9 @@ unknown (I5, I8, I10).
 """
 
 from stanchion.tools.adapter import Adapter, AdapterProblem, Target
-from stanchion.tools.adapters import Adapters
+from stanchion.tools.adapters import NO_OWN as NO_OWN_ADAPTERS
+from stanchion.tools.adapters import Adapters, Means, PlainAdapter
+from stanchion.tools.adapters import find_own as find_own_adapters
 from stanchion.tools.connectors import connector_of
 from stanchion.tools.connectors.kind import ConnectorKind
 from stanchion.tools.effects import (
@@ -34,6 +36,7 @@ __all__ = [
     "EXECUTE",
     "FETCH",
     "LOOKUP",
+    "NO_OWN_ADAPTERS",
     "PUSH",
     "VERBS",
     "Adapter",
@@ -50,8 +53,10 @@ __all__ = [
     "FetchHandler",
     "LiveReferences",
     "LookupHandler",
+    "Means",
     "Network",
     "Operation",
+    "PlainAdapter",
     "PushHandler",
     "Resource",
     "Sandbox",
@@ -60,6 +65,7 @@ __all__ = [
     "build_router",
     "connector_of",
     "effect_key",
+    "find_own_adapters",
     "list_connectors",
     "list_effects",
     "measure",
