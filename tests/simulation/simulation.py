@@ -58,7 +58,7 @@ class Simulation:
         self.seed = seed
         self.rng = random.Random(seed)
         draw = self.rng.getrandbits
-        self.chaos_s = self.rng.uniform(12.0, 20.0)
+        self.chaos_s = self.rng.uniform(12.0, 17.5)
         self.loop = Loop(random.Random(draw(64)))
         self.faults = Faults(random.Random(draw(64)), self.chaos_s)
         deadly = sum(event.kind == "run that kills its worker" for event in self.faults.events)
