@@ -19,7 +19,7 @@ PYTEST := $(BIN)/pytest -q
 SEEDS ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow simulate schema bench check docs clean
+.PHONY: help install demo demo-labour test test-slow simulate schema bench check docs clean
 
 help: ## Say what there is.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -36,6 +36,9 @@ install: .venv/.installed ## Make .venv with everything, exactly as uv.lock says
 
 demo: install ## Run the case-triage example from nothing: about 20 seconds when installed.
 	@$(BIN)/stanchion demo
+
+demo-labour: install ## Run the labour-costs example: time sheets to postings in a ledger and an ERP, exactly once.
+	@$(BIN)/stanchion demo labour
 
 test: install ## Every test that is not marked slow.
 	$(PYTEST) -m "not slow"

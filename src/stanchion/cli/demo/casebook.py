@@ -87,6 +87,18 @@ def seed_casebook(example: Example, root: Path) -> None:
     path.chmod(0o600)
 
 
+def leave_address(file: Path, url: str) -> None:
+    """Write a connector's URL file anew, readable by its owner alone."""
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = file.with_name(f".{file.name}.new")
+    with suppress(FileNotFoundError):
+        draft.unlink()
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as out:
+        out.write(url + "\n")
+    draft.replace(file)
+
+
 class Register:
     """The outcome register as its owner sees it."""
 
@@ -101,15 +113,7 @@ class Register:
             connection.execute("drop schema if exists casebook cascade")
             script = (example.folder / "seed" / "outcomes.postgresql.sql").read_text(encoding="utf-8")
             connection.execute(cast("LiteralString", script))  # the text of a shipped file, never input
-        file = root / example.url_file
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = file.with_name(f".{file.name}.new")
-        with suppress(FileNotFoundError):
-            draft.unlink()
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            out.write(url + "\n")
-        draft.replace(file)
+        leave_address(root / example.url_file, url)
         return cls(url)
 
     def facts(self) -> dict[str, int]:

@@ -62,7 +62,7 @@ def set_up(session: Session, instance: Instance, say: Callable[[str, str], None]
     """Seed, publish, make the second person. Safe to repeat: a demo begins anew, earlier runs of it are cancelled."""
     data, admin = instance.data, instance.api
     settings = load_settings(session.environment, overrides={"data": str(data)}).settings
-    ended = _cancel_earlier(admin)
+    ended = cancel_earlier(admin, BLUEPRINT)
     example = load_example()
     root = settings.connectors_root
     seed_casebook(example, root)
@@ -74,7 +74,7 @@ def set_up(session: Session, instance: Instance, say: Callable[[str, str], None]
     answer: dict[str, Any] = admin.post("/api/artifacts/apply", {"documents": example.documents})
     named = ", ".join(f"{change['kind']} {change['name']} v{change['version']}" for change in answer["changes"])
     say("published", named)
-    supervisor = _second_person(session, admin, data)
+    supervisor = second_person(session, admin, data)
     return Scene(admin=admin, supervisor=supervisor, example=example, register=register, data=data)
 
 
@@ -83,16 +83,17 @@ def start_run(scene: Scene) -> str:
     return str(scene.admin.post(path("blueprints", BLUEPRINT, "runs"), {"input": {}})["run_id"])
 
 
-def _cancel_earlier(admin: Api) -> int:
+def cancel_earlier(admin: Api, blueprint: str) -> int:
+    """Cancel what an earlier demo left open of that Blueprint; how many."""
     ended = 0
-    for run in admin.items(path("runs"), blueprint=BLUEPRINT, limit=200):
+    for run in admin.items(path("runs"), blueprint=blueprint, limit=200):
         if run["status"] in {"PENDING", "RUNNING", "SUSPENDED"}:
             admin.post(path("runs", str(run["id"]), "cancel"), {"reason": "A new demo begins."})
             ended += 1
     return ended
 
 
-def _second_person(session: Session, admin: Api, data: Path) -> Api:
+def second_person(session: Session, admin: Api, data: Path) -> Api:
     """The supervisor, whose key is kept beside the admin's: `--profile supervisor` on this machine."""
     try:
         admin.get(path("principals", SUPERVISOR))

@@ -39,6 +39,17 @@ def crash(session: Session, keep: bool) -> None:
 
 
 @demo.command()
+@click.option("--keep", is_flag=True, help="Leave Stanchion running at the end; the example's own systems stop.")
+@data_option
+@pass_session
+def labour(session: Session, keep: bool) -> None:
+    """Run the labour-costs example: time sheets of a field system become postings in a ledger and an ERP, exactly once."""
+    from stanchion.cli.demo.labour import story as told  # noqa: PLC0415 - psycopg loads when it is needed
+
+    told.tell(session, keep=keep or session.keep)
+
+
+@demo.command()
 @click.option("--purge", is_flag=True, help="Remove the data folder too.")
 @local
 def stop(session: Session, purge: bool) -> None:
