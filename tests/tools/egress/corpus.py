@@ -1,5 +1,7 @@
 """URLs by which a guard of this kind was ever tricked, or might be: each must be refused, whatever the connector is."""
 
+# ruff: noqa: S104 - 0.0.0.0 is an address to refuse here
+
 from __future__ import annotations
 
 # Spellings of addresses that nobody lists, each as the host of a URL. The class is what is said of it; None: bad spelling.

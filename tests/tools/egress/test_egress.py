@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import aiohttp
@@ -13,13 +12,11 @@ from aiohttp import web
 from yarl import URL
 
 from stanchion.base import Internal, SystemClock
-from stanchion.tools.adapter import AdapterProblem, Target
-from stanchion.tools.adapters.http import HttpAdapter
-from stanchion.tools.connectors import resource_of
-from stanchion.tools.egress import Egress, EgressProblem, Network, Sessions, policy, session, sessions
+from stanchion.tools.adapter import AdapterProblem
+from stanchion.tools.egress import Egress, EgressProblem, Network, Sessions, policy, session
 from stanchion.tools.egress.hosts import host_of
-from stanchion.tools.types import Connector
 from tests.tools.egress import corpus
+from tests.tools.egress.scenarios import fetched, rebinding, redirected, refused, second_address
 from tests.tools.egress.support import (
     EVIL,
     GOOD,
@@ -30,42 +27,9 @@ from tests.tools.egress.support import (
     connector,
     egress_of,
     redirect,
-    server,
 )
 
 CORPUS = [*(f"http://{host}/" for host in corpus.HOSTS), *corpus.URLS]
-
-
-@pytest.fixture
-async def good() -> AsyncIterator[Reached]:
-    async with server(GOOD) as reached:
-        yield reached
-
-
-@pytest.fixture
-async def evil(good: Reached) -> AsyncIterator[Reached]:
-    """At another address of this machine and the same port: who connects to the wrong address comes here."""
-    async with server(EVIL, good.port) as reached:
-        yield reached
-
-
-async def fetched(found: Connector, names: Names, timeout_s: float = 5.0, **network: Any) -> int:
-    """How many records a fetch of the connector gives."""
-    adapter = HttpAdapter(SystemClock(), Network(resolve=names.resolve, **network))
-    resource, operation = resource_of(found, "cases", "fetch")
-    target = Target(connector=found, resource=resource, operation=operation, timeout_s=timeout_s)
-    try:
-        return len((await adapter.fetch(target, {}, 10, None)).records)
-    finally:
-        await adapter.close()
-
-
-async def refused(awaitable: Any) -> EgressProblem:
-    with pytest.raises(EgressProblem) as caught:
-        await awaitable
-    problem = caught.value
-    assert (problem.retryable, problem.sent) == (False, False)
-    return problem
 
 
 # --- the corpus
@@ -116,13 +80,9 @@ async def test_a_spelling_of_the_corpus_is_refused_as_a_redirect(
             egress.followed(URL("http://public.example/cases"), url)
         return
     good.answers = [redirect(url) for _ in range(4)]
-    try:
-        await fetched(found, names)
-    except EgressProblem as problem:
-        assert problem.code in {"egress.address_denied", "egress.bad_host", "egress.host_not_allowed"}
-        assert len(good.requests) == 1
-    else:
-        pytest.fail("it was followed")
+    problem = await refused(fetched(found, names))
+    assert problem.code in {"egress.address_denied", "egress.bad_host", "egress.host_not_allowed"}
+    assert len(good.requests) == 1
     assert set(wire.addresses) == {PUBLIC}
 
 
@@ -163,17 +123,6 @@ async def test_the_corpus_has_its_positive_control(good: Reached) -> None:
 # --- rebinding
 
 
-async def rebinding(good: Reached, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A name that is public when it is checked and this machine a moment later; where the connections went."""
-    wire = Wire(monkeypatch, **{PUBLIC: (GOOD, good.port)})
-    names = Names(rebind_example=[[PUBLIC], [EVIL]])
-    try:
-        await fetched(connector(f"http://rebind.example:{good.port}"), names)
-    except AdapterProblem:
-        pass
-    return wire.addresses
-
-
 async def test_a_rebound_name_is_resolved_once_and_the_checked_address_is_called(
     good: Reached, evil: Reached, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,37 +145,12 @@ async def test_the_next_connection_of_a_rebound_name_is_refused(good: Reached, e
     assert len(evil.requests) == 1
 
 
-async def second_address(good: Reached, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A name with a public address at which nobody answers, and one of this machine."""
-    wire = Wire(monkeypatch, **{PUBLIC: None})
-    names = Names(two_example=[[PUBLIC, EVIL]])
-    try:
-        await fetched(connector(f"http://two.example:{good.port}"), names)
-    except AdapterProblem:
-        pass
-    return wire.addresses
-
-
 async def test_a_second_address_is_no_way_in(good: Reached, evil: Reached, monkeypatch: pytest.MonkeyPatch) -> None:
     assert await second_address(good, monkeypatch) == []
     assert evil.requests == []
 
 
 # --- redirects
-
-
-async def redirected(good: Reached, location: str, monkeypatch: pytest.MonkeyPatch) -> EgressProblem | None:
-    Wire(monkeypatch, **{PUBLIC: (GOOD, good.port)})
-    good.answers = [redirect(location)]
-    names = Names(public_example=[[PUBLIC]], evil_example=[[EVIL]], other_example=[[PUBLIC]])
-    found = connector("http://public.example/api", hosts=["evil.example:80", f"{EVIL}:{good.port}"])
-    try:
-        await fetched(found, names)
-    except EgressProblem as problem:
-        return problem
-    except AdapterProblem:
-        return None
-    return None
 
 
 @pytest.mark.parametrize(
@@ -439,96 +363,3 @@ async def test_a_resolver_that_does_not_answer_takes_the_calls_time_and_no_more(
     with pytest.raises(AdapterProblem) as caught:
         await fetched(connector("https://silent.example/"), Silent(), timeout_s=0.2)
     assert (caught.value.code, caught.value.retryable) == ("adapter.timeout", True)
-
-
-# --- mutants: each of these is a mistake that guards like this one have made
-
-
-def first_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the first address of a name is looked at."""
-    real = policy.refused
-    monkeypatch.setattr(policy, "refused", lambda host, found, private: real(host, list(found)[:1], private))
-
-
-def resolves_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was checked is forgotten, and the connection asks the resolver anew."""
-    real = sessions._Guard.resolve
-
-    async def resolve(self: Any, host: str, port: int = 0, family: Any = 0) -> Any:
-        checked = await real(self, host, port, family)
-        again = await self._egress.network.resolve(host, port)
-        return [{**checked[0], "host": text} for text in again]
-
-    monkeypatch.setattr(sessions._Guard, "resolve", resolve)
-
-
-def any_socket(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sockets are opened without a last look at where they go."""
-    monkeypatch.setattr(sessions._Guard, "_let_through", lambda *_: True)
-
-
-def follows_blindly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The adapter takes a redirect as it comes."""
-    monkeypatch.setattr(Egress, "followed", lambda _, current, reference: current.join(URL(reference)))
-
-
-def asks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The session does not look at its requests."""
-
-    async def request(self: Any, req: Any, handler: Any) -> Any:
-        return await handler(req)
-
-    monkeypatch.setattr(sessions._Guard, "request", request)
-
-
-async def test_a_guard_that_checks_only_the_first_address_is_caught(good, evil, monkeypatch) -> None:
-    first_alone(monkeypatch)
-    assert EVIL in await second_address(good, monkeypatch)
-    assert len(evil.requests) == 1
-
-
-async def test_a_guard_that_resolves_again_is_caught(good, evil, monkeypatch) -> None:
-    resolves_again(monkeypatch)
-    any_socket(monkeypatch)
-    assert EVIL in await rebinding(good, monkeypatch)
-    assert len(evil.requests) == 1
-
-
-async def test_the_socket_alone_stops_a_guard_that_resolves_again(good, evil, monkeypatch) -> None:
-    resolves_again(monkeypatch)
-    assert await rebinding(good, monkeypatch) == []
-    assert evil.requests == []
-
-
-async def test_a_guard_that_does_not_check_redirects_is_caught(good, evil, monkeypatch) -> None:
-    for mutate in (follows_blindly, asks_nothing, any_socket):
-        mutate(monkeypatch)
-    assert await redirected(good, f"http://{EVIL}:{good.port}/", monkeypatch) is None
-    assert len(evil.requests) == 1
-
-
-@pytest.mark.parametrize("left", [follows_blindly, asks_nothing, any_socket], ids=lambda mutate: mutate.__name__)
-async def test_one_check_of_redirects_is_enough(good, evil, monkeypatch, left) -> None:
-    """Of the three places at which a hop to an address is looked at, any one alone stops it."""
-    for mutate in {follows_blindly, asks_nothing, any_socket} - {left}:
-        mutate(monkeypatch)
-    await redirected(good, f"http://{EVIL}:{good.port}/", monkeypatch)
-    assert evil.requests == []
-
-
-@pytest.mark.parametrize("kept", list(itertools.product([False, True], repeat=2)))
-async def test_a_guard_without_the_list_of_hosts_is_caught(good, evil, monkeypatch, kept) -> None:
-    """A redirect to a name that resolves to an approved address, which the connector does not name."""
-    if not kept[0]:
-        follows_blindly(monkeypatch)
-    if not kept[1]:
-        monkeypatch.setattr(Egress, "admit", lambda self, host, port: self._endpoint(host, port))
-    Wire(monkeypatch)
-    names = Names(registry_internal=[[GOOD]], other_internal=[[EVIL]])
-    found = connector(f"http://registry.internal:{good.port}", private=["127.0.0.0/8"])
-    good.answers = [redirect(f"http://other.internal:{good.port}/")]
-    try:
-        await fetched(found, names)
-    except AdapterProblem as problem:
-        assert problem.code == "egress.host_not_allowed"
-    assert len(evil.requests) == (0 if kept[1] else 1)
