@@ -1,4 +1,4 @@
-"""The `http` adapter: JSON records by GET from one origin. Writing over HTTP comes with the broker.
+"""The `http` adapter: JSON, forms and JSON-RPC with one origin: records read and written, declared operations performed.
 
 Every request goes to an endpoint that the connector names, by way of its egress (adr/0023): a redirect, a `next` link or
 a page that leads elsewhere ends the call, and another host than the base URL's is told nothing of the connector. Proxies of
@@ -8,40 +8,36 @@ the environment are ignored, cookies are not kept.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Any, cast
+from itertools import count
+from typing import cast
 
-import aiohttp
 from yarl import URL
 
-from stanchion.base import Clock, Invalid, Json, loads
+from stanchion.base import Clock, Json
 from stanchion.blueprints import ConfigIssue, Schema
 from stanchion.tools.adapter import AdapterProblem, Target
 from stanchion.tools.adapters import http_paging as paging
 from stanchion.tools.adapters.call import Call
-from stanchion.tools.adapters.http_document import (
-    OPERATION_SCHEMAS,
-    SETTINGS_SCHEMA,
-    check_http,
-    path_parameters,
-    placed,
-)
-from stanchion.tools.credentials import Credentials
-from stanchion.tools.egress import Egress, Network, Sessions
+from stanchion.tools.adapters.http_answers import body_of, checked_json, rpc_result, written
+from stanchion.tools.adapters.http_client import HttpClient, Manner, base_of, headers_of
+from stanchion.tools.adapters.http_document import OPERATION_SCHEMAS, SETTINGS_SCHEMA, check_http
+from stanchion.tools.adapters.http_parts import path_parameters, placed
+from stanchion.tools.adapters.http_requests import execute_request, probe_request, push_request
+from stanchion.tools.credentials import Credentials, Outgoing, text_of
+from stanchion.tools.egress import Network
 from stanchion.tools.records import read_record
-from stanchion.tools.types import Connector, Discovery, Envelope, Record
+from stanchion.tools.types import Connector, Discovery, Envelope, Operation, Record, Resource
 
 # The pages of one fetch.
 PAGES_MAX = 1000
-_REDIRECTS_MAX = 3
+_IDEMPOTENCY: tuple[Json, ...] = ("key", "natural", "probe", "none")
 # What a discovery says of the operations.
 CAPABILITIES: Mapping[str, Mapping[str, Json]] = {
     "fetch": {"paging": sorted(paging.PAGE_NEEDS)},
     "lookup": {"needs": "a path with {key}"},
+    "push": {"idempotency": [*_IDEMPOTENCY], "effects": ["write", "destructive"]},
+    "execute": {"idempotency": [*_IDEMPOTENCY], "effects": ["read", "write", "destructive"]},
 }
-_RETRYABLE = {408, 425, 429, 500, 502, 503, 504}
 
 
 class HttpAdapter:
@@ -53,12 +49,12 @@ class HttpAdapter:
     resource_schema: Mapping[str, Schema] = {}
     resource_required: tuple[str, ...] = ()
     operation_schemas: Mapping[str, Schema] = OPERATION_SCHEMAS
-    refused: Mapping[str, str] = {"push": "Writing over HTTP comes with the broker; the `http` adapter only reads."}
+    refused: Mapping[str, str] = {}
 
     def __init__(self, clock: Clock, network: Network | None = None) -> None:
         self._clock = clock
-        self._network = network or Network()
-        self._sessions = Sessions(clock)
+        self._client = HttpClient(clock, network or Network())
+        self._numbers = count(1)
 
     def check(self, body: Mapping[str, Json]) -> Iterable[ConfigIssue]:
         """The base URL, headers without credentials, path parameters, and each paging style's own needs."""
@@ -105,28 +101,98 @@ class HttpAdapter:
             raise self._no_records(target, "object")
         return call.looked_up(read_record(target, 1, found))
 
-    async def push(self, target: Target, record: Record, idempotency_key: str) -> Envelope:  # noqa: ARG002
-        """Refused, here as at publish."""
-        raise target.problem("adapter.not_offered", f"cannot be written to: {self.refused['push']}")
+    async def push(self, target: Target, record: Record, idempotency_key: str) -> Envelope:
+        """Write the record by the declared request. Under `probe` the target is asked first."""
+        call = Call(target=target, clock=self._clock)
+        if target.operation.idempotency == "probe" and await self._there(call, record, idempotency_key):
+            return call.pushed(applied=False, rows=0, idempotency_key=idempotency_key, **self._said(target, None))
+        rpc_id = self._rpc_id()
+        request = push_request(target, record, idempotency_key, rpc_id)
+        body, applied = await self._write(call, request, rpc_id)
+        return call.pushed(
+            applied=applied, rows=int(applied), idempotency_key=idempotency_key, **self._said(target, body)
+        )
 
-    async def probe(self, target: Target, record: Record, idempotency_key: str) -> bool:  # noqa: ARG002
-        """Refused: there is no push to ask about."""
-        raise target.problem("adapter.not_offered", f"cannot be written to: {self.refused['push']}")
+    async def probe(self, target: Target, record: Record, idempotency_key: str) -> bool:
+        """Whether the declared GET finds the write."""
+        return await self._there(Call(target=target, clock=self._clock), record, idempotency_key)
 
-    async def execute(self, target: Target, arguments: Record, idempotency_key: str | None) -> Envelope:  # noqa: ARG002
-        """Refused: no operations are declared yet."""
-        raise target.problem("adapter.not_offered", "declares no operations.")
+    async def execute(self, target: Target, arguments: Record, idempotency_key: str | None) -> Envelope:
+        """Perform the declared operation; the result is what `result_at` names in the answer."""
+        call = Call(target=target, clock=self._clock)
+        settings, reads = target.operation.settings, target.operation.effect == "read"
+        if not reads and idempotency_key is None:
+            raise target.problem("adapter.no_key", "writes, and was called without an idempotency key.")
+        probing = target.operation.idempotency == "probe" and not reads
+        if probing and await self._there(call, arguments, str(idempotency_key)):
+            return call.executed(None, applied=False, idempotency_key=idempotency_key)
+        rpc_id = self._rpc_id()
+        request = execute_request(target, arguments, idempotency_key, rpc_id)
+        if reads:
+            body, applied = await self._read(call, request, rpc_id), False
+        else:
+            body, applied = await self._write(call, request, rpc_id)
+        result = paging.pointed(body, str(settings.get("result_at", "")))
+        return call.executed(result, applied=applied, idempotency_key=idempotency_key)
+
+    async def _read(self, call: Call, request: Outgoing, rpc_id: str) -> Json:
+        target, settings = call.target, call.target.operation.settings
+        if "rpc" in settings:
+            answer = await self._client.send(call, request, Manner(errors=True))
+            rpc = cast("Mapping[str, Json]", settings["rpc"])
+            return rpc_result(target, answer, rpc, rpc_id, writes=False)[0]
+        answer = await self._client.send(call, request)
+        if answer.status < 300 and not answer.body:
+            return None
+        return checked_json(target, request.method, str(settings["path"]), answer)
+
+    async def _write(self, call: Call, request: Outgoing, rpc_id: str) -> tuple[Json, bool]:
+        """Send a write once; what it answered, and whether it was applied now."""
+        target, settings = call.target, call.target.operation.settings
+        rpc = cast("Mapping[str, Json] | None", settings.get("rpc"))
+        fresh = target.operation.idempotency == "none"
+        answer = await self._client.send(call, request, Manner(writes=True, fresh=fresh, errors=rpc is not None))
+        if rpc is not None:
+            return rpc_result(target, answer, rpc, rpc_id, writes=True)
+        applied = written(target, request.method, answer)
+        return body_of(answer), applied
+
+    async def _there(self, call: Call, record: Record, key: str) -> bool:
+        """Ask the declared probe. 404 means no; else `found` names what is there only with the write."""
+        target = call.target
+        probe = cast("Mapping[str, Json]", target.operation.settings["probe"])
+        rpc_id = self._rpc_id()
+        request = probe_request(target, record, key, rpc_id)
+        if "rpc" in probe:
+            answer = await self._client.send(call, request, Manner(errors=True))
+            body = rpc_result(target, answer, cast("Mapping[str, Json]", probe["rpc"]), rpc_id, writes=False)[0]
+        else:
+            answer = await self._client.send(call, request)
+            if answer.status == 404:
+                return False
+            body = checked_json(target, "GET", str(probe["path"]), answer)
+        found = paging.pointed(body, str(probe.get("found", "")))
+        return found not in (None, False, "", [], {}) if "found" in probe or "rpc" in probe else True
+
+    def _rpc_id(self) -> str:
+        return f"stanchion-{next(self._numbers)}"
+
+    def _said(self, target: Target, body: Json) -> dict[str, Json]:
+        """What the answer says of the fields that the receipt declares."""
+        declared = cast("Mapping[str, Json]", target.operation.settings.get("receipt") or {})
+        if not declared:
+            return {}
+        return {"fields": {name: paging.pointed(body, str(at)) for name, at in declared.items()}}
 
     async def test(self, connector: Connector, timeout_s: float, credentials: Credentials | None = None) -> str:
         """GET the base URL; any answer of the server, also 404, shows that it is reached."""
-        resource = next(iter(connector.resources.values()))
-        declared = next(iter(resource.operations.values()))
-        operation = replace(declared, settings={**declared.settings, "path": "/"})
+        operation = Operation(verb="fetch", settings={"path": "/"})
+        resource = Resource(name="/", description="", key="", fields={}, operations={}, settings={})
         target = Target(
             connector=connector, resource=resource, operation=operation, timeout_s=timeout_s, credentials=credentials
         )
         try:
-            await self._get(Call(target=target, clock=self._clock), self._base(connector))
+            await self._get(Call(target=target, clock=self._clock), base_of(target))
         except AdapterProblem as problem:
             status = problem.fields.get("status")
             if isinstance(status, int) and status < 500 and status not in {401, 403, 407}:
@@ -149,13 +215,7 @@ class HttpAdapter:
 
     async def close(self) -> None:
         """Close the sessions and their connections."""
-        await self._sessions.close()
-
-    def _egress(self, target: Target) -> Egress:
-        return Egress.of(target.connector, self._network)
-
-    def _base(self, connector: Connector) -> URL:
-        return URL(str(connector.settings["base_url"]).rstrip("/") + "/")
+        await self._client.close()
 
     def _url(self, target: Target, values: Record) -> URL:
         """The operation's URL: declared path and query parameters, each encoded; a null is not sent."""
@@ -165,95 +225,27 @@ class HttpAdapter:
             text = placed(path, values)
         except ValueError as error:
             raise target.problem("adapter.bad_parameter", f"cannot be asked: {error}.") from None
-        url = URL(str(self._base(target.connector)).rstrip("/") + text, encoded=True)
+        url = URL(str(base_of(target)).rstrip("/") + text, encoded=True)
         constants = cast("Mapping[str, Json]", settings.get("query", {}))
-        query = {name: _query_text(value) for name, value in constants.items()}
+        query = {name: text_of(value) for name, value in constants.items()}
         in_path = path_parameters(path)
-        query |= {n: _query_text(v) for n, v in values.items() if n not in in_path and v is not None}
+        query |= {n: text_of(v) for n, v in values.items() if n not in in_path and v is not None}
         return url.update_query(query) if query else url
 
     def _page_url(self, target: Target, where: Record, style: Mapping[str, Json], position: paging.Position) -> URL:
         if style and style["style"] == "link" and isinstance(position.at, str):
-            return self._egress(target).followed(self._base(target.connector), position.at)
+            return self._client.egress(target).followed(base_of(target), position.at)
         url = self._url(target, where)
         query = paging.query_of(style, position) if style else {}
         return url.update_query(query) if query else url
 
     async def _get(self, call: Call, url: URL) -> tuple[Json, str]:
-        """The JSON body and the Link header of a GET. Redirects are followed where the egress allows, at most three."""
-        target, egress = call.target, self._egress(call.target)
-        session = await self._sessions.of(egress)
-        for _ in range(_REDIRECTS_MAX + 1):
-            call.calls += 1
-            try:
-                async with session.get(
-                    url,
-                    headers=self._headers(target, url),
-                    allow_redirects=False,
-                    timeout=aiohttp.ClientTimeout(total=call.left_s()),
-                ) as response:
-                    if response.status in {301, 302, 303, 307, 308}:
-                        url = egress.followed(url, response.headers.get("Location", ""))
-                        continue
-                    self._check(target, response)
-                    return await self._body(call, response, egress.max_bytes), ", ".join(
-                        response.headers.getall("Link", [])
-                    )
-            except TimeoutError:
-                raise target.problem(
-                    "adapter.timeout", f"timed out after {target.timeout_s:g} s.", retryable=True
-                ) from None
-            except aiohttp.ClientPayloadError:
-                raise target.problem("adapter.truncated", "ended its answer before its end.", retryable=True) from None
-            except aiohttp.ClientError as error:
-                raise _unreachable(target, error) from None
-        raise target.problem("adapter.elsewhere", f"redirected more than {_REDIRECTS_MAX} times.")
-
-    def _headers(self, target: Target, url: URL) -> dict[str, str]:
-        if url.origin() != self._base(target.connector).origin():
-            return {"Accept": "application/json"}
-        constants = cast("Mapping[str, Json]", target.connector.settings.get("headers", {}))
-        headers = {"Accept": "application/json", **{name: str(value) for name, value in constants.items()}}
-        if target.traceparent:
-            headers["traceparent"] = target.traceparent
-        return headers
-
-    def _check(self, target: Target, response: aiohttp.ClientResponse) -> None:
-        status = response.status
-        if status >= 300:
-            wait = _retry_after(response.headers.get("Retry-After"), self._clock.now())
-            more: dict[str, Any] = {} if wait is None else {"retry_after_s": wait}
-            raise target.problem(
-                "adapter.status",
-                f"answered with status {status}.",
-                hint=_status_hint(target, status),
-                retryable=status in _RETRYABLE,
-                status=status,
-                **more,
-            )
-        if not (response.content_type == "application/json" or response.content_type.endswith("+json")):
-            raise target.problem(
-                "adapter.wrong_content_type",
-                "answered with something other than JSON.",
-                hint="Does the path lead to the API, or to a page for people (a sign-in, an error page)?",
-                status=status,
-            )
-
-    async def _body(self, call: Call, response: aiohttp.ClientResponse, bytes_max: int) -> Json:
-        data = bytearray()
-        async for part in response.content.iter_chunked(65_536):
-            data += part
-            if len(data) > bytes_max:
-                raise call.target.problem(
-                    "adapter.too_large",
-                    f"answered with more than {bytes_max} bytes.",
-                    hint="Ask for smaller pages: `page` with `size` and `size_parameter`; or say a higher `egress.max_bytes`.",
-                )
-        call.bytes += len(data)
-        try:
-            return loads(bytes(data))
-        except Invalid:
-            raise call.target.problem("adapter.not_json", "answered with a body that is not JSON.") from None
+        """The JSON body and the Link header of a GET. Another host than the base URL's is told nothing of the connector."""
+        target = call.target
+        own = url.origin() == base_of(target).origin()
+        headers = headers_of(target) if own else {"Accept": "application/json"}
+        answer = await self._client.send(call, Outgoing(method="GET", url=url, headers=headers))
+        return checked_json(target, "GET", str(target.operation.settings["path"]), answer), answer.link
 
     def _rows(self, target: Target, body: Json) -> list[dict[str, Json]]:
         found = paging.pointed(body, str(target.operation.settings.get("records", "")))
@@ -268,45 +260,3 @@ class HttpAdapter:
             f"answered without an {wanted} at {str(pointer) or 'the root'!r}.",
             hint="`records` of the operation is the JSON pointer to them.",
         )
-
-
-def _status_hint(target: Target, status: int) -> str:
-    """The declared path that was called, without the values in it, the host or a query; and what to do."""
-    path = URL(str(target.connector.settings["base_url"])).path.rstrip("/") + str(target.operation.settings["path"])
-    if status in _RETRYABLE:
-        return f"GET {path} was called. It may pass: give the step `retry`."
-    if status in {401, 403}:
-        return f"GET {path} was called, without credentials: the `http` adapter sends none."
-    return f"GET {path} was called. Check `base_url` and the operation's `path`."
-
-
-def _query_text(value: Json) -> str:
-    return {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)
-
-
-def _retry_after(header: str | None, now: datetime) -> float | None:
-    """Seconds to wait (RFC 9110 §10.2.3), from a number or a date; at most a day."""
-    if header is None:
-        return None
-    if header.strip().isdigit():
-        return float(min(int(header.strip()[:9]), 86_400))
-    try:
-        at = parsedate_to_datetime(header)
-    except (ValueError, TypeError):
-        return None
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return min(max((at - now).total_seconds(), 0.0), 86_400.0)
-
-
-def _unreachable(target: Target, error: aiohttp.ClientError) -> AdapterProblem:
-    # A server whose certificate is not valid does not become so by asking again.
-    tls = isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError)
-    broken = isinstance(error, aiohttp.ClientResponseError)
-    if broken:
-        return target.problem("adapter.not_http", "answered with something that is not HTTP.")
-    return target.problem(
-        "adapter.unreachable",
-        "has a certificate that is not valid." if tls else "cannot be reached, or closed the connection.",
-        hint="Check `base_url`, and whether the server is up.",
-        retryable=not tls,
-    )

@@ -5,30 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from typing import cast
-from urllib.parse import quote
 
 from yarl import URL
 
 from stanchion.base import Json
 from stanchion.blueprints import ConfigIssue, Schema
+from stanchion.tools.adapters.http_operations import EXECUTE_SCHEMA, PUSH_SCHEMA, check_operations
 from stanchion.tools.adapters.http_paging import PAGE_NEEDS, PAGE_SCHEMA
+from stanchion.tools.adapters.http_parts import CONSTANTS, PATH, POINTER, check_shape, path_parameters
+from stanchion.tools.credentials import AUTH_SCHEMA, check_auth
 from stanchion.tools.egress import origin_of
-from stanchion.tools.types import Record
 
-_PATH: Json = {"type": "string", "pattern": "^/[^?#\\s]*$", "maxLength": 1000}
-_POINTER: Json = {
-    "type": "string",
-    "pattern": "^(/.*)?$",
-    "maxLength": 200,
-    "description": "A JSON pointer, such as /data/items.",
-}
-_CONSTANTS: Json = {
-    "type": "object",
-    "maxProperties": 50,
-    "additionalProperties": {"type": ["string", "integer", "boolean"], "maxLength": 1000},
-}
 SETTINGS_SCHEMA: Mapping[str, Schema] = {
     "base_url": {"type": "string", "pattern": "^https?://", "maxLength": 1000},
+    "auth": AUTH_SCHEMA,
     "headers": {
         "type": "object",
         "maxProperties": 50,
@@ -41,10 +31,10 @@ OPERATION_SCHEMAS: Mapping[str, Schema] = {
         "required": ["path"],
         "additionalProperties": False,
         "properties": {
-            "path": _PATH,
+            "path": PATH,
             "parameters": {"x-parameters": True},
-            "query": _CONSTANTS,
-            "records": _POINTER,
+            "query": CONSTANTS,
+            "records": POINTER,
             "page": PAGE_SCHEMA,
         },
     },
@@ -52,40 +42,21 @@ OPERATION_SCHEMAS: Mapping[str, Schema] = {
         "type": "object",
         "required": ["path"],
         "additionalProperties": False,
-        "properties": {"path": _PATH, "query": _CONSTANTS, "records": _POINTER},
+        "properties": {"path": PATH, "query": CONSTANTS, "records": POINTER},
     },
+    "push": PUSH_SCHEMA,
+    "execute": EXECUTE_SCHEMA,
 }
 # Headers that carry credentials, or that the client itself must set.
 _CREDENTIAL = re.compile(r"authorization|cookie|token|secret|password|api[-_]?key|credential", re.IGNORECASE)
 _OURS = {"host", "content-length", "transfer-encoding", "connection", "traceparent", "accept"}
-_PLACE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-
-
-def path_parameters(path: str) -> list[str]:
-    """The names in braces, `/cases/{key}` -> `["key"]`."""
-    return _PLACE.findall(path)
-
-
-def placed(path: str, values: Record) -> str:
-    """The path with its parameters, each percent-encoded whole: a value is one segment and never leads elsewhere.
-
-    Raises ValueError for a value that cannot be a segment.
-    """
-
-    def segment(match: re.Match[str]) -> str:
-        value = values.get(match.group(1))
-        if isinstance(value, bool) or not isinstance(value, str | int | float) or str(value) in {"", ".", ".."}:
-            raise ValueError(
-                f"its path needs a {match.group(1)!r} that is a text or a number and neither empty nor dots"
-            )
-        return quote(str(value), safe="")
-
-    return _PLACE.sub(segment, path)
 
 
 def check_http(body: Mapping[str, Json]) -> Iterable[ConfigIssue]:
     """All complaints beyond the schema."""
     yield from _check_base(str(body["base_url"]))
+    yield from check_auth(body)
+    yield from check_operations(body)
     for header in cast("Mapping[str, Json]", body.get("headers", {})):
         yield from _check_header(header)
     for name, resource in cast("Mapping[str, Mapping[str, Json]]", body["resources"]).items():
@@ -121,7 +92,7 @@ def _check_header(name: str) -> Iterable[ConfigIssue]:
             pointer=pointer,
             code="connector.credential",
             message=f"The header {name!r} would carry a credential.",
-            hint="A connector never holds one; credentials for HTTP come with the broker.",
+            hint=f"A connector never holds one: auth: {{header: {{{name}: secret://local/NAME}}}}.",
         )
     elif name.lower() in _OURS or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
         yield ConfigIssue(
@@ -151,10 +122,7 @@ def _check_path(pointer: str, verb: str, operation: Mapping[str, Json]) -> Itera
             message="The path of a lookup does not use {key}.",
             hint="Such as /cases/{key}.",
         )
-    if "{" in _PLACE.sub("", path) or any(part in {".", ".."} for part in path.split("/")):
-        yield ConfigIssue(
-            pointer=f"{pointer}/path", code="connector.bad_path", message="The path has an open brace or a dot segment."
-        )
+    yield from check_shape(f"{pointer}/path", path)
 
 
 def _check_page(pointer: str, page: Mapping[str, Json]) -> Iterable[ConfigIssue]:
