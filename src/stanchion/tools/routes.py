@@ -53,6 +53,7 @@ _DISCOVERY: dict[str, Any] = {
             "lookup": {"statement": 'select case_id, fine_eur from "cases" where case_id = :key'},
         }
     },
+    "operations": {},
 }
 _EFFECT: dict[str, Any] = {
     "id": "0199c1f0-5c7e-7d31-9a54-6f1f0a4f5d11",
@@ -157,8 +158,8 @@ class TestedReply(Reply):
 
 
 class DiscoveryReply(Reply):
-    """What the target offers: `resources` is ready to stand in the connector's document; `capabilities` says per
-    operation what the adapter makes of it."""
+    """What the target offers: `resources`, and `operations` for `execute`, are ready to stand in the connector's document;
+    `capabilities` says per operation what the adapter makes of it."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_DISCOVERY]})
 
@@ -168,6 +169,7 @@ class DiscoveryReply(Reply):
     truncated: bool
     capabilities: dict[str, dict[str, Any]]
     resources: dict[str, dict[str, Any]]
+    operations: dict[str, dict[str, Any]]
 
 
 class EffectReply(Reply):
@@ -286,6 +288,7 @@ def build_router(adapters: AdapterRegistry, kills: Kills = NO_KILLS) -> APIRoute
             truncated=found.truncated,
             capabilities={operation: dict(said) for operation, said in found.capabilities.items()},
             resources={resource: dict(body) for resource, body in found.resources.items()},
+            operations={operation: dict(body) for operation, body in found.operations.items()},
         )
 
     @router.get("/effects", summary="List effects", operation_id="list_effects", tags=["effects"])

@@ -66,20 +66,21 @@ def test(session: Session, name: str) -> int:
 @click.argument("name")
 @remote
 def discover(session: Session, name: str) -> None:
-    """Ask the external system what it has. Prints resources to paste into the connector's document; changes nothing.
+    """Ask the external system what it has. Prints resources and operations to paste into the connector's document;
+    changes nothing.
 
     On a terminal, and with `-o yaml`, that is YAML; `-o json` gives the whole answer, `-o id` the names alone.
     """
     answer: dict[str, Any] = session.api.post(path("connectors", name, "discover"))
-    resources: dict[str, Any] = answer["resources"]
+    found: dict[str, Any] = {"resources": answer["resources"], "execute": answer["operations"]}
     if session.form in {"json", "ndjson"}:
         output.write_document(session.form, answer)
         return
     if session.form == "id":
-        for resource in resources:
-            click.echo(resource)
-    elif resources:
-        output.write_document("yaml", {"resources": resources})
+        for name_found in [name for part in found.values() for name in part]:
+            click.echo(name_found)
+    elif any(found.values()):
+        output.write_document("yaml", {part: body for part, body in found.items() if body})
     output.note(str(answer["narrative"]))
     for operation, said in answer["capabilities"].items():
         output.note(f"{operation}: {_capability(said)}")

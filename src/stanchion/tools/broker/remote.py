@@ -91,6 +91,7 @@ class RemoteAdapter:
         )
         return Discovery(
             resources=answer["resources"],
+            operations=answer.get("operations", {}),
             capabilities=answer["capabilities"],
             narrative=answer["narrative"],
             truncated=answer["truncated"],
