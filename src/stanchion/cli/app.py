@@ -36,6 +36,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "config": ("nouns.config", "config", "Values that change behaviour: list, show, versions, diff, set."),
     "flag": ("nouns.flag", "flag", "Flags: list, show, evaluate, enable, disable, set the default."),
     "kill": ("nouns.kill", "kill", "Kill switches: stop a thing at once, list, show, lift."),
+    "secret": ("nouns.secret", "secret", "Credentials of connectors: set, rotate, grant, list, check, remove."),
     "audit": ("nouns.audit", "audit", "The record of every change: list."),
     "auth": ("nouns.auth", "auth", "Sign in, keys, principals, roles."),
     "tenant": ("nouns.tenant", "tenant", "Tenants: list, create."),

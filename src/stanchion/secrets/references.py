@@ -52,6 +52,25 @@ class SecretRef:
         """
         return _parse(text, place)
 
+    @classmethod
+    def named(cls, text: str) -> SecretRef:
+        """The secret that a person means: `erp/api-key` (provider local), `vault/erp/api-key`, or a whole reference; a version
+        may be named, a field not.
+
+        Raises Invalid `secret.bad_reference`, `secret.unknown_provider`, `secret.not_whole`.
+        """
+        if not text.startswith(SCHEME):
+            known = "/" in text and text.partition("/")[0] in PROVIDERS
+            text = f"{SCHEME}{text if known else f'local/{text}'}"
+        ref = _parse(text, "the name of the secret")
+        if "#" in text:
+            raise Invalid(
+                "secret.not_whole",
+                f"{ref} names one field.",
+                hint=f"Name the secret: {ref.name}. Fields are set together.",
+            )
+        return ref
+
     @property
     def name(self) -> str:
         """`provider/path`: the secret, whichever field and version."""

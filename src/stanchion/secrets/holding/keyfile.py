@@ -58,7 +58,7 @@ class KeyFile:
         self._seen: tuple[int, ...] | None = None
         self._keys: tuple[Kek, ...] = ()
 
-    def keys(self) -> tuple[Kek, ...]:
+    def read(self) -> tuple[Kek, ...]:
         """The keys, newest first.
 
         Raises:
@@ -68,14 +68,14 @@ class KeyFile:
         """
         now = self._stamp()
         if now is None or now != self._seen:
-            self._keys = self._read()
+            self._keys = self._parsed()
             self._seen = now
         return self._keys
 
     def make(self, ids: Ids) -> None:
         """Write the file with a new key, its folder too; what somebody else wrote meanwhile stays.
 
-        Raises Denied as `keys`, Unavailable `secret.key_file_unwritable`.
+        Raises Denied as `read`, Unavailable `secret.key_file_unwritable`.
         """
         self._check_place()
         try:
@@ -85,7 +85,7 @@ class KeyFile:
             raise self._unwritable(error) from error
 
     def write(self, keys: tuple[Kek, ...], ids: Ids) -> None:
-        """Exchange the keys of the file at once. Raises Denied as `keys`, Unavailable `secret.key_file_unwritable`."""
+        """Exchange the keys of the file at once. Raises Denied as `read`, Unavailable `secret.key_file_unwritable`."""
         self._check_place()
         try:
             self._write([kek.key for kek in keys], ids, new=False)
@@ -93,7 +93,7 @@ class KeyFile:
             raise self._unwritable(error) from error
         self._seen = None
 
-    def _read(self) -> tuple[Kek, ...]:
+    def _parsed(self) -> tuple[Kek, ...]:
         self._check_place()
         words = read_private(self.path).split()
         if not 1 <= len(words) <= KEYS_MAX or not all(_KEY.fullmatch(word) for word in words):
@@ -118,7 +118,9 @@ class KeyFile:
                 f"The key file {self.path} lies in the data folder {self._data}.",
                 hint="Move it out and name it by secrets.key_file: who copies the folder would have the keys too.",
             )
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(
+            OSError
+        ):  # a folder that is not there, or cannot be looked into, tells so when it is used
             folder = self.path.parent.stat()
             open_to_others = folder.st_mode & 0o022 and not folder.st_mode & stat.S_ISVTX
             if open_to_others or folder.st_uid not in {os.geteuid(), 0}:

@@ -33,15 +33,15 @@ class Keyring:
         self._open: OrderedDict[tuple[str, UUID], bytes] = OrderedDict()
 
     async def keks(self) -> tuple[Kek, ...]:
-        """The key-encryption keys, newest first. Raises as `KeyFile.keys`; Unavailable `secret.key_missing`."""
+        """The key-encryption keys, newest first. Raises as `KeyFile.read`; Unavailable `secret.key_missing`."""
         try:
-            return self._file.keys()
+            return self._file.read()
         except NotFound as error:
             async with self._env.db.engine_tx() as tx:
                 if await store.kek_ids(tx):
                     raise key_missing(self._file.path, error) from error
             self._file.make(self._env.ids)
-            return self._file.keys()
+            return self._file.read()
 
     async def writing(self, tenant: str) -> tuple[UUID, bytes]:
         """The data key that the tenant's new versions are encrypted under, with its id. Makes the first one."""

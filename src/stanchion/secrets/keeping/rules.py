@@ -20,27 +20,9 @@ _CONNECTOR: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _ENVIRONMENT: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
 
 
-def named(text: str) -> SecretRef:
-    """The secret that a person means: `erp/api-key` (provider local), `vault/erp/api-key` or a whole reference.
-
-    Raises Invalid `secret.bad_reference`, `secret.unknown_provider`, and `secret.not_whole` if a field is named.
-    """
-    if text.startswith("secret://"):
-        ref = SecretRef.parse(text, place="the name of the secret")
-    else:
-        provider, slash, _ = text.partition("/")
-        known = bool(slash) and provider in {"local", "env", "file", "vault"}
-        ref = SecretRef.parse(f"secret://{text if known else f'local/{text}'}", place="the name of the secret")
-    if ref != SecretRef(provider=ref.provider, path=ref.path, version=ref.version):
-        raise Invalid(
-            "secret.not_whole", f"{ref} names one field.", hint=f"Name the secret: {ref.name}. Fields are set together."
-        )
-    return ref
-
-
 def local_path(text: str) -> str:
-    """The path of a local secret. Raises as `named`; Invalid `secret.read_only` for other providers."""
-    ref = named(text)
+    """The path of a local secret. Raises as `SecretRef.named`; Invalid `secret.read_only` for other providers."""
+    ref = SecretRef.named(text)
     if ref.provider != "local":
         raise Invalid(
             "secret.read_only",
@@ -141,7 +123,7 @@ def unknown(name: str) -> NotFound:
 
 def may_end(found: Version | None, name: str, number: int) -> Version:
     """The version, if it can be ended before its grace is over. Raises NotFound `secret.unknown_version`, Conflict
-    `secret.is_current`, `secret.version_ended`."""
+    `secret.is_current`, `secret.already_ended`."""
     if found is None:
         raise NotFound("secret.unknown_version", f"The secret {name} has no version {number}.")
     if found.state == "current":
@@ -151,7 +133,7 @@ def may_end(found: Version | None, name: str, number: int) -> Version:
             hint=f"stanchion secret rotate {name} replaces it, stanchion secret rm {name} removes the whole secret.",
         )
     if found.state == "ended":
-        raise Conflict("secret.version_ended", f"Version {number} of {name} has ended already.")
+        raise Conflict("secret.already_ended", f"Version {number} of {name} has ended already.")
     return found
 
 

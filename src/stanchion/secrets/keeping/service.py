@@ -107,7 +107,7 @@ async def grant_secret(ctx: Ctx, name: str, connectors: Sequence[str], *, enviro
 
     Raises NotFound `secret.unknown` for a local one; Conflict `secret.other_environment`; Invalid as `set_secret`.
     """
-    ref = rules.named(name)
+    ref = SecretRef.named(name)
     ctx.require("secrets.write", name=ref.name)
     added = rules.check_connectors(connectors)
     async with ctx.tx() as tx:
@@ -126,8 +126,8 @@ async def grant_secret(ctx: Ctx, name: str, connectors: Sequence[str], *, enviro
 
 
 async def ungrant_secret(ctx: Ctx, name: str, connectors: Sequence[str]) -> Kept:
-    """Let these connectors have a secret no more, within seconds. Raises NotFound `secret.unknown`, and as `rules.named`."""
-    ref = rules.named(name)
+    """Let these connectors have a secret no more, within seconds. Raises NotFound `secret.unknown`, and as `SecretRef.named`."""
+    ref = SecretRef.named(name)
     ctx.require("secrets.write", name=ref.name)
     gone = set(rules.check_connectors(connectors))
     async with ctx.tx() as tx:
@@ -145,9 +145,9 @@ async def remove_secret(ctx: Ctx, references: References, name: str, *, force: b
     """Remove a secret; what is stored of its values is erased. With a version (`local/erp@2`), only that previous version.
 
     Returns it as it was before. Raises NotFound `secret.unknown`, `secret.unknown_version`; Conflict `secret.in_use` (unless
-    `force`), `secret.is_current`, `secret.version_ended`; and as `rules.named`.
+    `force`), `secret.is_current`, `secret.already_ended`; and as `SecretRef.named`.
     """
-    ref = rules.named(name)
+    ref = SecretRef.named(name)
     ctx.require("secrets.write", name=ref.name)
     async with ctx.tx() as tx:
         await store.lock(tx, ctx.tenant, ref.provider, ref.path)
