@@ -139,17 +139,21 @@ def op_of(pinned: Pinned, block: str, path: str) -> Op:
 
 
 def check_step(op: Op, target: Target) -> None:
-    """Return if the step writes to this connector: destinations are fixed in the released Blueprint (I12).
+    """Return if the step makes this write: destinations and tools are fixed in the released Blueprint (I12).
 
     Raises Denied `broker.other_step`.
     """
-    step = op.step
-    if (
-        step is None
-        or step.verb != target.operation.verb
-        or ("connector", target.connector.name) not in step.references
-    ):
-        raise _denied("broker.other_step", f"Step {op.path!r} does not {target.operation.verb} to {target.name}.")
+    step, asker = op.step, target.asker
+    verb = target.operation.verb
+    said: Mapping[str, Json] = {} if step is None else step.raw
+    wanted = {
+        "connector": target.connector.name,
+        "operation" if verb == "execute" else "resource": target.resource.name,
+        "tool": "" if asker is None else asker.tool,
+    }
+    if step is None or step.verb != verb or any(said.get(name, "") != value for name, value in wanted.items()):
+        through = f" through the tool {wanted['tool']!r}" if wanted["tool"] else ""
+        raise _denied("broker.other_step", f"Step {op.path!r} does not {verb} to {target.name}{through}.")
 
 
 def shown_digest(op: Op, raw: Json) -> str:

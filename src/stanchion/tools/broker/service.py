@@ -139,6 +139,8 @@ class Broker:
                 environment=self._env.environment,
                 arguments=arguments,
                 arguments_digest=digest(dict(arguments)),
+                tool="" if asker is None else asker.tool,
+                tool_digest="" if asker is None else asker.tool_digest,
             )
         )
 
@@ -191,6 +193,7 @@ class Broker:
             found = await adapter.discover(connector, left_s, credentials)
             return {
                 "resources": {name: dict(body) for name, body in found.resources.items()},
+                "operations": {name: dict(body) for name, body in found.operations.items()},
                 "capabilities": {name: dict(body) for name, body in found.capabilities.items()},
                 "narrative": found.narrative,
                 "truncated": found.truncated,
