@@ -168,7 +168,12 @@ class Ledger:
             call,
             effect,
             "effect.completed",
-            extra={"key": effect.key, "attempt_at": audit_stamp(effect.intent_at)},
+            extra={
+                "key": effect.key,
+                "attempt_at": audit_stamp(effect.intent_at),
+                # The record holds the receipt's digest; that nothing was done must be read without the receipt.
+                **({"simulated": True} if receipt is not None and receipt.get("simulated") is True else {}),
+            },
             outcome=outcome,
         )
         await audit.insert_many(tx, [record])
