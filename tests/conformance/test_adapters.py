@@ -12,6 +12,7 @@ from stanchion.blueprints import FORMATS
 from stanchion.tools.adapter import AdapterProblem
 from stanchion.tools.types import ENVELOPE_V
 from tests.conformance import object_worlds, worlds
+from tests.conformance.http_writes import http_write_server, make_http_writes
 from tests.conformance.worlds import CASES, World
 from tests.support import s3
 
@@ -28,6 +29,7 @@ READERS = [
     "s3",
 ]
 WRITERS = ["sqlite", "postgresql", "jsonl", "csv", "folder", "s3"]
+WRITERS += ["http-json", "http-form", "http-rpc"]
 # They take any of their fields as a parameter and compare.
 FILTERING = {"files", "objects"}
 KEY = "eff_" + "a" * 64
@@ -53,6 +55,10 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
             bucket = s3.Bucket()
             async with s3.serving(bucket) as url:
                 yield object_worlds.make_bucket(adapters, bucket, url)
+                await adapters.close()
+        elif name in {"http-json", "http-form", "http-rpc"}:
+            async with http_write_server() as server:
+                yield make_http_writes(adapters, server, name.removeprefix("http-"))
                 await adapters.close()
         else:
             faults: dict = {}

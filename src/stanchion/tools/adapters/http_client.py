@@ -94,6 +94,7 @@ class HttpClient:
         self._clock = clock
         self._network = network
         self._sessions = Sessions(clock)
+        self._writing = Sessions(clock)
         self._tokens = Tokens(clock.monotonic)
         self._contexts: OrderedDict[tuple[Egress, bytes], ssl.SSLContext] = OrderedDict()
 
@@ -168,7 +169,7 @@ class HttpClient:
     async def _followed(self, call: Call, request: Outgoing, manner: Manner, *, own: bool = True) -> Answer:
         """Send and follow redirects of reads. `own`: to the connector itself, and not to its token endpoint."""
         egress = self.egress(call.target)
-        async with self._session(egress, fresh=manner.fresh) as opened:
+        async with self._session(egress, manner) as opened:
             for _ in range(_REDIRECTS_MAX + 1):
                 answer, leads = await self._once(
                     call, opened, egress, request, manner if own else replace(manner, writes=False), own=own
@@ -183,12 +184,14 @@ class HttpClient:
         raise call.target.problem("adapter.elsewhere", f"redirected more than {_REDIRECTS_MAX} times.")
 
     @asynccontextmanager
-    async def _session(self, egress: Egress, *, fresh: bool) -> AsyncGenerator[aiohttp.ClientSession]:
-        if not fresh:
+    async def _session(self, egress: Egress, manner: Manner) -> AsyncGenerator[aiohttp.ClientSession]:
+        if not manner.writes:
             yield await self._sessions.of(egress)
-            return
-        async with session(egress) as opened:
-            yield opened
+        elif manner.fresh:
+            async with session(egress) as opened:
+                yield _once_only(opened)
+        else:
+            yield _once_only(await self._writing.of(egress))
 
     async def _once(
         self,
@@ -283,6 +286,14 @@ class HttpClient:
     async def close(self) -> None:
         """Close the sessions and their connections."""
         await self._sessions.close()
+        await self._writing.close()
+
+
+def _once_only(opened: aiohttp.ClientSession) -> aiohttp.ClientSession:
+    """Aiohttp sends PUT and DELETE again by itself when a kept connection breaks; a write is sent once, and whether it may
+    be sent again is the ledger's to say. There is no public way to ask for that."""
+    opened._retry_connection = False  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return opened
 
 
 async def _nothing() -> AsyncGenerator[bytes]:
