@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,16 @@ from typing import Any
 import psycopg
 import pytest
 
+from stanchion.audit import list_records
 from stanchion.base import Conflict, Denied, Invalid, NotFound, Problem, Unavailable
+from stanchion.context import Environment
 from stanchion.http import PageParams
-from stanchion.runs import LostClaim, Suspend
-from stanchion.tools import EffectState, effect_key, list_effects, resolve, show
+from stanchion.runs import LostClaim, Suspend, WaitingKind
+from stanchion.tools import EffectPort, EffectState, effect_key, list_effects, resolve, show
 from stanchion.tools.adapter import AdapterProblem
 from stanchion.tools.effects import TRANSITIONS
 from stanchion.tools.effects.ledger import Ledger
+from stanchion.tools.held import held_back
 from tests.conftest import make_env
 from tests.tools.support import RAW, Bench, Crash, admin, call_of, new_run, reclaim, suspended
 
@@ -369,14 +373,81 @@ async def test_lists_filter_and_page(bench: Bench) -> None:
     assert (await list_effects(ctx, PageParams(), connector="other")).items == []
 
 
-async def test_only_the_environment_of_the_connector_writes(bench: Bench, db) -> None:
+async def test_production_writes_only_through_connectors_bound_to_it(bench: Bench) -> None:
     run_id = await new_run(bench.env, bench.superuser)
-    bench.world.body["environment"] = "production"
+    bench.env = replace(bench.env, environment=Environment(name="production", production=True))
     with pytest.raises(Denied) as caught:
         await bench.handler().execute(bench.env, call_of(bench.world, run_id))
     assert caught.value.code == "effect.wrong_environment"
     assert await bench.effect(run_id) == {}
     assert await bench.received() == []
+
+
+async def test_outside_production_what_belongs_elsewhere_is_simulated_and_says_so(bench: Bench) -> None:
+    run_id = await new_run(bench.env, bench.superuser)
+    bench.world.body["environment"] = "production"
+    result = await bench.handler("before_call").execute(bench.env, call_of(bench.world, run_id))
+    key = effect_key(run_id, run_id, "record")
+    receipt = {"applied": True, "rows": 1, "idempotency_key": key, "simulated": True}
+    assert result.output == {"applied": True, "receipt": receipt}
+    assert await bench.received() == []
+    effect = await bench.effect(run_id)
+    assert (effect["state"], effect["receipt"]) == ("DONE", receipt)
+    assert await bench.audited(run_id) == ["effect.attempted", "effect.completed"]
+    [completed, _] = (await list_records(admin(bench.env), PageParams(limit=10), run_id=run_id)).items
+    assert '"simulated":true' in completed.record
+    # Resumed, it is what it was.
+    await reclaim(bench.superuser, run_id, 2)
+    assert await bench.handler().execute(bench.env, call_of(bench.world, run_id, epoch=2, attempt=2)) == result
+
+
+async def test_a_simulated_effect_is_never_a_persons_question(blind: Bench) -> None:
+    """The worker died between intent and receipt: a real call may have been sent, a simulated one never is."""
+    run_id = await new_run(blind.env, blind.superuser)
+    blind.world.body["environment"] = "production"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EffectPort, "_simulated", _dies)
+        with pytest.raises(Crash):
+            await blind.handler().execute(blind.env, call_of(blind.world, run_id))
+    assert (await blind.effect(run_id))["state"] == "INTENT"
+    await reclaim(blind.superuser, run_id, 2)
+    result = await blind.handler("before_call").execute(blind.env, call_of(blind.world, run_id, epoch=2, attempt=2))
+    assert isinstance(result.output, dict)
+    assert result.output["applied"] is True
+    assert (await blind.effect(run_id))["state"] == "DONE"
+
+
+async def _dies(*_: Any) -> None:
+    raise Crash
+
+
+class HeldBack:
+    """The broker, which has heard of a kill before the worker has."""
+
+    name = "sql"
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    async def push(self, *_: Any) -> Any:
+        raise held_back("killed", "kill-1", None, "the connector was killed")
+
+
+async def test_what_the_broker_holds_back_waits_and_was_not_sent(bench: Bench) -> None:
+    run_id = await new_run(bench.env, bench.superuser)
+    handler = bench.handler("x")
+    handler._adapters.by_name["sql"] = HeldBack(bench.adapters.get("sql"))  # type: ignore[index, attr-defined]
+    with pytest.raises(Suspend) as caught:
+        await handler.execute(bench.env, call_of(bench.world, run_id))
+    assert (caught.value.kind, caught.value.ref) == (WaitingKind.KILLED, "kill-1")
+    effect = await bench.effect(run_id)
+    assert (effect["state"], effect["error"]["code"]) == ("FAILED", "kill.held_back")
+    await reclaim(bench.superuser, run_id, 2)
+    await bench.handler().execute(bench.env, call_of(bench.world, run_id, epoch=2, attempt=2))
+    assert await bench.received() == ["C1"]
 
 
 class Approvals:
