@@ -1,0 +1,46 @@
+"""What the tests of single adapters share: a document, checked as at publish, and targets of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from stanchion.blueprints import Document
+from stanchion.tools.adapter import Target
+from stanchion.tools.adapters import Adapters
+from stanchion.tools.connectors import connector_of
+from stanchion.tools.connectors.kind import ConnectorKind
+from stanchion.tools.credentials import Credentials
+from tests.conformance.object_worlds import Told
+
+KEY = "eff_" + "a" * 64
+
+
+def document(adapter: str, resources: dict[str, Any], **settings: Any) -> dict[str, Any]:
+    return {
+        "connector": "outside",
+        "owner": "casework",
+        "adapter": adapter,
+        "environment": "local",
+        **settings,
+        "resources": resources,
+    }
+
+
+def complaints(adapters: Adapters, body: dict[str, Any]) -> list[tuple[str, str]]:
+    """(code, message) of everything that publishing would say."""
+    parsed = ConnectorKind(adapters).parse(Document(path="c.json", source=json.dumps(body)), lambda *_: None)
+    return [(issue.code, issue.message) for issue in parsed.issues]
+
+
+def target(body: dict[str, Any], resource: str, verb: str, timeout_s: float = 5.0, **secrets: str) -> Target:
+    """`secrets`: site with `__` for `/` -> value."""
+    connector = connector_of(body, "sha256:test")
+    found = connector.resources[resource]
+    plain = Target(connector=connector, resource=found, operation=found.operations[verb], timeout_s=timeout_s)
+    return replace(plain, credentials=told(**secrets))
+
+
+def told(**secrets: str) -> Credentials:
+    return Credentials({"/" + site.replace("__", "/"): Told(value) for site, value in secrets.items()})
