@@ -127,9 +127,10 @@ def _proxy_of(egress: Egress) -> Endpoint | None:
         return None
     try:
         # A proxy of the operator may carry a user and password, which are not part of its endpoint.
-        return origin_of(str(URL(egress.proxy).with_user(None)))[1]
+        found = origin_of(str(URL(egress.proxy).with_user(None)))[1]
     except ValueError as error:
         raise bad_host(egress.connector, str(error)) from None
+    return egress.beside(found.host, found.port).admit(found.host, found.port) if egress.proxy_checked else found
 
 
 def connector(egress: Egress, *, at_once: int = _CONNECTIONS_PER_HOST) -> aiohttp.TCPConnector:
