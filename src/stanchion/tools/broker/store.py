@@ -102,11 +102,12 @@ async def save_bucket(tx: Tx, tenant: str, name: str, *, tokens: float) -> None:
 
 
 async def places_of_others(tx: Tx, tenant: str, name: str, holder: UUID) -> int:
-    """How many places other processes hold. The bucket's row must be locked."""
+    """How many places other processes hold; those of processes long dead are forgotten. The bucket's row must be locked."""
     return int(
         await scalar(
             tx,
-            "select coalesce(sum(places), 0) from connector_places where tenant = %(tenant)s and connector = %(name)s"
+            "with gone as (delete from connector_places where tenant = %(tenant)s and connector = %(name)s"
+            " and expires_at < clock_timestamp() - interval '1 minute') select coalesce(sum(places), 0) from connector_places where tenant = %(tenant)s and connector = %(name)s"
             " and holder <> %(holder)s and expires_at > clock_timestamp()",
             {"tenant": tenant, "name": name, "holder": holder},
         )
@@ -129,11 +130,6 @@ async def hold_places(tx: Tx, tenant: str, name: str, holder: UUID, *, places: i
         " on conflict (tenant, connector, holder) do update set places = excluded.places, expires_at = excluded.expires_at",
         {"tenant": tenant, "name": name, "holder": holder, "places": places, "lease_s": lease_s},
     )
-
-
-async def forget_places(tx: Tx) -> int:
-    """Delete the places of processes that did not renew them; return how many rows."""
-    return await execute(tx, "delete from connector_places where expires_at < clock_timestamp() - interval '1 minute'")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
