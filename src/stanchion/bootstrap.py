@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 from fastapi import APIRouter
@@ -29,9 +30,14 @@ from stanchion.releases.gates import GATES
 from stanchion.releases.gates import measure as measure_reviews
 from stanchion.releases.gates.routes import build_router as build_gates_router
 from stanchion.runs import killing, revoking, sweeping
-from stanchion.secrets import SecretHolder, forwarding, keeping
+from stanchion.secrets import forwarding, keeping
+from stanchion.secrets.holding import holding
 from stanchion.telemetry import Telemetry
 from stanchion.tools import catalogue
+from stanchion.tools.broker.client import BrokerClient
+from stanchion.tools.broker.direct import DirectService
+from stanchion.tools.broker.remote import RemoteAdapters
+from stanchion.tools.broker.server import AnswerAsk, CallService
 
 HOME_TENANT = "default"
 FIRST_ADMIN = "admin"
@@ -146,19 +152,24 @@ async def built_worker(
     probation_of: UUID | None,
     switches: Kills = NO_KILLS,
     withdrawn: Withdrawals = NO_WITHDRAWALS,
+    broker: BrokerClient | None = None,
 ) -> AsyncGenerator[runs.Worker]:
-    """A worker with the handlers of every verb; what it holds open is closed after the block."""
+    """A worker with the handlers of every verb; what it holds open is closed after the block.
+
+    It calls through `broker`; without one, in this process and without the broker's checks: for tests.
+    """
     parts = build_parts(env, settings)
+    adapters = parts.adapters if broker is None else RemoteAdapters(parts.adapters, broker)
     states = catalogue.States(env, role="engine")
     guard = catalogue.Guard(states, switches)
     effects = tools.EffectPort(env, approvals.ApprovalCheck(), switches, withdrawn)
     handlers: tuple[runs.StepHandler, ...] = (
         runs.TransformHandler(),
         approvals.GovernHandler(),
-        tools.FetchHandler(parts.adapters, switches, guard),
-        tools.LookupHandler(parts.adapters, switches, guard),
-        tools.PushHandler(parts.adapters, effects, switches, guard),
-        tools.ExecuteHandler(parts.adapters, effects, switches, guard),
+        tools.FetchHandler(adapters, switches, guard),
+        tools.LookupHandler(adapters, switches, guard),
+        tools.PushHandler(adapters, effects, switches, guard),
+        tools.ExecuteHandler(adapters, effects, switches, guard),
     )
     try:
         async with kept_fresh(states):
@@ -178,7 +189,24 @@ async def built_worker(
             )
     finally:
         await effects.flush()
-        await parts.adapters.close()
+        await adapters.close()
+
+
+@asynccontextmanager
+async def built_broker(
+    env: Env, settings: Settings, environment: Mapping[str, str], *, switches: Kills, withdrawn: Withdrawals
+) -> AsyncGenerator[tuple[CallService, AnswerAsk]]:
+    """What performs calls, and what answers about secrets; both hold what they hold until the block ends.
+
+    `environment`: the variables in which secrets are.
+    """
+    del switches, withdrawn
+    parts = build_parts(env, settings)
+    async with holding(env, settings, environment) as held:
+        try:
+            yield DirectService(env, parts.adapters), partial(forwarding.answer, held.holder)
+        finally:
+            await parts.adapters.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,10 +274,12 @@ async def built_routers(
     switches: Kills = NO_KILLS,
     live_flags: flags.Snapshot | None = None,
     withdrawn: Withdrawals = NO_WITHDRAWALS,
-    holder: SecretHolder = forwarding.AWAY,
+    broker: BrokerClient | None = None,
 ) -> AsyncGenerator[Sequence[APIRouter]]:
-    """The routes of every domain; what they hold open is closed after the block."""
+    """The routes of every domain; what they hold open is closed after the block. `broker`: as for `built_worker`."""
     parts = build_parts(env, settings)
+    adapters = parts.adapters if broker is None else RemoteAdapters(parts.adapters, broker)
+    holder = forwarding.AWAY if broker is None else forwarding.RemoteHolder(broker.ask)
     notifier = Notifier(env, role="app")
     starter = runs.Starter(env, parts.resolver, notifier, switches, withdrawn)
     served = live_flags or flags.Snapshot(env)  # without one that is kept, flags are unread and say so
@@ -273,7 +303,7 @@ async def built_routers(
             configs.build_router(parts.kinds, parts.resolver),
             flags.build_ofrep_router(served),
             artifacts.build_router(),
-            tools.build_router(parts.adapters, switches),
+            tools.build_router(adapters, switches),
             kills.build_router(killable_kinds()),
             keeping.build_router(holder, tools.LiveReferences()),
             audit.build_router(),
@@ -282,4 +312,4 @@ async def built_routers(
     finally:
         await watcher.close()
         await notifier.flush()
-        await parts.adapters.close()
+        await adapters.close()

@@ -18,7 +18,7 @@ from stanchion.cli.kit import Session
 # word -> (module, attribute, help of one line). The help stands here so that `--help` imports nothing.
 COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "demo": ("machine.demo", "demo", "Run the case-triage example from nothing, and prove a crash harmless."),
-    "up": ("machine.up", "up", "Start everything on this machine: database, web, worker, scheduler."),
+    "up": ("machine.up", "up", "Start everything on this machine: database, web, worker, scheduler, broker."),
     "apply": ("nouns.apply", "apply", "Publish the artifacts of a folder; what did not change stays."),
     "blueprint": ("nouns.blueprint", "blueprint", "Blueprints: list, show, validate, graph."),
     "run": ("nouns.run", "run", "BlueprintRuns: start, list, show, watch, cancel, retry."),
@@ -44,7 +44,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "settings": ("machine.settings", "settings", "The settings of this machine and where each comes from."),
     "doctor": ("machine.doctor", "doctor", "Check this machine and the instance on it."),
     "migrate": ("machine.migrate", "migrate", "Bring the database's schema to this version."),
-    "serve": ("machine.serve", "serve", "Run one process: web, worker or scheduler."),
+    "serve": ("machine.serve", "serve", "Run one process: web, worker, scheduler or broker."),
 }
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from stanchion.base import Clock, Json, Unavailable, dumps, loads
+from stanchion.base.config import read_environment
 from stanchion.base.settings import Settings
 from stanchion.processes.boot import boot_said
 from stanchion.processes.sockets import ask_unix
@@ -28,6 +29,8 @@ _LOG_BYTES_MAX = 8 * 1024 * 1024
 _TAIL_BYTES = 4096
 _MESSAGE_BYTES_MAX = 65_536
 _ADMIN_S = 30.0
+_INHERITED = frozenset({"PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "TZ", "LANG", "LANGUAGE", "VIRTUAL_ENV"})
+_INHERITED_BY_PREFIX = ("STANCHION_", "LC_", "SSL_CERT_", "PYTHON", "LD_", "COVERAGE_")
 
 
 def restart_delay(failures: int) -> float:
@@ -35,12 +38,22 @@ def restart_delay(failures: int) -> float:
     return 0.0 if failures <= 1 else min(RESTART_MAX_S, RESTART_S * 2 ** (failures - 2))
 
 
+def _inherited(environment: Mapping[str, str]) -> dict[str, str]:
+    """What the children have of the supervisor's environment: settings, and what programs need to run at all. What else
+    a shell holds (other programs' credentials) is nothing to them."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name in _INHERITED or name.startswith(_INHERITED_BY_PREFIX)
+    }
+
+
 @dataclass(slots=True, kw_only=True)
 class Child:
     """One place in the catalogue of processes, and the process that fills it now.
 
     Attributes:
-        kind: `web`, `worker` or `scheduler`.
+        kind: `broker`, `web`, `worker` or `scheduler`.
         name: unique in the data folder; names its health socket and its log.
         grace_s: how long it may take to stop.
         listen_fd: a listening socket it inherits, so that connections wait while it is replaced.
@@ -79,6 +92,7 @@ class Nursery:
         self._living: dict[int, asyncio.Future[int]] = {}
         self._count = 0
         self._closing = False
+        self._environment = read_environment()
 
     def load(self) -> None:
         """Start the loader; it imports while the caller goes on."""
@@ -89,7 +103,7 @@ class Nursery:
             self._loader = subprocess.Popen(  # noqa: S603 - ourselves
                 [sys.executable, "-m", "stanchion.processes.zygote", str(theirs.fileno()), str(os.getpid())],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(theirs.fileno(),),
-                start_new_session=True,  # Ctrl-C in the terminal is the supervisor's to pass on
+                env=_inherited(self._environment), start_new_session=True,  # Ctrl-C in the terminal is the supervisor's to pass on
             )  # fmt: skip
         except OSError as error:
             ours.close()
@@ -106,8 +120,16 @@ class Nursery:
         boot = boot_said(overrides, config=self._config, name=child.name)
         listen = [] if child.listen_fd is None else [child.listen_fd]
         child.started_at = self._clock.monotonic()
-        child.pid = await self._ask(child.kind, child.name, {"boot": boot}, listen)
+        said: dict[str, object] = {"boot": boot}
+        if child.kind == "broker":
+            said["environment"] = self._secret_variables()
+        child.pid = await self._ask(child.kind, child.name, said, listen)
         child.exited = self._living[child.pid]
+
+    def _secret_variables(self) -> dict[str, str]:
+        """The variables that `secret://env` reads: the broker's alone."""
+        prefix = self._settings.secrets.env_prefix
+        return {n: v for n, v in self._environment.items() if prefix is not None and n.startswith(prefix)}
 
     async def first_admin(self, overrides: Mapping[str, object], known_key: str | None) -> dict[str, Json]:
         """The answer of `bootstrap.first_admin`, made in a process of its own. Raises Unavailable `process.admin`."""

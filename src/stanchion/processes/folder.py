@@ -1,6 +1,6 @@
 """The data folder as a whole: made with the right modes, one supervisor at a time, and what `up` leaves in it.
 
-run/         health sockets, the supervisor's lock and state (0700)
+run/         health sockets, the broker's socket, the supervisor's lock and state (0700)
 log/         logs of the processes (0700)
 profile.json address and admin key for the command line on this machine (0600)
 pepper       the key that credentials are hashed with (0600)

@@ -16,6 +16,7 @@ from stanchion.context import Env
 from stanchion.processes.boot import Boot
 from stanchion.processes.database import required_urls
 from stanchion.processes.health import HealthServer
+from stanchion.processes.isolation import confine
 from stanchion.processes.lifecycle import keep_secrets, run_process
 from stanchion.processes.logs import configure_logs
 from stanchion.processes.needs import database_and
@@ -28,6 +29,7 @@ _GRACE_S = 5.0
 
 def main(boot: Boot) -> int:
     """Serve until asked to stop; the exit code."""
+    confine(boot.settings)
     configure_logs(boot.settings.telemetry)
 
     async def serve(stop: asyncio.Event) -> int:

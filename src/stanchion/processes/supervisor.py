@@ -2,7 +2,7 @@
 
 Start: the loader imports all code while the database starts, then forks the children (`zygote`).
 Running: a child that ends is started again, at once the first time, then with a growing delay; so is the database.
-Stop (SIGTERM, Ctrl-C): web, workers, scheduler, database, in this order, each within its grace; exit code 0.
+Stop (SIGTERM, Ctrl-C): web, workers, broker, scheduler, database, in this order, each within its grace; exit code 0.
 """
 
 from __future__ import annotations
@@ -125,8 +125,10 @@ class Supervisor:
 
     async def _start(self, listener: socket.socket, stop: asyncio.Event) -> Started | None:
         began = self._clock.monotonic()
-        web, worker = self._settings.web, self._settings.worker
+        web, worker, broker = self._settings.web, self._settings.worker, self._settings.broker
         self._children = [
+            # First: what the others do outside goes through it.
+            *([Child(kind="broker", name="broker", grace_s=broker.grace_s)] if broker.address is None else []),
             Child(kind="web", name="web", grace_s=web.grace_s, listen_fd=listener.fileno()),
             *(Child(kind="worker", name=f"worker-{n}", grace_s=worker.grace_s) for n in range(1, worker.count + 1)),
             Child(kind="scheduler", name="scheduler", grace_s=5.0),
@@ -147,7 +149,8 @@ class Supervisor:
         url = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
         seconds = self._clock.monotonic() - began
         self._say(
-            "processes", f"web, {worker.count} worker{'s' if worker.count > 1 else ''}, scheduler, {seconds:.1f} s"
+            "processes",
+            f"web, {worker.count} worker{'s' if worker.count > 1 else ''}, scheduler, broker, {seconds:.1f} s",
         )
         return Started(
             url=url,
@@ -211,7 +214,7 @@ class Supervisor:
                 self._say("database", str(problem))
 
     async def _stop_all(self) -> None:
-        for kind in ("web", "worker", "scheduler"):
+        for kind in ("web", "worker", "broker", "scheduler"):
             await asyncio.gather(*(self._nursery.stop(child) for child in self._children if child.kind == kind))
         await self._nursery.close()
         if self._base is not None:

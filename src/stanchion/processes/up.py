@@ -61,9 +61,11 @@ def run_up(options: Options, say: Say, welcome: Welcome) -> int:
     async def main(stop: asyncio.Event) -> int:
         return await supervisor.run(stop, ready)
 
-    grace_s = settings.web.grace_s + settings.worker.grace_s + 60
+    grace_s = settings.web.grace_s + settings.worker.grace_s + settings.broker.grace_s + 60
     try:
         return run_process(main, grace_s=grace_s)
     finally:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+            if settings.secrets.key_file is None:
+                shutil.rmtree(settings.secrets_key_file.parent, ignore_errors=True)

@@ -17,8 +17,10 @@ from stanchion.context import Ctx, Env
 from stanchion.controls import RateLimit, kills, withdrawals
 from stanchion.identity import Authenticator, Pepper
 from stanchion.processes.boot import Boot
+from stanchion.processes.calling import calling
 from stanchion.processes.database import required_urls
 from stanchion.processes.health import HealthServer
+from stanchion.processes.isolation import confine
 from stanchion.processes.lifecycle import keep_secrets, run_process
 from stanchion.processes.logs import configure_logs
 from stanchion.processes.metrics import Siblings
@@ -29,6 +31,7 @@ from stanchion.web import Dependency, Waiting, WebSettings, create_app, uvicorn_
 
 def main(boot: Boot) -> int:
     """Serve until asked to stop; the exit code."""
+    confine(boot.settings)
     configure_logs(boot.settings.telemetry)
 
     async def serve(stop: asyncio.Event) -> int:
@@ -45,7 +48,8 @@ async def _serve(boot: Boot, stop: asyncio.Event) -> int:
             kills.kept(env, role="app") as switches,
             withdrawals.kept(env, role="app") as withdrawn,
             flags.kept(env, switches=switches, withdrawn=withdrawn) as live_flags,
-            built_routers(env, settings, authenticator, switches, live_flags, withdrawn) as routers,
+            calling(env, settings) as broker,
+            built_routers(env, settings, authenticator, switches, live_flags, withdrawn, broker) as routers,
         ):
             bounds = web_settings(settings)
             app = create_app(

@@ -16,8 +16,10 @@ from stanchion.bootstrap import build_env, built_worker, opened
 from stanchion.context import Env
 from stanchion.controls import kills, withdrawals
 from stanchion.processes.boot import Boot, boot_said, write_boot
+from stanchion.processes.calling import calling
 from stanchion.processes.database import overrides_for, required_urls
 from stanchion.processes.health import HealthServer, Needs
+from stanchion.processes.isolation import confine
 from stanchion.processes.lifecycle import calm_collector, keep_secrets, run_process
 from stanchion.processes.logs import configure_logs
 from stanchion.processes.needs import database_and
@@ -26,6 +28,7 @@ from stanchion.runs import Worker
 
 def main(boot: Boot) -> int:
     """Serve until asked to stop (on probation: until nothing is left); the exit code."""
+    confine(boot.settings)
     configure_logs(boot.settings.telemetry)
 
     async def serve(stop: asyncio.Event) -> int:
@@ -43,6 +46,7 @@ async def _serve(boot: Boot, stop: asyncio.Event) -> int:
     async with opened(build_env(settings, required_urls(settings), process=boot.name)) as env:
         spawn = None if boot.probation_of else probation
         async with (
+            calling(env, settings) as broker,
             kills.kept(env, role="engine") as switches,
             withdrawals.kept(env, role="engine") as withdrawn,
             built_worker(
@@ -53,6 +57,7 @@ async def _serve(boot: Boot, stop: asyncio.Event) -> int:
                 probation_of=boot.probation_of,
                 switches=switches,
                 withdrawn=withdrawn,
+                broker=broker,
             ) as worker,
             HealthServer(boot.socket_path, env.telemetry, _needs(env, worker)),
         ):

@@ -23,14 +23,21 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, cast
 
 from stanchion.base import Problem, dumps, loads
+from stanchion.base.config import read_environment, replace_environment
 from stanchion.bootstrap import first_admin
-from stanchion.processes import scheduler, web, worker
+from stanchion.processes import broker, scheduler, web, worker
 from stanchion.processes.boot import Boot, boot_of
 from stanchion.processes.database import required_urls
+from stanchion.processes.isolation import confine
 from stanchion.processes.lifecycle import die_with, name_process
 
 MESSAGE_BYTES_MAX = 65_536
-_MAINS: Mapping[str, Callable[[Boot], int]] = {"web": web.main, "worker": worker.main, "scheduler": scheduler.main}
+_MAINS: Mapping[str, Callable[[Boot], int]] = {
+    "web": web.main,
+    "worker": worker.main,
+    "scheduler": scheduler.main,
+    "broker": broker.main,
+}
 
 
 def main(channel_fd: int, supervisor: int) -> int:
@@ -104,7 +111,11 @@ def _become(channel: socket.socket, loader: int, said: dict[str, Any], fds: list
     kind = str(said["kind"])
     boot = boot_of(cast("dict[str, Any]", said["boot"]), listen_fd=more[0] if kind == "web" else None)
     name_process(f"stanchion:{boot.name}")
+    if kind == "broker":
+        # What the loader was not told, so that no process but this one ever has it.
+        replace_environment({**read_environment(), **cast("dict[str, str]", said["environment"])})
     if kind == "admin":
+        confine(boot.settings)
         return _admin(boot, said["known_key"], more[0])
     return _MAINS[kind](boot)
 

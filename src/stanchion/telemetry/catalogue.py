@@ -121,9 +121,7 @@ CATALOGUE: dict[str, EventSpec] = {
             "operation",
             "outcome",
         ),
-        _histogram(
-            "connector.duration", "connector_call_seconds", "One call in the broker.", "connector", "operation"
-        ),
+        _histogram("connector.duration", "connector_call_seconds", "One call in the broker.", "connector", "operation"),
         _counter(
             "connector.failed",
             "connector_errors_total",
@@ -165,9 +163,19 @@ CATALOGUE: dict[str, EventSpec] = {
         _gauge("broker.connections", "broker_connections", "Processes that are connected to this broker."),
         _gauge("broker.calls", "broker_calls_in_flight", "Calls that this broker has in hand."),
         _counter("broker.busy", "broker_busy_total", "Calls refused because the broker had too many in hand."),
+        _counter(
+            "broker.certificate",
+            "broker_certificates_total",
+            "Changed certificates, read or refused.",
+            "result",
+            log="info",
+        ),
         _counter("broker.failed", "broker_failed_total", "Calls that a defect of the broker ended.", log="error"),
         _counter(
-            "broker.stranger", "broker_strangers_total", "Peers that the broker hung up on, with the reason.", log="warning"
+            "broker.stranger",
+            "broker_strangers_total",
+            "Peers that the broker hung up on, with the reason.",
+            log="warning",
         ),
         _counter(
             "kill.changed", "kills_changed_total", "Kill switches set and lifted.", "kind", "change", log="warning"

@@ -9,7 +9,7 @@ import click
 
 from stanchion.cli.kit import Session, local
 
-PROCESSES = ("web", "worker", "scheduler")
+PROCESSES = ("web", "worker", "scheduler", "broker")
 
 
 @click.command()

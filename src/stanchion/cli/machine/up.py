@@ -38,7 +38,7 @@ def up(
     logs: bool,
     file: Path | None,
 ) -> int:
-    """Start the database, the web process, workers and the scheduler; Ctrl-C stops them all.
+    """Start the database, the web process, workers, the scheduler and the broker; Ctrl-C stops them all.
 
     Without database.url a PostgreSQL of its own runs in the data folder; nothing else is installed or changed.
     """
