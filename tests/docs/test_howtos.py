@@ -13,6 +13,7 @@ import pytest
 
 from tests.docs.fences import Shell, fences, run_page
 from tests.support import debian_postgres
+from tests.tools.mcp.support import need, need_box
 
 _START = """
 python3 -m venv .venv && . .venv/bin/activate && pip install --quiet stanchion || return 1
@@ -63,6 +64,12 @@ def running(reader, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]
 )
 def test_howto(repo, running, page) -> None:
     assert run_page(repo / "docs/howto" / page, running) >= 4
+
+
+def test_mcp_tools(repo, running) -> None:
+    need_box()
+    need(Path("/usr/bin/python3").exists(), "a Python in /usr/bin, which the box has")
+    assert run_page(repo / "docs/howto/use-an-mcp-servers-tools.md", running) >= 6
 
 
 def test_between_two_deployments(repo, reader, tmp_path) -> None:

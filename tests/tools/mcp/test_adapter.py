@@ -230,7 +230,7 @@ async def test_a_server_that_cannot_start_says_why_without_its_words(adapter: Mc
 
 
 async def test_a_test_says_what_is_not_as_it_was_released(adapter: McpAdapter, ours: Connector) -> None:
-    assert "All 12 declared ones are as they were released." in await adapter.test(ours, 10)
+    assert "has 12 tools. Every declared one is as it was released." in await adapter.test(ours, 10)
     echo = ours.operations["echo"]
     older = replace(echo.operations["execute"], settings={**echo.operations["execute"].settings, "digest": "sha256:0"})
     stale = replace(ours, operations={**ours.operations, "echo": replace(echo, operations={"execute": older})})

@@ -20,7 +20,7 @@ from stanchion.tools.adapter import AdapterProblem, Target
 from stanchion.tools.adapters.call import Call
 from stanchion.tools.adapters.mcp.definitions import Definition, changed, definition_of, hinted, value_complaints
 from stanchion.tools.adapters.mcp.document import OPERATION_SCHEMAS, SETTINGS_SCHEMA, check_mcp, tool_of
-from stanchion.tools.adapters.mcp.found import discovery_of
+from stanchion.tools.adapters.mcp.found import counted, discovery_of
 from stanchion.tools.adapters.mcp.results import outcome_of
 from stanchion.tools.adapters.paths import inside
 from stanchion.tools.credentials import NO_CREDENTIALS, Credentials, Outgoing, authorised
@@ -116,10 +116,10 @@ class McpAdapter:
             for name, resource in connector.operations.items()
             if (found := tools.get(_tool(resource))) is None or found.digest != _digest(resource)
         ]
-        said = f"The server answered and has {len(tools)} tools."
+        said = f"The server answered and has {counted(len(tools))}."
         if stale:
             return f"{said} Not as they were released: {', '.join(sorted(stale)[:20])}."
-        return f"{said} All {len(connector.operations)} declared ones are as they were released."
+        return f"{said} Every declared one is as it was released."
 
     async def discover(
         self, connector: Connector, timeout_s: float, credentials: Credentials | None = None

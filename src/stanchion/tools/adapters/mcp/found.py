@@ -30,7 +30,7 @@ def discovery_of(connector: Connector, tools: Mapping[str, Definition]) -> Disco
             continue
         name = names.get(tool) or _free(tool, {*operations, *names.values()})
         operations[name] = operation_of(name, definition)
-    said = f"The server has {len(tools)} tools."
+    said = f"The server has {counted(len(tools))}."
     if left_out:
         said += f" Left out, as their schemas do not stand by themselves: {', '.join(left_out[:20])}."
     said += " `effect` is the server's own hint, or `destructive` where it gives none: read what the tool does, and declare it."
@@ -46,6 +46,11 @@ def discovery_of(connector: Connector, tools: Mapping[str, Definition]) -> Disco
         narrative=said,
         truncated=len(tools) > DISCOVERED_MAX,
     )
+
+
+def counted(number: int) -> str:
+    """`1 tool`, `2 tools`."""
+    return f"{number} tool{'' if number == 1 else 's'}"
 
 
 def operation_of(name: str, definition: Definition) -> dict[str, Json]:
