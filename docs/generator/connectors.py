@@ -137,7 +137,7 @@ _ADAPTERS: Mapping[str, Mapping[str, Mapping[str, Field]]] = {
         "": {
             "base_url": Field(
                 "https://register.example/api",
-                "Scheme, host and path before every operation's path. Calls never leave this origin.",
+                "Scheme, host and path before every operation's path. Calls go there and to `egress.hosts` alone.",
             ),
             "headers": Field(
                 "{Accept-Language: en}", "Constant headers. Those that carry credentials are refused.", "none"

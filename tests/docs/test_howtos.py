@@ -50,6 +50,7 @@ def running(reader, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]
 @pytest.mark.parametrize(
     "page",
     [
+        "allow-a-private-host.md",
         "ask-for-approval.md",
         "keep-thresholds-in-a-config.md",
         "recover-failed-runs.md",
