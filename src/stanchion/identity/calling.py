@@ -26,7 +26,7 @@ class CallQuestion:
         tenant: whose connector it is. actor: who started the run, with the roles held now (`PrincipalsNow` finds them by name).
         effect: the class of the operation, or of the tool if that is stricter. `read` is the action `tools.call`, the others
             `effects.perform`.
-        connector, resource, operation: names; `operation` is `fetch`, `lookup`, `push` or that of an execute. `verb`: its kind.
+        connector, resource, operation: names; for an `execute` both are the operation's. `verb`: fetch, lookup, push, execute.
         connector_environment, connector_digest: of the version that is called.
         environment: this deployment.
         arguments: `where` of a fetch, `{key}` of a lookup, the record of a push, the arguments of an execute: as they are
@@ -57,7 +57,7 @@ class CallQuestion:
     @property
     def target(self) -> str:
         """What is called, as messages say it: `tool post-cost` or `erp.postings.push`."""
-        called = f"{self.connector}.{self.resource}.{self.operation}"
+        called = f"{self.connector}.{self.resource}.{self.verb}"
         return f"tool {self.tool} ({called})" if self.tool else called
 
 

@@ -191,7 +191,7 @@ def _principal_id(actor: Actor) -> str:
 
 
 def _operation(question: CallQuestion) -> dict[str, str]:
-    name = f"{question.connector}.{question.resource}.{question.operation}"
+    name = f"{question.connector}.{question.resource}.{question.verb}"
     return {"type": f"{_NS}Operation", "id": name}
 
 

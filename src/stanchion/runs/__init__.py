@@ -38,7 +38,7 @@ from stanchion.runs.types import (
     WaitingKind,
     WaitingOn,
 )
-from stanchion.runs.watching import Watcher
+from stanchion.runs.watching import Watcher, ended_within
 
 __all__ = [
     "ENGINE_V",
@@ -75,6 +75,7 @@ __all__ = [
     "cancel",
     "count_dead",
     "discard",
+    "ended_within",
     "hold",
     "list_dead",
     "list_items",

@@ -5,8 +5,37 @@ enabling takes the eight points of the gate, each machine-checked and printed wi
 run of its own, of a program that is derived from the tool: nothing goes round the ledger, the approvals or the audit log.
 """
 
+from stanchion.tools.catalogue.calling import Called, Means, ToolResolver, call
+from stanchion.tools.catalogue.gate import attempt, check
 from stanchion.tools.catalogue.guard import Guard
 from stanchion.tools.catalogue.kind import ToolKind, program_of
+from stanchion.tools.catalogue.routes import build_router
+from stanchion.tools.catalogue.service import approve, disable, enable, list_tools, show_tool
 from stanchion.tools.catalogue.snapshot import States, flag_of, kept
+from stanchion.tools.catalogue.types import Point, PointName, Tool, ToolState, ToolVersion
 
-__all__ = ["Guard", "States", "ToolKind", "flag_of", "kept", "program_of"]
+__all__ = [
+    "Called",
+    "Guard",
+    "Means",
+    "Point",
+    "PointName",
+    "States",
+    "Tool",
+    "ToolKind",
+    "ToolResolver",
+    "ToolState",
+    "ToolVersion",
+    "approve",
+    "attempt",
+    "build_router",
+    "call",
+    "check",
+    "disable",
+    "enable",
+    "flag_of",
+    "kept",
+    "list_tools",
+    "program_of",
+    "show_tool",
+]

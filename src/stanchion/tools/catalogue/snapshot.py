@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from stanchion.base import Denied, Unavailable
-from stanchion.context import Env
+from stanchion.context import Env, Environment
 from stanchion.controls import Looking, keeping
 from stanchion.releases.policies import AGE_S_MAX, CHANNEL, LOOK_S, Revision, revision, revisions
 from stanchion.tools.catalogue import store
@@ -71,24 +71,7 @@ class States(Looking):
                 hint="The database is away or slow, see /health/dependencies; try again when it is back.",
                 retry_after_s=1,
             )
-        known = self.of(tenant)
-        state = known.states.get((tool.name, tool.digest))
-        number = known.numbers.get((tool.name, tool.digest), 0)
-        if state is None:
-            if tool.effect == "read" and not self._env.environment.production:
-                return
-            raise disabled(tool.name, number, self._env.environment.name, born=True)
-        if not state.enabled:
-            raise disabled(tool.name, number, self._env.environment.name, state=state)
-        if state.connector_digest != connector_digest:
-            raise Denied(
-                "tool.connector_changed",
-                f"Tool {tool.name} v{state.version} was enabled with another version of connector {tool.connector!r} than"
-                " this run uses.",
-                hint=f"stanchion tool check {tool.name}@{state.version}, then stanchion tool enable.",
-                tool=tool.name,
-                version=state.version,
-            )
+        admitted(self.of(tenant), tool, connector_digest, self._env.environment)
 
     async def refresh(self) -> None:
         """Look once. Raises what the database says; what is known stays as it was then, and ages."""
@@ -114,6 +97,30 @@ class States(Looking):
         return Known(
             states={(one.name, one.digest): one for one in states},
             numbers={(one.name, one.digest): one.version for one in numbers},
+        )
+
+
+def admitted(known: Known, tool: Tool, connector_digest: str, environment: Environment) -> None:
+    """Return if, by what is known, this version may be used through this version of its connector.
+
+    Raises Denied `tool.disabled` or `tool.connector_changed`.
+    """
+    state = known.states.get((tool.name, tool.digest))
+    number = known.numbers.get((tool.name, tool.digest), 0)
+    if state is None:
+        if tool.effect == "read" and not environment.production:
+            return
+        raise disabled(tool.name, number, environment.name, born=True)
+    if not state.enabled:
+        raise disabled(tool.name, number, environment.name, state=state)
+    if state.connector_digest != connector_digest:
+        raise Denied(
+            "tool.connector_changed",
+            f"Tool {tool.name} v{state.version} was enabled with another version of connector {tool.connector!r} than"
+            " is called.",
+            hint=f"stanchion tool check {tool.name}@{state.version}, then stanchion tool enable.",
+            tool=tool.name,
+            version=state.version,
         )
 
 

@@ -36,6 +36,7 @@ class LiveRow:
     version: int
     digest: str
     body: dict[str, Json]
+    refs: list[list[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +53,12 @@ class EffectRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRow:
-    """A run of a trial: its status, and whether the audit log has its start and its end."""
+    """A run of a trial: whether it was a dry run, whether it is pinned to the content asked about, and whether the audit log
+    has its start and its end."""
 
     status: str
-    pins: str
+    dry_run: bool
+    pinned: bool
     started: bool
     ended: bool
 
@@ -107,7 +110,7 @@ async def live(tx: Tx, tenant: str, environment: str, wanted: Sequence[tuple[str
     return await many(
         tx,
         LiveRow,
-        "select l.kind, l.name, l.version, l.digest, a.body from releases l"
+        "select l.kind, l.name, l.version, l.digest, a.body, a.refs from releases l"
         " join artifacts a on a.tenant = l.tenant and a.kind = l.kind and a.name = l.name and a.version = l.version"
         " join unnest(%(kinds)s::text[], %(names)s::text[]) as w (kind, name) on w.kind = l.kind and w.name = l.name"
         " where l.tenant = %(tenant)s and l.environment = %(environment)s",
@@ -117,18 +120,6 @@ async def live(tx: Tx, tenant: str, environment: str, wanted: Sequence[tuple[str
             "kinds": [kind for kind, _ in wanted],
             "names": [name for _, name in wanted],
         },
-    )
-
-
-async def configs(tx: Tx, tenant: str, environment: str) -> list[LiveRow]:
-    """The live configs, which an approval policy may read."""
-    return await many(
-        tx,
-        LiveRow,
-        "select l.kind, l.name, l.version, l.digest, a.body from releases l"
-        " join artifacts a on a.tenant = l.tenant and a.kind = l.kind and a.name = l.name and a.version = l.version"
-        " where l.tenant = %s and l.environment = %s and l.kind = 'config' order by l.name",
-        (tenant, environment),
     )
 
 
@@ -248,15 +239,19 @@ async def trials(tx: Tx, tenant: str, environment: str, name: str, digest: str, 
     )
 
 
-async def run_of(tx: Tx, tenant: str, run_id: UUID) -> RunRow | None:
-    """The run of a trial."""
+async def run_of(tx: Tx, tenant: str, run_id: UUID, digest: str) -> RunRow | None:
+    """The run of a trial, and whether it is pinned to this content."""
     return await maybe(
         tx,
         RunRow,
-        "select r.status, r.pins, exists (select 1 from audit_records a where a.tenant = r.tenant and a.run_id = r.id"
+        "select r.status, coalesce(r.input -> 'dry_run' = 'true'::jsonb, false) as dry_run,"
+        " exists (select 1 from pin_sets s cross join lateral jsonb_array_elements(s.pins) p where s.tenant = r.tenant"
+        " and s.digest = r.pins and p ->> 'kind' = 'tool' and p ->> 'digest' = %(digest)s) as pinned,"
+        " exists (select 1 from audit_records a where a.tenant = r.tenant and a.run_id = r.id"
         " and a.event_type = 'run.started') as started, exists (select 1 from audit_records a where a.tenant = r.tenant"
-        " and a.run_id = r.id and a.event_type = 'run.ended') as ended from runs r where r.tenant = %s and r.id = %s",
-        (tenant, run_id),
+        " and a.run_id = r.id and a.event_type = 'run.ended') as ended"
+        " from runs r where r.tenant = %(tenant)s and r.id = %(id)s",
+        {"tenant": tenant, "id": run_id, "digest": digest},
     )
 
 

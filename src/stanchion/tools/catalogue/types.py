@@ -148,22 +148,6 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunShown:
-    """What a run of a trial left: its status, its effects in the ledger with their audit records.
-
-    `attempts` and `outcomes`: ids of effects that have the record of the attempt, or of the end.
-    """
-
-    run_id: UUID
-    status: str
-    effects: Mapping[str, tuple[str, str, bool]]
-    attempts: frozenset[str]
-    outcomes: frozenset[str]
-    started: bool
-    ended: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CaseResult:
     """An authorization case as it was judged. `unread`: why the policies could not be asked."""
 
