@@ -37,9 +37,11 @@ def target_of(call: BrokerCall, connector: Connector, *, timeout_s: float) -> Ta
     """Where the call goes. Raises Invalid `broker.bad_call`, Denied `broker.no_asker`, NotFound as `resource_of`."""
     asker = call.asker
     if asker is None:
-        raise _denied("broker.no_asker", f"A {call.op} is made for a step of a run, and this names none.")
+        raise Denied(
+            "broker.no_asker", f"A {call.op} is made for a step of a run, and this names none.", hint=_NOTHING_SENT
+        )
     if asker.tenant != call.tenant:
-        raise _denied("broker.bad_call", "The call and its run belong to different tenants.")
+        raise Denied("broker.bad_call", "The call and its run belong to different tenants.", hint=_NOTHING_SENT)
     if call.operation not in _VERBS[call.op]:
         raise Invalid("broker.bad_call", f"A {call.op} has no operation {call.operation!r}.")
     resource, operation = resource_of(connector, call.resource, call.operation)
@@ -95,7 +97,11 @@ def check_record_is_raw(target: Target, record: Record, raw: Json) -> None:
         else check_record(target.name, target.resource.fields, raw)
     )
     if held != record:
-        raise _denied("broker.record_differs", f"What is to be sent to {target.name} is not what the step has.")
+        raise Denied(
+            "broker.record_differs",
+            f"What is to be sent to {target.name} is not what the step has.",
+            hint=_NOTHING_SENT,
+        )
 
 
 def check_standing(call: BrokerCall, target: Target, record: Record, found: Standing | None) -> Standing:
@@ -107,23 +113,41 @@ def check_standing(call: BrokerCall, target: Target, record: Record, found: Stan
     """
     asker = _asker(call)
     if found is None or (found.root_id, found.requested_by) != (asker.root_id, asker.principal):
-        raise _denied("broker.no_such_run", f"There is no run {asker.run_id} as the call describes it.")
+        raise Denied(
+            "broker.no_such_run", f"There is no run {asker.run_id} as the call describes it.", hint=_NOTHING_SENT
+        )
     if found.status != "RUNNING" or found.epoch != asker.epoch:
-        raise _denied("broker.stale_claim", f"Run {asker.run_id} does not belong to the worker that asks any more.")
+        raise Denied(
+            "broker.stale_claim",
+            f"Run {asker.run_id} does not belong to the worker that asks any more.",
+            hint=_NOTHING_SENT,
+        )
     if not found.pinned:
-        raise _denied("broker.not_pinned", f"Run {asker.run_id} is not pinned to this version of {call.connector!r}.")
+        raise Denied(
+            "broker.not_pinned",
+            f"Run {asker.run_id} is not pinned to this version of {call.connector!r}.",
+            hint=_NOTHING_SENT,
+        )
     if found.effect_state != "INTENT":
         state = "nothing" if found.effect_state is None else found.effect_state
         raise _denied(
             "broker.no_intent", f"The ledger has {state} for step {asker.path!r}, and a call needs its intent."
         )
     if found.effect_epoch != asker.epoch:
-        raise _denied("broker.stale_intent", f"The intent of step {asker.path!r} is of an earlier claim.")
+        raise Denied(
+            "broker.stale_intent", f"The intent of step {asker.path!r} is of an earlier claim.", hint=_NOTHING_SENT
+        )
     wanted = (call.key, target.connector.digest, f"{target.resource.name}.{target.operation.verb}")
     if (found.effect_key, found.effect_connector, found.effect_operation) != wanted:
-        raise _denied("broker.other_effect", f"The intent of step {asker.path!r} is for another call than this one.")
+        raise Denied(
+            "broker.other_effect",
+            f"The intent of step {asker.path!r} is for another call than this one.",
+            hint=_NOTHING_SENT,
+        )
     if found.effect_args != args_digest(target.connector, target.resource.name, target.operation.verb, record):
-        raise _denied("broker.other_arguments", f"The intent of step {asker.path!r} is for other arguments.")
+        raise Denied(
+            "broker.other_arguments", f"The intent of step {asker.path!r} is for other arguments.", hint=_NOTHING_SENT
+        )
     return found
 
 
@@ -135,7 +159,9 @@ def op_of(pinned: Pinned, block: str, path: str) -> Op:
     for op in program.blocks[block].ops if block in program.blocks else ():
         if op.path == wanted and op.step is not None:
             return op
-    raise _denied("broker.no_such_step", f"The Blueprint {program.name!r} has no step {path!r} here.")
+    raise Denied(
+        "broker.no_such_step", f"The Blueprint {program.name!r} has no step {path!r} here.", hint=_NOTHING_SENT
+    )
 
 
 def check_step(op: Op, target: Target) -> None:
@@ -153,7 +179,9 @@ def check_step(op: Op, target: Target) -> None:
     }
     if step is None or step.verb != verb or any(said.get(name, "") != value for name, value in wanted.items()):
         through = f" through the tool {wanted['tool']!r}" if wanted["tool"] else ""
-        raise _denied("broker.other_step", f"Step {op.path!r} does not {verb} to {target.name}{through}.")
+        raise Denied(
+            "broker.other_step", f"Step {op.path!r} does not {verb} to {target.name}{through}.", hint=_NOTHING_SENT
+        )
 
 
 def shown_digest(op: Op, raw: Json) -> str:
@@ -174,7 +202,3 @@ def _asker(call: BrokerCall) -> Asker:
     if call.asker is None:
         raise Internal("internal.invariant", "a call without an asker came this far")
     return call.asker
-
-
-def _denied(code: str, message: str) -> Denied:
-    return Denied(code, message, hint=_NOTHING_SENT)
