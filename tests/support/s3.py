@@ -8,6 +8,7 @@ read. `faults` holds handlers, each answering one request in place of it.
 from __future__ import annotations
 
 import hashlib
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -99,15 +100,15 @@ def _error(status: int, code: str, *, head: bool = False) -> web.Response:
 
 
 @asynccontextmanager
-async def serving(bucket: Bucket) -> AsyncIterator[str]:
-    """The stand-in's URL."""
+async def serving(bucket: Bucket, context: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    """The stand-in's URL; over TLS with a `context`."""
     app = web.Application(client_max_size=64 * 1_048_576)
     app.router.add_route("*", "/{path:.*}", bucket.handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
     await site.start()
     try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield f"http{'s' if context else ''}://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()

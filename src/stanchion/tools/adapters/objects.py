@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -308,16 +309,29 @@ class ObjectsAdapter(PlainAdapter):
         except known.NotFoundError:
             raise FileNotFoundError from None
         except (known.PermissionDeniedError, known.UnauthenticatedError, PermissionError):
-            raise target.problem(
-                "adapter.not_authenticated",
-                "did not let us in.",
-                hint="Check the bucket, and whether `auth` names a key that may do this there.",
-            ) from None
+            raise _not_let_in(target) from None
         except (known.BaseError, OSError, ValueError, NotImplementedError) as error:
             raise _failed(target, error, writes=writes) from None
 
 
+# What the client says of an answer to a listing, where it has no class of error of its own: only its status is looked for.
+_STATUS: Final = re.compile(r"\b(401 Unauthorized|403 Forbidden|404 Not Found)\b")
+
+
+def _not_let_in(target: Target) -> AdapterProblem:
+    return target.problem(
+        "adapter.not_authenticated",
+        "did not let us in.",
+        hint="Check the bucket, and whether `auth` names a key that may do this there.",
+    )
+
+
 def _failed(target: Target, error: Exception, *, writes: bool) -> AdapterProblem:
+    said = _STATUS.search(str(error))
+    if said is not None and said[1].startswith("40") and not said[1].startswith("404"):
+        return _not_let_in(target)
+    if said is not None:
+        return target.problem("adapter.missing_file", "has no such bucket.", hint="Check `store.url`.")
     if isinstance(error, ValueError | NotImplementedError) or type(error).__name__ in {
         "NotSupportedError",
         "InvalidPathError",

@@ -119,6 +119,8 @@ async def _joined(
         pass
     finally:
         far[1].close()
+        with contextlib.suppress(OSError):
+            await far[1].wait_closed()
 
 
 async def _passed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -87,7 +87,7 @@ def _operation(
     if verb == "fetch" and adapter in _FILTERING:
         # They are filtered by any field of a simple type; a parameter that is absent filters nothing.
         parameters = {
-            name: {"type": [*types_of(schema), "null"]}
+            name: {"type": list(dict.fromkeys([*types_of(schema), "null"]))}
             for name, schema in fields.items()
             if set(types_of(schema)) <= {*_SCALARS, "null"}
         }
