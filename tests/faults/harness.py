@@ -66,6 +66,7 @@ class World:
     env: Env = field(init=False)
     parts: Parts = field(init=False)
     starter: runs.Starter = field(init=False)
+    broker: subprocess.Popen[bytes] = field(init=False)
 
     @property
     def root(self) -> Path:
@@ -90,10 +91,13 @@ class World:
                 for path in sorted(EXAMPLE.glob("*.yaml"))
             ]
             await releases.apply(self.ctx("author", "admin"), documents, kinds=self.parts.kinds)
+            self.broker = self._spawned("broker", "broker")
             try:
                 yield self
             finally:
                 self.stop_workers()
+                self.broker.kill()
+                self.broker.wait()
                 await self.parts.adapters.close()
 
     def ctx(self, name: str, *roles: str) -> Ctx:
@@ -133,14 +137,16 @@ class World:
 
     def spawn(self, *command: str) -> int:
         """Start a worker process; returns its pid."""
-        log = (self.folder / f"worker-{len(self.workers)}.log").open("wb")
-        process = subprocess.Popen(
-            command or (sys.executable, "-m", "stanchion", "serve", "worker"),
-            env=self.environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=REPO,
-        )  # fmt: skip
-        log.close()
+        process = self._spawned(f"worker-{len(self.workers)}", "worker", *command)
         self.workers[process.pid] = process
         return process.pid
+
+    def _spawned(self, name: str, kind: str, *command: str) -> subprocess.Popen[bytes]:
+        with (self.folder / f"{name}.log").open("wb") as log:
+            return subprocess.Popen(
+                command or (sys.executable, "-m", "stanchion", "serve", kind),
+                env=self.environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=REPO,
+            )  # fmt: skip
 
     def kill(self, pid: int) -> None:
         self.workers[pid].send_signal(signal.SIGKILL)

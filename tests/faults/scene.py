@@ -140,9 +140,10 @@ class Scene:
 
     @contextlib.asynccontextmanager
     async def playing(self, workers: int = 2) -> AsyncIterator[Scene]:
-        """The stage set: a web process, `workers` workers, and clients at work until the block ends."""
+        """The stage set: a broker, a web process, `workers` workers, and clients at work until the block ends."""
         try:
             await self.set_up()
+            self.spawn_broker()
             self.spawn_web()
             for pid in [self.spawn_worker() for _ in range(workers)]:
                 await self.registered(pid)
@@ -211,6 +212,9 @@ class Scene:
         log.close()
         self.processes[process.pid] = process
         return process.pid
+
+    def spawn_broker(self, **more: str) -> int:
+        return self._spawn("broker", more)
 
     def spawn_worker(self, under: Sequence[str] = (), **more: str) -> int:
         return self._spawn("worker", more, under)

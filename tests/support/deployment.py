@@ -1,4 +1,4 @@
-"""A deployment of real processes on a database of its own: web processes, a worker for each queue, a scheduler; and a load
+"""A deployment of real processes on a database of its own: a broker, web processes, a worker for each queue, a scheduler; and a load
 on it that writes each number once."""
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ class Deployment:
         self.ports = [_free_port() for _ in range(webs)]
         self.processes: list[subprocess.Popen[bytes]] = []
         self.apis: list[Api] = []
+        environment["STANCHION_BROKER_SOCKET"] = str(data / "broker" / "calls")
         try:
+            self._serve("broker", data / "broker", data, **environment)
             for n, port in enumerate(self.ports):
                 self._serve("web", data / f"web-{n}", data, STANCHION_WEB_PORT=str(port), **environment)
             for queue in queues:
