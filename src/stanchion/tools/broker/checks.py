@@ -130,8 +130,10 @@ def check_standing(call: BrokerCall, target: Target, record: Record, found: Stan
         )
     if found.effect_state != "INTENT":
         state = "nothing" if found.effect_state is None else found.effect_state
-        raise _denied(
-            "broker.no_intent", f"The ledger has {state} for step {asker.path!r}, and a call needs its intent."
+        raise Denied(
+            "broker.no_intent",
+            f"The ledger has {state} for step {asker.path!r}, and a call needs its intent.",
+            hint=_NOTHING_SENT,
         )
     if found.effect_epoch != asker.epoch:
         raise Denied(
