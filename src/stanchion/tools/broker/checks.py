@@ -73,7 +73,7 @@ def record_of(call: BrokerCall) -> Record:
 
 def raw_of(call: BrokerCall) -> Json:
     """The same as the step has it, which an approval was shown."""
-    return call.arguments.get("raw", cast("Json", call.arguments.get("record")))
+    return call.arguments.get("raw", call.arguments.get("record"))
 
 
 def asked_arguments(call: BrokerCall) -> Mapping[str, Json]:
