@@ -81,6 +81,11 @@ _VERBS: Mapping[str, Mapping[str, Field]] = {
         "resource": Field("outcomes", "Which of its resources; it must have a `push`."),
         "record": Field("${steps.outcome.value}", "The record to write: exactly the fields of the resource."),
     },
+    "execute": {
+        "connector": Field("erp", "Which connector. For what writes, its `environment` must be that of the deployment."),
+        "operation": Field("cancel-invoice", "Which of the operations under its `execute`."),
+        "arguments": Field("{number: '${input.number}'}", "Values for the operation's parameters.", "none"),
+    },
     "transform": {
         "value": Field("{tier: \"${input.fine > 10000 ? 'high' : 'low'}\"}", "Any JSON; texts in it may hold `${ }`."),
         "schema": Field(

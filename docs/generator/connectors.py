@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from docs.generator import connectors_http
 from docs.generator.parts import deployment
 from docs.generator.tables import Field, code, fields, table
 
 from stanchion.tools.adapters.http import PAGES_MAX
 from stanchion.tools.adapters.http_paging import PAGE_NEEDS
+from stanchion.tools.adapters.mcp.adapter import RELIST_S
 from stanchion.tools.connectors.build import TIMEOUT_S_DEFAULT
 from stanchion.tools.connectors.schema import document_schema
 from stanchion.tools.egress import MAX_BYTES_DEFAULT
@@ -56,7 +58,8 @@ _DOCUMENT = {
         "How long one call may take: 100ms to 10m. A step's `timeout` bounds the whole attempt.",
         f"`{TIMEOUT_S_DEFAULT:g}s`",
     ),
-    "resources": Field("{cases: {…}}", "The kinds of records it offers, by name (lower case)."),
+    "resources": Field("{cases: {…}}", "The kinds of records it offers, by name (lower case).", "needed without `execute`"),
+    "execute": Field("{close-case: {…}}", "The operations it offers to EXECUTE, by name; see [below](#an-operation).", "none"),
 }
 _RESOURCE = {
     "description": Field("Open and closed cases.", "What a record is.", "empty"),
@@ -142,6 +145,8 @@ _ADAPTERS: Mapping[str, Mapping[str, Mapping[str, Field]]] = {
             "headers": Field(
                 "{Accept-Language: en}", "Constant headers. Those that carry credentials are refused.", "none"
             ),
+            "auth": Field("{bearer: {token: secret://local/erp}}", "Its credentials; see [below](#credentials).", "none"),
+            **{f"auth.{name}": field for name, field in connectors_http.AUTH.items()},
         },
         "fetch": {
             "path": Field("/countries/{country}/cases", "After `base_url`; `{name}` is a parameter, percent-encoded."),
@@ -164,6 +169,68 @@ _ADAPTERS: Mapping[str, Mapping[str, Mapping[str, Field]]] = {
             "path": Field("/cases/{key}", "It uses `{key}`. The status 404 means that there is no such record."),
             "query": Field("{expand: all}", "Constant query parameters.", "none"),
             "records": Field("/data", "JSON pointer to the record in the answer.", "the answer itself"),
+        },
+        "push": connectors_http.PUSH,
+        "execute": connectors_http.EXECUTED,
+    },
+    "mcp": {
+        "": {
+            "transport": Field("stdio", "How the server is reached: a command that runs in a box, or streamable HTTP."),
+            "command": Field(
+                "node",
+                "The program: a name in `/usr/local/bin` or `/usr/bin`, or a path below one of `folders`. No shell reads it.",
+                "needed for `stdio`",
+            ),
+            "args": Field("[server/index.js, /connectors/documents]", "Its arguments, as they are.", "none"),
+            "folders": Field(
+                "[{path: server}, {path: documents, writable: true}]",
+                "The folders that it sees, below the connectors' folder; in the box each stands at `/connectors/PATH`. Its "
+                "working folder is `/connectors`.",
+                "none",
+            ),
+            "folders[].path": Field("documents", "Which folder. It must exist."),
+            "folders[].writable": Field("true", "Whether it may write there.", "`false`"),
+            "network": Field(
+                "true",
+                "Whether it gets the network of the broker, all of it: `egress` does not hold for it.",
+                "`false`",
+            ),
+            "url": Field("https://tools.example/mcp", "The server's address.", "needed for `http`"),
+            "auth": Field(
+                "{bearer: {token: secret://local/tools-token}}", "Its credentials, as references; `http` alone.", "none"
+            ),
+            "auth.header": Field("{X-Api-Key: secret://local/tools-key}", "Headers whose values are secrets.", "none"),
+            "auth.basic": Field("{username: ada, password: secret://local/tools}", "A user and a password.", "none"),
+            "auth.basic.username": Field("ada", "The user."),
+            "auth.basic.password": Field("secret://local/tools", "The password."),
+            "auth.bearer": Field("{token: secret://local/tools-token}", "A token.", "none"),
+            "auth.bearer.token": Field("secret://local/tools-token", "The token."),
+            "auth.bearer.scheme": Field("Token", "The word before it.", "`Bearer`"),
+            "relist": Field(
+                "0", "How old the server's list of tools may be before a call, in seconds.", f"`{RELIST_S:g}`"
+            ),
+        },
+        "execute": {
+            "tool": Field("getTinyImage", "The tool's name at the server.", "the operation's name"),
+            "digest": Field("sha256:…", "The digest of name and definition, as `stanchion connector discover` writes it."),
+            "definition": Field("{description: …, inputSchema: {…}}", "What was reviewed: the tool as its server lists it."),
+            "definition.title": Field("Tiny image", "As listed.", "none"),
+            "definition.description": Field("Returns an image.", "As listed.", "none"),
+            "definition.inputSchema": Field("{type: object}", "As listed; arguments are held to it before a call."),
+            "definition.outputSchema": Field(
+                "{type: object}", "As listed; structured content is held to it after a call.", "none"
+            ),
+            "definition.annotations": Field(
+                "{readOnlyHint: true}", "As listed. Hints make `effect` stricter, never milder.", "none"
+            ),
+            "key_argument": Field(
+                "request_id", "The argument by which the tool takes an idempotency key.", "needed for `idempotency: key`"
+            ),
+            "error_means": Field(
+                "nothing_written",
+                "What it means if a tool that writes says that it failed: `unknown` leaves it open whether it wrote.",
+                "`unknown`",
+            ),
         },
     },
 }
@@ -246,6 +313,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "connectors.document": _common,
     "connectors.resource": _resource,
     "connectors.paging": _paging,
+    "connectors.execute": connectors_http.executed,
     "connectors.limits": _limits,
     **{f"connectors.{name}": partial(_adapter, name) for name in _ADAPTERS},
 }
