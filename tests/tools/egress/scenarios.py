@@ -11,16 +11,21 @@ from stanchion.base import SystemClock
 from stanchion.tools.adapter import AdapterProblem, Target
 from stanchion.tools.adapters.http import HttpAdapter
 from stanchion.tools.connectors import resource_of
+from stanchion.tools.credentials import Credentials
 from stanchion.tools.egress import EgressProblem, Network
 from stanchion.tools.types import Connector
 from tests.tools.egress.support import EVIL, GOOD, PUBLIC, Names, Reached, Wire, connector, redirect
 
 
-async def fetched(found: Connector, names: Names, timeout_s: float = 5.0, **network: Any) -> int:
+async def fetched(
+    found: Connector, names: Names, timeout_s: float = 5.0, credentials: Credentials | None = None, **network: Any
+) -> int:
     """How many records a fetch of the connector gives."""
     adapter = HttpAdapter(SystemClock(), Network(resolve=names.resolve, **network))
     resource, operation = resource_of(found, "cases", "fetch")
-    target = Target(connector=found, resource=resource, operation=operation, timeout_s=timeout_s)
+    target = Target(
+        connector=found, resource=resource, operation=operation, timeout_s=timeout_s, credentials=credentials
+    )
     try:
         return len((await adapter.fetch(target, {}, 10, None)).records)
     finally:

@@ -42,6 +42,7 @@ class Reached:
     port: int = 0
     requests: list[web.Request] = field(default_factory=list)
     answers: list[web.Response] = field(default_factory=list)
+    certificates: list[Any] = field(default_factory=list)
 
     @property
     def paths(self) -> list[str]:
@@ -55,6 +56,7 @@ async def server(address: str, port: int = 0, **site: Any) -> AsyncIterator[Reac
 
     async def handle(request: web.Request) -> web.Response:
         reached.requests.append(request)
+        reached.certificates.append(request.get_extra_info("peercert"))
         return reached.answers.pop(0) if reached.answers else web.json_response([])
 
     app = web.Application()

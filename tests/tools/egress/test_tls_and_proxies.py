@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import datetime as dt
 import ipaddress
 import ssl
@@ -18,7 +19,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from stanchion.secrets import Secret, SecretRef
 from stanchion.tools.adapter import AdapterProblem
+from stanchion.tools.credentials import Credentials
 from stanchion.tools.egress import Egress, EgressProblem, Network
 from tests.tools.egress.scenarios import fetched, refused
 from tests.tools.egress.support import EVIL, GOOD, Names, Reached, connector, server
@@ -56,18 +59,23 @@ class Authority:
             builder = builder.add_extension(x509.SubjectAlternativeName(said), critical=False)
         return builder.sign(self.key, hashes.SHA256())
 
-    def server(self, *names: str) -> ssl.SSLContext:
-        """A server's context with a certificate for these names; notes in `asked` the names that clients ask for."""
+    def pair(self, *names: str) -> tuple[str, str]:
+        """A certificate for these names, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
+        plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        certificate = self._signed(names[0], key, list(names)).public_bytes(serialization.Encoding.PEM)
+        return certificate.decode(), key.private_bytes(serialization.Encoding.PEM, *plain).decode()
+
+    def server(self, *names: str, ask: bool = False) -> ssl.SSLContext:
+        """A server's context with a certificate for these names; notes in `asked` the names that clients ask for. `ask`:
+        for a certificate of the client too."""
         file = self.folder / f"{names[0]}.pem"
-        file.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-            + self._signed(names[0], key, list(names)).public_bytes(serialization.Encoding.PEM)
-        )
+        file.write_text("".join(self.pair(*names)))
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(file)
+        if ask:
+            context.load_verify_locations(self.folder / "ca.pem")
+            context.verify_mode = ssl.CERT_OPTIONAL
         self.asked: list[str | None] = []
         context.sni_callback = lambda _, name, __: self.asked.append(name)
         return context
@@ -128,6 +136,26 @@ def test_a_context_cannot_be_made_that_does_not_verify(authority: Authority) -> 
         context = egress.tls_context()
         assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
         assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+
+
+async def test_a_client_certificate_is_shown_to_the_connectors_own_origin_alone(authority: Authority) -> None:
+    async with (
+        server(GOOD, ssl_context=authority.server(NAME, ask=True)) as own,
+        server(EVIL, ssl_context=authority.server("files.internal", ask=True)) as other,
+    ):
+        lists = {"private": ["127.0.0.0/8"], "ca_file": "ca.pem", "hosts": [f"files.internal:{other.port}"]}
+        bare = connector(f"https://{NAME}:{own.port}/api", **lists)
+        site = {"certificate": "secret://local/c#certificate", "private_key": "secret://local/c#key"}
+        found = dataclasses.replace(bare, settings={**bare.settings, "auth": {"client_certificate": site}})
+        pair = zip(site.items(), authority.pair("robot"), strict=True)
+        credentials = Credentials(
+            {f"/auth/client_certificate/{name}": Secret(text, ref=SecretRef.parse(ref)) for (name, ref), text in pair}
+        )
+        own.answers = [web.Response(status=302, headers={"Location": f"https://files.internal:{other.port}/file"})]
+        names = Names(erp_internal=[[GOOD]], files_internal=[[EVIL]])
+        assert await fetched(found, names, credentials=credentials, root=authority.folder) == 0
+        assert [bool(one) for one in (*own.certificates, *other.certificates)] == [True, False]
+        assert other.paths == ["/file"]
 
 
 # --- proxies

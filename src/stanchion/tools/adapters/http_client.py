@@ -208,6 +208,8 @@ class HttpClient:
         content = self._content(target, request)
         headers = {**request.headers, **({} if content is None else {"Content-Type": request.content_type()})}
         timeout = aiohttp.ClientTimeout(total=left_s, connect=left_s * _CONNECT_SHARE, sock_connect=_CONNECT_S)
+        # Like headers and credentials, a client certificate is shown to the connector's own origin alone.
+        own = own and request.url.origin() == base_of(target).origin()
         tls = self._client_tls(target, egress) if own else None
         try:
             async with opened.request(
