@@ -9,16 +9,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.conftest import make_env
-from tests.support.web import Stage, set_stage
 
 from stanchion.base import SystemIds
 from stanchion.context import Ctx
 from stanchion.db import Database, DatabaseUrls
+from stanchion.identity import CedarAuthorizer
 from stanchion.secrets import Secret, SecretRef
 from stanchion.secrets.holding import KeyFile, Keyring, LocalHolder, LocalProvider, Resolver
 from stanchion.secrets.keeping import Kept, Reference, Sealed, rotate_secret, set_secret
 from stanchion.secrets.sealing import public_key, sealed
+from tests.conftest import make_env
+from tests.support.web import Stage, set_stage
 
 
 class HandClock:
@@ -85,7 +86,7 @@ class Safe:
         )
 
 
-def holder_of(env, file: KeyFile, *, cache_s: float = 2.0, **providers) -> LocalHolder:
+def holder_of(env, file: KeyFile, /, *, cache_s: float = 2.0, **providers) -> LocalHolder:
     keyring = Keyring(env, file)
     local = LocalProvider(env, keyring)
     resolver = Resolver(env, {"local": local, **providers}, cache_s=cache_s)
@@ -96,7 +97,9 @@ def holder_of(env, file: KeyFile, *, cache_s: float = 2.0, **providers) -> Local
 async def safe(fresh_database_urls: DatabaseUrls, tmp_path: Path) -> AsyncIterator[Safe]:
     clock = HandClock()
     async with Database(fresh_database_urls) as database:
-        env = dataclasses.replace(make_env(database, clock=clock), ids=SystemIds(clock))
+        env = dataclasses.replace(
+            make_env(database, clock=clock, authorizer=CedarAuthorizer(home_tenant="default")), ids=SystemIds(clock)
+        )
         stage = await set_stage(env)
         file = KeyFile(tmp_path / "data.keys" / "secrets.key", data=tmp_path / "data")
         holder = holder_of(env, file)

@@ -8,7 +8,9 @@ import psycopg
 import pytest
 
 from stanchion.base import Problem
+from stanchion.context import Ctx
 from stanchion.http import PageParams
+from stanchion.identity import create_tenant
 from stanchion.secrets import SecretRef
 from stanchion.secrets.keeping import (
     Reference,
@@ -206,12 +208,11 @@ async def test_names_that_cannot_be_set(safe, name, code):
 
 
 async def test_a_tenant_sees_and_gets_only_its_own(safe):
-    from stanchion.context import Ctx, system_actor
-    from stanchion.identity import create_tenant
-
     await safe.set("erp/api-key", VALUE)
-    await create_tenant(safe.stage.system(), safe.stage.authenticator.pepper, name="acme", display_name="", admin="ann")
-    other = Ctx(env=safe.ctx.env, actor=system_actor("bootstrap", "acme"))
+    made = await create_tenant(
+        safe.stage.system(), safe.stage.authenticator.pepper, name="acme", display_name="", admin="ann"
+    )
+    other = Ctx(env=safe.ctx.env, actor=await safe.stage.authenticator.by_key(made.key.text))
     assert (await refused(safe.get("secret://local/erp/api-key", tenant="acme"))).code == "secret.unknown"
     assert (await list_secrets(other, PageParams())).items == []
 

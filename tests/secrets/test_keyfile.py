@@ -7,11 +7,11 @@ import stat
 from pathlib import Path
 
 import pytest
-from tests.secrets.conftest import holder_of
 
 from stanchion.base import Problem, SystemClock, SystemIds
 from stanchion.secrets import SecretRef
 from stanchion.secrets.holding import KeyFile, Keyring
+from tests.secrets.conftest import holder_of
 
 IDS = SystemIds(SystemClock())
 LINE = "0f" * 32

@@ -24,6 +24,8 @@ from stanchion.secrets.providers.types import Values
 _ANSWER_BYTES_MAX: Final = 1 << 20
 # A token is renewed when a third of its time is left, as the documentation of both agents describes.
 _RENEW_AT: Final = 2 / 3
+# A token that is refused sooner was not revoked: it is the policy, and a login for each refusal would only add load.
+_YOUNG_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +90,7 @@ class VaultProvider:
         query = "" if version is None else f"?version={version}"
         token = await self._ready_token()
         answer = await self._call("GET", where + query, token)
-        if answer.status == 403:  # the token may have been revoked before its time
+        if answer.status == 403 and self._clock.monotonic() - token.got_at >= _YOUNG_S:  # perhaps it was revoked
             token = await self._login_again(token)
             answer = await self._call("GET", where + query, token)
         if answer.status == 404:
