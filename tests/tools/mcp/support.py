@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +31,15 @@ def need(possible: bool, what: str) -> None:
         pytest.skip(what)
 
 
+@cache
+def _can_box() -> bool:
+    line = ["bwrap", "--unshare-all", "--ro-bind", "/", "/", "true"]
+    return subprocess.run(line, check=False, capture_output=True).returncode == 0
+
+
 def need_box() -> None:
     need(shutil.which("bwrap") is not None, "bubblewrap (Debian package bubblewrap)")
+    need(_can_box(), "user namespaces for bubblewrap")
     need(shutil.which("node") is not None, "node 20 or newer")
 
 
@@ -98,3 +107,16 @@ async def result_of(adapter: McpAdapter, at: Target, key: str | None = None, **a
 
 def new_adapter(root: Path, **more: Any) -> McpAdapter:
     return McpAdapter(root, SystemClock(), **more)
+
+
+def servers_of(parent: int) -> list[int]:
+    """The children of a process that are boxes."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, _, rest = path.read_text().partition(") ")
+        except OSError:
+            continue
+        if rest.split()[1] == str(parent) and name.endswith("(bwrap"):
+            found.append(int(path.parent.name))
+    return found

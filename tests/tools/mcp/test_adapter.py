@@ -18,7 +18,18 @@ from stanchion.tools import AdapterProblem
 from stanchion.tools.adapters.mcp import McpAdapter
 from stanchion.tools.connectors import connector_of
 from stanchion.tools.types import Connector
-from tests.tools.mcp.support import CONTENT, KEY, discovered, document, need_box, new_adapter, place, result_of, target
+from tests.tools.mcp.support import (
+    CONTENT,
+    KEY,
+    discovered,
+    document,
+    need_box,
+    new_adapter,
+    place,
+    result_of,
+    servers_of,
+    target,
+)
 
 WRITES = {"effect": "write", "idempotency": "none"}
 
@@ -259,19 +270,6 @@ async def test_a_killed_server_costs_one_call_at_most(adapter: McpAdapter, ours:
     with contextlib.suppress(AdapterProblem):  # a call that was quicker than the news of it
         await result_of(adapter, target(ours, "echo"), text="b")
     assert (await result_of(adapter, target(ours, "echo"), text="b"))["text"] == "b"
-
-
-def servers_of(parent: int) -> list[int]:
-    """The children of a process that are boxes."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            name, _, rest = path.read_text().partition(") ")
-        except OSError:
-            continue
-        if rest.split()[1] == str(parent) and name.endswith("(bwrap"):
-            found.append(int(path.parent.name))
-    return found
 
 
 def alive(pid: int) -> bool:
