@@ -98,7 +98,7 @@ def write_one(form: str, item: Mapping[str, Any], shown: Sequence[Column], *, ke
         width = max((len(column.title) for column in shown), default=0)
         for column in shown:
             value = reach(item, column.path)
-            if value is not None and value not in ("", []):
+            if value is not None and value not in ("", []) and not (column.form is some and not value):
                 block = _block(column.form(value) if column.form else value, indent=width + 2)
                 click.echo(f"{click.style(column.title.ljust(width), dim=True)}  {_coloured(block)}")
     else:
@@ -110,6 +110,7 @@ def write_table(rows: Sequence[Mapping[str, Any]], shown: Sequence[Column]) -> N
     if not rows:
         click.echo("None.", err=True)
         return
+    shown = [c for c in shown if c.form is not some or any(reach(row, c.path) for row in rows)]
     stood = [[_cell(column, reach(row, column.path)) for row in rows] for column in shown]
     grid = [[column.title.upper(), *cells] for column, cells in zip(shown, stood, strict=True)]
     if sys.stdout.isatty():
@@ -174,6 +175,11 @@ def counted(items: Mapping[str, int]) -> str:
     """How items stand: `131: 112 succeeded, 19 waiting`."""
     parts = [f"{count} {name}" for name, count in items.items() if count and name != "total"]
     return f"{items.get('total', 0)}: {', '.join(parts)}" if parts else str(items.get("total", 0))
+
+
+def some(count: int | bool) -> str:  # noqa: FBT001 - a cell's value
+    """`yes`, or how many; nothing for none: a column of nothing else is left out of tables."""
+    return "" if not count else "yes" if count is True else str(count)
 
 
 def failure(error: Mapping[str, Any]) -> str:

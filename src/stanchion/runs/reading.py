@@ -11,7 +11,7 @@ from stanchion.base import Invalid, Json
 from stanchion.context import Ctx
 from stanchion.db import Tx
 from stanchion.http import PageParams, Slice, decode_cursor, slice_of
-from stanchion.runs import rules, store
+from stanchion.runs import rules, simulated, store
 from stanchion.runs.types import (
     BlueprintRun,
     Listed,
@@ -33,8 +33,15 @@ async def show(ctx: Ctx, run_id: UUID) -> RunDetail:
         pins = await store.select_pins(tx, ctx.tenant, run.pins)
         items = await store.count_items(tx, ctx.tenant, [run_id])
         waiting = await _waiting_on(tx, run)
-    digest = digest_among(pins, run.blueprint)
-    return RunDetail(run=run, digest=digest, pins=pins, waiting_on=waiting, items=items[0] if items else None)
+        count = await simulated.count_whole(tx, ctx.tenant, run_id)
+    return RunDetail(
+        run=run,
+        digest=digest_among(pins, run.blueprint),
+        pins=pins,
+        waiting_on=waiting,
+        items=items[0] if items else None,
+        simulated=count,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +132,15 @@ async def _with_reasons(tx: Tx, tenant: str, runs: list[RunSummary]) -> list[Lis
     queues = {run.queue for run in runs if run.status == RunStatus.PENDING}
     workers = {queue: await store.count_workers(tx, queue) for queue in sorted(queues)}
     causes = {cause.run_id: cause for cause in await _causes(tx, tenant, runs)}
-    return [Listed(run=run, waiting_on=reason_of(run, workers.get(run.queue, 0), causes.get(run.id))) for run in runs]
+    found = {row.run_id: row.writes for row in await simulated.count_own(tx, tenant, [run.id for run in runs])}
+    return [
+        Listed(
+            run=run,
+            waiting_on=reason_of(run, workers.get(run.queue, 0), causes.get(run.id)),
+            simulated=found.get(run.id, 0),
+        )
+        for run in runs
+    ]
 
 
 async def _waiting_on(tx: Tx, run: BlueprintRun) -> WaitingOn | None:

@@ -38,6 +38,7 @@ SUMMARY: Final[dict[str, Any]] = {
     "dead_reason": None,
     "parent_id": None,
     "item_no": None,
+    "simulated": 0,
 }
 ITEMS: Final[dict[str, Any]] = {
     "total": 12,
@@ -129,6 +130,7 @@ STEP: Final[dict[str, Any]] = {
     "errors": [{"attempt": 1, **ERROR, "step": "triage/case"}],
     "started_at": "2026-11-18T09:00:00Z",
     "ended_at": "2026-11-18T09:00:01Z",
+    "simulated": False,
 }
 FAILED_STEP: Final[dict[str, Any]] = {
     **STEP,

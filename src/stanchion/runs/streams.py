@@ -22,6 +22,8 @@ from stanchion.runs.wire import items_reply, run_reply, step_reply
 
 # A client that does not take a chunk for this long is dropped; it resumes by Last-Event-ID.
 SEND_S: Final = 20.0
+# What a `run` event does not tell: it takes queries of its own, and `step` events say which are simulated.
+_LEFT_OUT: Final = {"pins", "digest", "simulated"}
 
 
 class EventStream(Response):
@@ -85,7 +87,7 @@ def encode(change: Change) -> bytes:
         cause = next((step for step in change.steps if step.path == change.run.waiting_ref), None)
         waiting = reason_of(change.run, 1, cause)
         detail = RunDetail(run=change.run, digest="", pins=[], waiting_on=waiting, items=change.items)
-        events.append((change.run.rev, "run", run_reply(detail).model_dump(mode="json", exclude={"pins", "digest"})))
+        events.append((change.run.rev, "run", run_reply(detail).model_dump(mode="json", exclude=_LEFT_OUT)))
     parts: list[bytes] = []
     for n, (rev, name, data) in enumerate(events):
         last = n + 1 == len(events) or events[n + 1][0] != rev

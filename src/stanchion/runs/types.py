@@ -324,6 +324,12 @@ class StepRun:
     started_at: datetime | None
     ended_at: datetime | None
 
+    @property
+    def simulated(self) -> bool:
+        """Whether it made a write that was only simulated."""
+        receipt = self.output.get("receipt") if isinstance(self.output, Mapping) else None
+        return isinstance(receipt, Mapping) and receipt.get("simulated") is True
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
@@ -369,21 +375,23 @@ class ItemSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunDetail:
-    """A run with what belongs to it: its pins, why it waits, its items."""
+    """A run with what belongs to it: its pins, why it waits, its items, how many of its and their writes were simulated."""
 
     run: BlueprintRun
     digest: str
     pins: list[Mapping[str, Json]]
     waiting_on: WaitingOn | None
     items: ItemSummary | None
+    simulated: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """A run in a list, with why it waits."""
+    """A run in a list, with why it waits, and how many writes of its own steps were simulated."""
 
     run: RunSummary
     waiting_on: WaitingOn | None
+    simulated: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -98,7 +98,7 @@ class ItemsReply(Reply):
 
 
 class SummaryReply(Reply):
-    """A run in a list."""
+    """A run in a list. `simulated`: how many writes of its own steps were only simulated; of one run, its items' too."""
 
     model_config = Reply.model_config | example(samples.SUMMARY)
 
@@ -117,6 +117,7 @@ class SummaryReply(Reply):
     dead_reason: str | None
     parent_id: UUID | None
     item_no: int | None
+    simulated: int
 
 
 class RunReply(SummaryReply):
@@ -168,7 +169,7 @@ class EndedReply(RunReply):
 
 
 class StepReply(Reply):
-    """One StepRun. `errors` are failures of earlier attempts."""
+    """One StepRun. `errors` are failures of earlier attempts; `simulated`: its write was not performed."""
 
     model_config = Reply.model_config | example(samples.STEP)
 
@@ -182,6 +183,7 @@ class StepReply(Reply):
     errors: list[Any] | None
     started_at: datetime | None
     ended_at: datetime | None
+    simulated: bool
 
 
 class StepsReply(Reply):
@@ -293,7 +295,13 @@ class WorkersReply(Reply):
 def summary_reply(listed: Listed) -> SummaryReply:
     """A list row."""
     run = listed.run
-    return SummaryReply.model_validate({**_fields(run, SummaryReply), "waiting_on": _waiting(listed.waiting_on)})
+    return SummaryReply.model_validate(
+        {
+            **_fields(run, SummaryReply),
+            "waiting_on": _waiting(listed.waiting_on),
+            "simulated": listed.simulated,
+        }
+    )
 
 
 def run_reply(detail: RunDetail) -> RunReply:
@@ -376,6 +384,7 @@ def _run_fields(detail: RunDetail) -> dict[str, Any]:
         "digest": detail.digest,
         "pins": [dict(pin) for pin in detail.pins],
         "items": items_reply(detail.items),
+        "simulated": detail.simulated,
     }
 
 

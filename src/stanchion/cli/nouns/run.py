@@ -14,15 +14,19 @@ from stanchion.cli.inputs import input_option, read_input
 from stanchion.cli.kit import Session, limit_options, reason_option, remote
 
 STATUSES = ("PENDING", "RUNNING", "SUSPENDED", "SUCCEEDED", "FAILED", "CANCELLED")
-SHOWN = output.columns("id", "status", "blueprint", "created=created_at", "ended=ended_at", "waits on=waiting_on.text")
+SHOWN = output.columns(
+    "id", "status", "blueprint", "created=created_at", "ended=ended_at", "waits on=waiting_on.text", "simulated",
+    simulated=output.some,
+)  # fmt: skip
 FACTS = output.columns(
     "id", "status", "waits on=waiting_on.text", "blueprint", "version", "digest", "items", "attempt", "input", "output", "error",
-    "requested by=requested_by", "created=created_at", "started=started_at", "ended=ended_at",
-    items=output.counted, error=output.failure,
+    "requested by=requested_by", "created=created_at", "started=started_at", "ended=ended_at", "simulated",
+    items=output.counted, error=output.failure, simulated=output.some,
 )  # fmt: skip
 _STEPS = output.columns(
-    "path", "verb", "status", "attempt", "started=started_at", "ended=ended_at", "error=error.message"
-)
+    "path", "verb", "status", "attempt", "started=started_at", "ended=ended_at", "error=error.message", "simulated",
+    simulated=output.some,
+)  # fmt: skip
 # An item's id is never shortened: only whole ones are found, for items are in no list of runs.
 _ITEMS = output.columns("item=item_no", "status", "id", "waits on=waiting_on.text", "error=error.message", id=str)
 
