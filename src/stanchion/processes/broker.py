@@ -25,6 +25,7 @@ from stanchion.processes.boot import Boot
 from stanchion.processes.calling import certificates
 from stanchion.processes.database import required_urls
 from stanchion.processes.health import HealthServer
+from stanchion.processes.isolation import wipe_environment
 from stanchion.processes.lifecycle import calm_collector, keep_secrets, run_process
 from stanchion.processes.logs import configure_logs
 from stanchion.processes.needs import database_and
@@ -54,6 +55,7 @@ def _given_up(settings: Settings) -> Mapping[str, str]:
     """Keep of the environment what is needed; return the variables in which secrets are."""
     found, prefix = read_environment(), settings.secrets.env_prefix
     replace_environment({name: value for name, value in found.items() if name in _NEEDED or name.startswith("LC_")})
+    wipe_environment()
     return {name: value for name, value in found.items() if prefix is not None and name.startswith(prefix)}
 
 

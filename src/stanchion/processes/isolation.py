@@ -144,5 +144,19 @@ def _refused(reason: str) -> Unavailable:
     )
 
 
+def wipe_environment() -> None:
+    """Overwrite the variables that this process was started with, where `/proc/<pid>/environ` shows them.
+
+    `base.config.replace_environment` comes first: nothing may point there any more.
+    """
+    if sys.platform != "linux":
+        return
+    # proc(5): the fields after the name in parentheses are counted from 3; env_start and env_end are 50 and 51.
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    start, end = int(fields[47]), int(fields[48])
+    if 0 < start < end:
+        ctypes.memset(start, 0, end - start)
+
+
 def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
