@@ -275,6 +275,8 @@ async def built_routers(
     live_flags: flags.Snapshot | None = None,
     withdrawn: Withdrawals = NO_WITHDRAWALS,
     broker: BrokerClient | None = None,
+    live_policies: policies.Snapshot | None = None,
+    tool_states: catalogue.States | None = None,
 ) -> AsyncGenerator[Sequence[APIRouter]]:
     """The routes of every domain; what they hold open is closed after the block. `broker`: as for `built_worker`."""
     parts = build_parts(env, settings)
@@ -285,6 +287,18 @@ async def built_routers(
     served = live_flags or flags.Snapshot(env)  # without one that is kept, flags are unread and say so
     watcher = runs.Watcher(env)
     hook = approvals.PendingApprovals(env)
+    tool_starter = runs.Starter(
+        env, catalogue.ToolResolver(parts.resolver, parts.verbs), notifier, switches, withdrawn
+    )  # fmt: skip
+    calling = catalogue.Means(
+        starter=tool_starter,
+        watcher=watcher,
+        states=tool_states or catalogue.States(env, role="app"),  # unread, like flags
+        kills=switches,
+        withdrawn=withdrawn,
+        calls=identity.CedarCalls(live_policies or policies.Snapshot(env, withdrawn=withdrawn)),
+        verbs=parts.verbs,
+    )
     repinning = releases_revoking.Means(
         kinds=parts.kinds, resolver=parts.resolver, verbs=parts.verbs, notifier=notifier, hook=hook
     )
@@ -304,6 +318,7 @@ async def built_routers(
             flags.build_ofrep_router(served),
             artifacts.build_router(),
             tools.build_router(adapters, switches),
+            catalogue.build_router(calling),
             kills.build_router(killable_kinds()),
             keeping.build_router(holder, tools.LiveReferences()),
             audit.build_router(),

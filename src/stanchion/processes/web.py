@@ -25,7 +25,8 @@ from stanchion.processes.lifecycle import keep_secrets, run_process
 from stanchion.processes.logs import configure_logs
 from stanchion.processes.metrics import Siblings
 from stanchion.processes.needs import database_and
-from stanchion.releases import flags
+from stanchion.releases import flags, policies
+from stanchion.tools import catalogue
 from stanchion.web import Dependency, Waiting, WebSettings, create_app, uvicorn_options
 
 
@@ -48,8 +49,12 @@ async def _serve(boot: Boot, stop: asyncio.Event) -> int:
             kills.kept(env, role="app") as switches,
             withdrawals.kept(env, role="app") as withdrawn,
             flags.kept(env, switches=switches, withdrawn=withdrawn) as live_flags,
+            policies.kept(env, role="app", withdrawn=withdrawn) as live_policies,
+            catalogue.kept(env, role="app") as tool_states,
             calling(env, settings) as broker,
-            built_routers(env, settings, authenticator, switches, live_flags, withdrawn, broker) as routers,
+            built_routers(
+                env, settings, authenticator, switches, live_flags, withdrawn, broker, live_policies, tool_states
+            ) as routers,
         ):
             bounds = web_settings(settings)
             app = create_app(

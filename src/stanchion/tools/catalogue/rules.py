@@ -307,10 +307,16 @@ def check_reason(reason: str) -> str:
 
 
 def points_json(points: Iterable[Point]) -> list[Json]:
-    """Points as the state and the audit log keep them."""
+    """Points as the state keeps them."""
     return [
         {"number": one.number, "point": one.name.value, "holds": one.holds, "evidence": one.evidence} for one in points
     ]
+
+
+def points_audited(points: Iterable[Json]) -> list[dict[str, object]]:
+    """The same in an audit record, which holds no content: the evidence by its digest; the state keeps its words."""
+    found = [one for one in points if isinstance(one, dict)]
+    return [{"number": one["number"], "holds": one["holds"], "evidence": digest(one["evidence"])} for one in found]
 
 
 def stays_usable(version: ToolVersion, environment: Environment) -> bool:

@@ -203,6 +203,6 @@ async def _set(tx: Tx, ctx: Ctx, version: ToolVersion, after: ToolState, event: 
             "digest": after.digest,
             "connector_digest": after.connector_digest,
             "flag": flag_of(after.name, after.version),
-            "points": after.evidence,
+            "points": rules.points_audited(after.evidence),
         },
     )
