@@ -177,7 +177,7 @@ def counted(items: Mapping[str, int]) -> str:
     return f"{items.get('total', 0)}: {', '.join(parts)}" if parts else str(items.get("total", 0))
 
 
-def some(count: int | bool) -> str:  # noqa: FBT001 - a cell's value
+def some(count: int | bool) -> str:
     """`yes`, or how many; nothing for none: a column of nothing else is left out of tables."""
     return "" if not count else "yes" if count is True else str(count)
 
