@@ -126,3 +126,49 @@ def test_a_right_section_has_no_issue_and_is_the_connectors() -> None:
     }
     source = document("https://registry.example/", yaml.safe_dump({"egress": section}))
     assert issues(source) == ()
+
+
+MORE = {
+    "/auth/oauth2/token_url": document(
+        "https://registry.example/",
+        "auth: {oauth2: {grant: client_credentials, token_url: 'http://10.1.2.3/token', client_id: x, "
+        "client_secret: secret://local/x}}\n",
+    ),
+    "/host": """
+connector: mail
+owner: casework
+adapter: smtp
+environment: local
+host: localhost
+from: a@b.example
+recipients: ["b.example"]
+resources:
+  notes: {fields: {to: {type: string}, subject: {type: string}, text: {type: string}}, push: {idempotency: none}}
+""",
+    "/base_url": """
+connector: hook
+owner: casework
+adapter: webhook
+environment: local
+base_url: https://192.168.1.1/hook
+resources:
+  notes: {type: note.made, fields: {text: {type: string}}, push: {idempotency: key}}
+""",
+    "/store/endpoint": """
+connector: files
+owner: casework
+adapter: objects
+environment: local
+store: {url: "s3://bucket", region: eu-central-1, endpoint: "http://127.0.0.1:9000"}
+resources:
+  notes: {fields: {key: {type: string}}, lookup: {}}
+""",
+}
+
+
+@pytest.mark.parametrize("pointer", MORE)
+def test_every_place_where_a_document_names_a_host_is_looked_at(pointer: str) -> None:
+    (found,) = [issue for issue in issues(MORE[pointer]) if issue.code == "connector.private_host"]
+    assert found.pointer == pointer
+    line = found.hint.removeprefix("Add the line: ")
+    assert "connector.private_host" not in {issue.code for issue in issues(f"{MORE[pointer]}{line}\n")}

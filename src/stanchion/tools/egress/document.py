@@ -25,7 +25,7 @@ EGRESS_SCHEMA: Final[Schema] = {
     },
 }
 # Where documents name a host by URL.
-_URLS: Final = ("/base_url", "/url", "/auth/oauth2/token_url", "/egress/proxy")
+_URLS: Final = ("/base_url", "/url", "/store/endpoint", "/auth/oauth2/token_url", "/egress/proxy")
 
 
 def check_egress(body: Mapping[str, Json]) -> Iterator[ConfigIssue]:
