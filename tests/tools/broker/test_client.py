@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 import pytest
@@ -335,9 +336,13 @@ async def test_a_test_and_a_discovery_cross(tmp_path):
     assert back == "SQLite 3."
     assert (call.op, call.tenant, call.asker, call.resource) == ("test", "acme", None, "")
     found = Discovery(
-        resources={"cases": {"key": "id"}}, capabilities={"fetch": {"paging": "offset"}}, narrative="N.", truncated=True
+        resources={"cases": {"key": "id"}},
+        operations={"close": {"effect": "write"}},
+        capabilities={"fetch": {"paging": "offset"}},
+        narrative="N.",
+        truncated=True,
     )
-    said = {"resources": found.resources, "capabilities": found.capabilities, "narrative": "N.", "truncated": True}
+    said = asdict(found)
     call, back = await asked(tmp_path, said, lambda a: a.discover(CONNECTOR, 3.0))
     assert back == found
     assert call.op == "discover"

@@ -46,6 +46,8 @@ def test_a_token_is_good_for_its_call_until_it_is_over():
         {"asker": asker(path="triage/record[1]")},
         {"asker": asker(epoch=4)},
         {"asker": asker(principal="olga")},
+        {"asker": asker(tool="close-case")},
+        {"asker": asker(tool_digest="sha256:00")},
         # What stands on the border of two parts is bound to its part.
         {"resource": "outcomespush", "operation": ""},
     ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from uuid import UUID
 
 import pytest
@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from stanchion.base import Conflict, Denied, Internal, Invalid, LimitExceeded, NotFound, Problem, Unavailable, loads
 from stanchion.tools import AdapterProblem, Envelope
 from stanchion.tools.broker import wire
-from tests.tools.broker.calls import a_call
+from stanchion.tools.types import Asker
+from tests.tools.broker.calls import a_call, asker
 
 SCALARS = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=30)
@@ -31,10 +32,15 @@ def crossed(message: object) -> dict:
 
 @given(OBJECTS, st.sampled_from(["fetch", "lookup", "push", "probe", "execute", "test", "discover"]))
 def test_a_call_crosses_unchanged(arguments, op):
-    call = a_call(op=op, arguments=arguments, token="1.2.3", traceparent="00-aa-bb-01")
+    who = asker(tool="close-case", tool_digest="sha256:00")
+    call = a_call(op=op, arguments=arguments, token="1.2.3", traceparent="00-aa-bb-01", asker=who)
     got = crossed(wire.call_said(7, call))
     assert got["id"] == 7
     assert wire.call_of(got) == call
+
+
+def test_everything_there_is_of_an_asker_crosses():
+    assert {field.name for field in fields(Asker)} == set(wire._AskerSaid.model_fields)
 
 
 def test_a_call_of_no_run_crosses_unchanged():

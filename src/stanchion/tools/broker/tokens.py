@@ -1,7 +1,7 @@
 """Run tokens: what one call may do, for minutes, signed with the key of the connection it travels on. Pure.
 
 A token binds the tenant, the run, the step's path, the epoch of its claim, the connector's digest, the resource, the
-operation and the idempotency key. It is of no use on another connection, for another step, for another tool, or later.
+operation, the idempotency key and the tool. It is of no use on another connection, for another step, for another tool, or later.
 Its times are the broker's: the client learns that clock when it connects, so hosts whose clocks differ understand each other.
 """
 
@@ -58,8 +58,8 @@ def verify(call: BrokerCall, key: bytes, now_s: float) -> None:
 
 def _mac(call: BrokerCall, key: bytes, expires_at: int) -> str:
     asker = call.asker
-    who = ("", "", "", "", "") if asker is None else (
-        str(asker.run_id), str(asker.root_id), asker.path, str(asker.epoch), asker.principal,
+    who = () if asker is None else (
+        str(asker.run_id), str(asker.root_id), asker.path, str(asker.epoch), asker.principal, asker.tool, asker.tool_digest,
     )  # fmt: skip
     parts = (
         str(expires_at),

@@ -21,6 +21,7 @@ release: what a reader does not know in an answer it leaves alone, and what it d
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any, Final, cast
 from uuid import UUID
 
@@ -115,6 +116,8 @@ class _AskerSaid(_Strict):
     path: str = Field(max_length=2000)
     epoch: int = Field(ge=0)
     principal: str = Field(max_length=300)
+    tool: str = Field(default="", max_length=200)
+    tool_digest: str = Field(default="", max_length=200)
 
 
 class _CallSaid(_Strict):
@@ -153,16 +156,7 @@ def call_said(number: int, call: BrokerCall) -> dict[str, object]:
         "key": call.key,
         "timeout_s": call.timeout_s,
         "traceparent": call.traceparent,
-        "asker": None
-        if asker is None
-        else {
-            "tenant": asker.tenant,
-            "run_id": str(asker.run_id),
-            "root_id": str(asker.root_id),
-            "path": asker.path,
-            "epoch": asker.epoch,
-            "principal": asker.principal,
-        },
+        "asker": None if asker is None else asdict(asker),
         "token": call.token,
     }
 
@@ -212,16 +206,7 @@ def call_of(message: Mapping[str, Json]) -> BrokerCall:
         key=said.key,
         timeout_s=said.timeout_s,
         traceparent=said.traceparent,
-        asker=None
-        if asker is None
-        else Asker(
-            tenant=asker.tenant,
-            run_id=asker.run_id,
-            root_id=asker.root_id,
-            path=asker.path,
-            epoch=asker.epoch,
-            principal=asker.principal,
-        ),
+        asker=None if asker is None else Asker(**dict(asker)),
         token=said.token,
     )
 
