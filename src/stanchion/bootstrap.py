@@ -253,7 +253,7 @@ def build_duties(env: Env, settings: Settings) -> Sequence[Duty]:
         Duty(name="rollouts.watch", every_s=1.0, run=watch_rollouts),
         Duty(name="runs.gauges", every_s=5.0, run=gauges.measure),
         Duty(name="approvals.gauges", every_s=5.0, run=approvals.measure),
-        Duty(name="effects.gauges", every_s=5.0, run=tools.measure),
+        Duty(name="effects.gauges", every_s=5.0, run=tools.EffectGauges().measure),
         Duty(name="reviews.gauges", every_s=5.0, run=measure_reviews),
         Duty(name="secrets.end", every_s=60.0, run=keeping.end_due),
         Duty(name="runs.expire_keys", every_s=60.0, run=sweeping.expire_keys),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from stanchion.base import Json
 from stanchion.controls.kills import NO_KILLS, Kills
 from stanchion.http import CtxDep, Model, Page, PageDep, Reply, shows
 from stanchion.tools.adapter import AdapterRegistry
-from stanchion.tools.effects import Effect, EffectState, list_effects, resolve, show
+from stanchion.tools.effects import Effect, EffectFilter, EffectState, Versioned, list_effects, resolve, show
 from stanchion.tools.service import discover_connector, list_connectors, show_connector, test_connector
 from stanchion.tools.store import LiveConnector
 from stanchion.tools.types import Connector, Resource
@@ -74,6 +74,7 @@ _EFFECT: dict[str, Any] = {
     "intent_at": "2026-11-18T09:00:00Z",
     "outcome_at": "2026-11-18T09:00:30Z",
     "attempts": 1,
+    "simulated": False,
 }
 _RESOLVED: dict[str, Any] = {
     **_EFFECT,
@@ -195,6 +196,7 @@ class EffectReply(Reply):
     intent_at: datetime
     outcome_at: datetime | None
     attempts: int
+    simulated: bool
 
 
 class ResolveRequest(Model):
@@ -216,7 +218,7 @@ class ResolveRequest(Model):
 
 
 _Name = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{0,62}$", description="Connector name.")]
-_NameFilter = Annotated[str | None, Query(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+_VersionedFilter = Annotated[str | None, Query(pattern=r"^[a-z][a-z0-9-]{0,62}(@[1-9][0-9]{0,8})?$")]
 
 
 def _resource(resource: Resource) -> ResourceReply:
@@ -243,6 +245,13 @@ def _connector(row: LiveConnector, connector: Connector) -> dict[str, Any]:
         "released_at": row.released_at,
         "released_by": row.released_by,
     }
+
+
+def _versioned(said: str | None) -> Versioned | None:
+    if said is None:
+        return None
+    name, _, version = said.partition("@")
+    return Versioned(name=name, version=int(version) if version else None)
 
 
 def _effect(effect: Effect) -> EffectReply:
@@ -297,10 +306,22 @@ def build_router(adapters: AdapterRegistry, kills: Kills = NO_KILLS) -> APIRoute
         page: PageDep,
         state: EffectState | None = None,
         run: UUID | None = None,
-        connector: _NameFilter = None,
+        connector: _VersionedFilter = None,
+        tool: _VersionedFilter = None,
+        since: datetime | None = None,
+        simulated: bool | None = None,
     ) -> Page[EffectReply]:
-        """Effects, newest first, that match every filter given."""
-        found = await list_effects(ctx, page, state=state, run_id=run, connector=connector)
+        """Effects, newest first, that match every filter given. `connector` and `tool` are a name, or one version of it
+        (`erp@2`); `since` is a time, with its zone, from which on they were last attempted."""
+        where = EffectFilter(
+            state=state,
+            run_id=run,
+            connector=_versioned(connector),
+            tool=_versioned(tool),
+            since=since if since is None or since.tzinfo else since.replace(tzinfo=UTC),
+            simulated=simulated,
+        )
+        found = await list_effects(ctx, page, where)
         return Page(items=[_effect(row) for row in found.items], next=found.next)
 
     @router.get("/effects/{effect_id}", summary="Show an effect", operation_id="show_effect", tags=["effects"])

@@ -10,10 +10,14 @@ from stanchion.cli import output
 from stanchion.cli.client import path
 from stanchion.cli.kit import Session, limit_options, remote
 
-_SHOWN = output.columns("id", "state", "connector", "operation", "run=run_id", "step=path", "at=intent_at")
+_SHOWN = output.columns(
+    "id", "state", "connector", "operation", "run=run_id", "step=path", "at=intent_at", "simulated",
+    simulated=output.some,
+)  # fmt: skip
 _FACTS = output.columns(
     "id", "state", "class=effect_class", "connector", "operation", "run=run_id", "step=path", "key", "idempotency", "arguments=args_digest", "receipt", "error",
-    "attempts", "intent=intent_at", "outcome=outcome_at", "resolved by=resolved_by", "evidence",
+    "attempts", "intent=intent_at", "outcome=outcome_at", "resolved by=resolved_by", "evidence", "simulated",
+    simulated=output.some,
 )  # fmt: skip
 
 
@@ -25,16 +29,34 @@ def effect() -> None:
 @effect.command("list")
 @click.option("--state", type=click.Choice(["INTENT", "DONE", "FAILED", "UNKNOWN"], case_sensitive=False))
 @click.option("--run", "run_id", help="Only those of this run.")
-@click.option("--connector", help="Only those on this connector.")
+@click.option("--connector", metavar="NAME[@VERSION]", help="Only those on this connector.")
+@click.option("--tool", metavar="NAME[@VERSION]", help="Only those made through this tool.")
+@click.option("--since", help="Only those last attempted after this time (2026-11-20 or 24h or 7d).")
+@click.option("--simulated/--performed", default=None, help="Only those that were not, or were, sent to the target.")
 @limit_options
 @remote
 def list_effects(
-    session: Session, state: str | None, run_id: str | None, connector: str | None, limit: int, everything: bool
+    session: Session,
+    state: str | None,
+    run_id: str | None,
+    connector: str | None,
+    tool: str | None,
+    since: str | None,
+    simulated: bool | None,
+    limit: int,
+    everything: bool,
 ) -> None:
-    """List effects, the newest first."""
+    """List effects, the newest first: what to compare a target's own records with."""
     run = session.whole_id("runs", run_id) if run_id else None
     found = session.api.items(
-        path("effects"), state=state, run=run, connector=connector, limit=None if everything else limit
+        path("effects"),
+        state=state,
+        run=run,
+        connector=connector,
+        tool=tool,
+        since=session.since(since),
+        simulated=simulated if simulated is None else str(simulated).lower(),
+        limit=None if everything else limit,
     )
     session.list(found, _SHOWN)
 

@@ -3,21 +3,24 @@
 INTENT → DONE · FAILED (certainly not written) · UNKNOWN (sent, not seen) → DONE · FAILED by the target or a person.
 """
 
+from stanchion.tools.effects.listing import EffectFilter, EffectGauges, Versioned, list_effects
 from stanchion.tools.effects.rules import args_digest, bound_digest, effect_key
-from stanchion.tools.effects.service import EffectPort, list_effects, measure, resolve, show
+from stanchion.tools.effects.service import EffectPort, resolve, show
 from stanchion.tools.effects.types import TRANSITIONS, ApprovalCheck, Effect, EffectState
 
 __all__ = [
     "TRANSITIONS",
     "ApprovalCheck",
     "Effect",
+    "EffectFilter",
+    "EffectGauges",
     "EffectPort",
     "EffectState",
+    "Versioned",
     "args_digest",
     "bound_digest",
     "effect_key",
     "list_effects",
-    "measure",
     "resolve",
     "show",
 ]

@@ -13,7 +13,6 @@ from stanchion.context import Ctx, Env
 from stanchion.controls.kills import NO_KILLS, Kills
 from stanchion.controls.withdrawals import NO_WITHDRAWALS, Withdrawals
 from stanchion.db import Tx
-from stanchion.http import PageParams, Slice, decode_cursor, slice_of
 from stanchion.runs import StepCall, Suspend, WaitingKind
 from stanchion.tools.adapter import Adapter, AdapterProblem, Target
 from stanchion.tools.effects import rules, store
@@ -266,49 +265,7 @@ async def show(ctx: Ctx, effect_id: UUID) -> Effect:
     return found
 
 
-async def list_effects(
-    ctx: Ctx,
-    page: PageParams,
-    *,
-    state: EffectState | None = None,
-    run_id: UUID | None = None,
-    connector: str | None = None,
-) -> Slice[Effect]:
-    """Effects of the tenant that match every filter given, newest first."""
-    ctx.require("effects.read")
-    before = _cursor(page.after)
-    async with ctx.tx() as tx:
-        found = await store.select(
-            tx,
-            ctx.tenant,
-            state=None if state is None else state.value,
-            run_id=run_id,
-            connector=connector,
-            before=before,
-            limit=page.limit + 1,
-        )
-    return slice_of(found, page.limit, lambda effect: (str(effect.id),))
-
-
-def _cursor(after: str | None) -> UUID | None:
-    if after is None:
-        return None
-    try:
-        return UUID(decode_cursor(after, 1)[0])
-    except ValueError as error:
-        raise Invalid(
-            "page.bad_cursor", "`after` is not a cursor of this list.", hint="Leave it out to start again."
-        ) from error
-
-
 def _unknown(effect_id: UUID) -> NotFound:
     return NotFound(
         "effect.unknown", f"There is no effect {effect_id}.", hint="`GET /api/effects` lists what there is."
     )
-
-
-async def measure(env: Env) -> None:
-    """The scheduler's duty: set the gauge of effects whose outcome is unknown."""
-    async with env.db.engine_tx() as tx:
-        unknown = await store.count_unknown(tx)
-    env.telemetry.emit("effects.unknown", float(unknown))

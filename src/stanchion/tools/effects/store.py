@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
 from stanchion.base import Json
-from stanchion.db import Tx, execute, many, maybe, scalar
+from stanchion.db import Tx, execute, many, maybe
 from stanchion.tools.effects.types import Effect, EffectState
 
 
@@ -129,30 +130,64 @@ async def select(
     state: str | None,
     run_id: UUID | None,
     connector: str | None,
+    digest: str | None,
+    operations: Sequence[str] | None,
+    pins: Sequence[Mapping[str, Json]] | None,
+    since: datetime | None,
+    simulated: bool | None,
     before: UUID | None,
     limit: int,
 ) -> list[Effect]:
-    """Effects that match every filter given, newest first, those before the id `before`."""
+    """Effects that match every filter given, newest first, those before the id `before`.
+
+    `operations`: `connector.resource.verb`. `pins`: of runs whose pins hold one of these.
+    """
     return await many(
         tx,
         Effect,
         "select tenant, id, run_id, path, key, connector, connector_digest, operation, class as effect_class, idempotency,"
-        " args_digest, state, epoch, receipt, error, resolved_by, evidence, intent_at, outcome_at, attempts from effects"
+        " args_digest, state, epoch, attempts, receipt, error, resolved_by, evidence, intent_at, outcome_at from effects e"
         " where tenant = %(tenant)s and (%(state)s::text is null or state = %(state)s)"
         " and (%(run_id)s::uuid is null or run_id = %(run_id)s)"
         " and (%(connector)s::text is null or connector = %(connector)s)"
+        " and (%(digest)s::text is null or connector_digest = %(digest)s)"
+        " and (%(since)s::timestamptz is null or intent_at >= %(since)s)"
+        " and (%(simulated)s::boolean is null or coalesce(receipt ->> 'simulated' = 'true', false) = %(simulated)s)"
+        " and (%(operations)s::text[] is null or (connector || '.' || operation = any(%(operations)s)"
+        " and exists (select 1 from runs r join pin_sets p on p.tenant = r.tenant and p.digest = r.pins"
+        " where r.tenant = e.tenant and r.id = e.run_id"
+        " and exists (select 1 from jsonb_array_elements(%(pins)s) w where p.pins @> jsonb_build_array(w)))))"
         " and (%(before)s::uuid is null or id < %(before)s) order by id desc limit %(limit)s",
         {
             "tenant": tenant,
             "state": state,
             "run_id": run_id,
             "connector": connector,
+            "digest": digest,
+            "since": since,
+            "simulated": simulated,
+            "operations": None if operations is None else list(operations),
+            "pins": None if pins is None else Jsonb(list(pins)),
             "before": before,
             "limit": limit,
         },
     )
 
 
-async def count_unknown(tx: Tx) -> int:
-    """Role engine: effects of all tenants whose outcome nobody knows."""
-    return int(await scalar(tx, "select count(*) from effects where state = 'UNKNOWN'") or 0)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown:
+    """How many effects of one operation have an outcome that nobody knows."""
+
+    connector: str
+    operation: str
+    effects: int
+
+
+async def count_unknown(tx: Tx) -> list[Unknown]:
+    """Role engine: effects of all tenants whose outcome nobody knows, the most first."""
+    return await many(
+        tx,
+        Unknown,
+        "select connector, operation, count(*) as effects from effects where state = 'UNKNOWN'"
+        " group by connector, operation order by effects desc, connector, operation",
+    )

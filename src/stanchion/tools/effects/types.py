@@ -66,6 +66,11 @@ class Effect:
     outcome_at: datetime | None
     attempts: int = 1
 
+    @property
+    def simulated(self) -> bool:
+        """Whether nothing was sent: the receipt is of a simulation (I10)."""
+        return self.receipt is not None and self.receipt.get("simulated") is True
+
     def __post_init__(self) -> None:
         # Rows carry the state as text.
         object.__setattr__(self, "state", EffectState(self.state))
