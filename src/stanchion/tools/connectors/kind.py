@@ -109,7 +109,7 @@ def _further(body: Mapping[str, Json], adapter: Adapter | None, names: tuple[str
     found = list(check_connector(sound_part(body, document_schema(None, names)), adapter))
     if adapter is not None:
         part = sound_part(body, schema)
-        if EXECUTE in part:
+        if EXECUTE in part or EXECUTE in adapter.operation_schemas:
             part.setdefault("resources", {})
         if {"resources", *adapter.settings_required} <= part.keys():
             found += adapter.check(part)

@@ -245,7 +245,7 @@ def _check_effect(pointer: str, operation: Mapping[str, Json], pinned: Definitio
 def _check_arguments(pointer: str, operation: Mapping[str, Json], pinned: Definition) -> Iterator[ConfigIssue]:
     properties = cast("Mapping[str, Any]", pinned.input_schema.get("properties") or {})
     declared = cast("Mapping[str, Json]", operation.get("parameters") or {})
-    key = operation.get("key_argument")
+    key = operation.get("key_argument") if operation.get("idempotency") == "key" else None
     for name in declared:
         if name not in properties:
             yield ConfigIssue(
