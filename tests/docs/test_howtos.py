@@ -52,6 +52,7 @@ def running(reader, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]
     [
         "allow-a-private-host.md",
         "ask-for-approval.md",
+        "keep-a-credential.md",
         "keep-thresholds-in-a-config.md",
         "recover-failed-runs.md",
         "require-approvals-and-evals.md",

@@ -11,15 +11,14 @@ from typing import Any, Final, cast
 
 import click
 
-from stanchion.base.clock import SystemClock
-from stanchion.base.errors import Conflict, Denied, Invalid
-from stanchion.base.ids import SystemIds
+from stanchion.base.errors import Invalid
 from stanchion.cli import output
 from stanchion.cli.client import path
 from stanchion.cli.kit import Fn, Session, limit_options, remote
 from stanchion.cli.nouns.release_revoke import confirm
+from stanchion.cli.sealing import send_sealed
 from stanchion.secrets import DEFAULT_FIELD, SecretRef
-from stanchion.secrets.sealing import TOTAL_BYTES_MAX, check_fields, fingerprint, public_key, sealed
+from stanchion.secrets.sealing import TOTAL_BYTES_MAX, check_fields
 
 _SHOWN = output.columns(
     "name", "environment", "connectors", "version", "fields", "by=set_by", "since=set_at", "still valid=previous",
@@ -189,29 +188,9 @@ def rekey(session: Session, fresh: bool, yes: bool) -> None:
 def _send(
     session: Session, where: str, body: dict[str, Any], fields: dict[str, str], wanted_key: str | None
 ) -> dict[str, Any]:
-    """Seal and send; once more if the broker's key was changed in between."""
-    local = SecretRef.named(str(body["name"])).path
-    try:
-        return session.api.post(where, {**body, **_sealed(session, local, fields, wanted_key)})
-    except Conflict as problem:
-        if problem.code != "secret.other_sealing_key":
-            raise
-    return session.api.post(where, {**body, **_sealed(session, local, fields, wanted_key)})
-
-
-def _sealed(session: Session, local: str, fields: dict[str, str], wanted_key: str | None) -> dict[str, str]:
-    key: dict[str, str] = session.api.get(path("secrets", "sealing-key"))
-    public = public_key(key["public"])
-    found = fingerprint(public)  # of the key itself: what the server calls it is not believed
-    if wanted_key is not None and found != wanted_key:
-        raise Denied(
-            "cli.other_sealing_key",
-            f"The server's sealing key is {found}, not {wanted_key}; nothing was sent.",
-            hint="Ask who runs the broker for its fingerprint: between you and it there may be somebody else.",
-        )
-    text = sealed(public, fields, tenant=key["tenant"], path=local, ids=SystemIds(SystemClock()))
-    output.note(f"Sealed to {found}")
-    return {"key_id": found, "sealed": text}
+    made, key = send_sealed(session.api, where, body, fields, wanted_key=wanted_key)
+    output.note(f"Sealed to {key}")
+    return made
 
 
 def _fields(field: str | None, *, several: bool, file: Path | None) -> dict[str, str]:
