@@ -19,6 +19,7 @@ from stanchion.cli.kit import Session
 COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "demo": ("machine.demo", "demo", "Run the case-triage example from nothing, and prove a crash harmless."),
     "up": ("machine.up", "up", "Start everything on this machine: database, web, worker, scheduler, broker."),
+    "init": ("machine.init", "init", "Write an adapter of your own: one file, its entry point, its test."),
     "apply": ("nouns.apply", "apply", "Publish the artifacts of a folder; what did not change stays."),
     "blueprint": ("nouns.blueprint", "blueprint", "Blueprints: list, show, validate, graph."),
     "run": ("nouns.run", "run", "BlueprintRuns: start, list, show, watch, cancel, retry."),
@@ -27,6 +28,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "dlq": ("nouns.dlq", "dlq", "Dead letters: list, show, requeue, discard."),
     "effect": ("nouns.effect", "effect", "Effects on external systems: list, show, resolve."),
     "connector": ("nouns.connector", "connector", "Connectors: list, show, test, discover."),
+    "tool": ("nouns.tool", "tool", "Tools: list, show, call, check, approve, enable, disable, kill."),
     "artifact": ("nouns.artifact", "artifact", "Immutable versions: list, show, diff, usage, history, retire."),
     "release": (
         "nouns.release",

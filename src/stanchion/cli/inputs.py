@@ -20,16 +20,18 @@ input_option = click.option(
 )  # fmt: skip
 
 
-def read_input(session: Session, blueprint: str, given: tuple[str, ...]) -> dict[str, Any]:
+def read_input(
+    session: Session, blueprint: str, given: tuple[str, ...], *, schema: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """The input as one object. A later part wins over an earlier one.
 
-    In `name=value` the value is text where the Blueprint's input schema says text, else JSON if it is JSON.
+    In `name=value` the value is text where the Blueprint's input schema (or the `schema` given) says text, else JSON if it is
+    JSON.
 
     Raises:
         Invalid: `cli.usage` for what is neither form, or no JSON object.
     """
     found: dict[str, Any] = {}
-    schema: dict[str, Any] | None = None
     for part in given:
         if part == "-":
             found.update(_object(sys.stdin.read(), "standard input"))

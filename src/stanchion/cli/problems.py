@@ -33,7 +33,7 @@ def exit_code(problem: Problem) -> int:
         return TIMEOUT
     if problem.code in {"config.invalid", "cli.usage", "cli.url"}:
         return USAGE
-    if problem.code == "release.gated":
+    if problem.code in {"release.gated", "tool.gated"}:
         return GATE
     return _BY_KIND[problem.kind]
 
