@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +17,17 @@ from stanchion.base import Conflict, Denied, Invalid, NotFound, Problem, Unavail
 from stanchion.context import Environment
 from stanchion.http import PageParams
 from stanchion.runs import LostClaim, Suspend, WaitingKind
-from stanchion.tools import EffectPort, EffectState, effect_key, list_effects, resolve, show
+from stanchion.tools import (
+    EffectFilter,
+    EffectGauges,
+    EffectPort,
+    EffectState,
+    Versioned,
+    effect_key,
+    list_effects,
+    resolve,
+    show,
+)
 from stanchion.tools.adapter import AdapterProblem
 from stanchion.tools.effects import TRANSITIONS
 from stanchion.tools.effects.ledger import Ledger
@@ -365,12 +376,84 @@ async def test_lists_filter_and_page(bench: Bench) -> None:
         await bench.handler().execute(bench.env, call_of(bench.world, run_id, record=record))
         ids.append((await bench.effect(run_id))["id"])
     ctx = admin(bench.env)
-    first = await list_effects(ctx, PageParams(limit=2), connector="casebook", state=EffectState.DONE)
+    first = await list_effects(
+        ctx, PageParams(limit=2), EffectFilter(connector=Versioned(name="casebook"), state=EffectState.DONE)
+    )
     assert [e.id for e in first.items] == [ids[2], ids[1]]
     second = await list_effects(ctx, PageParams(limit=1, after=first.next))
     assert [e.id for e in second.items] == [ids[0]]
-    assert [e.id for e in (await list_effects(ctx, PageParams(), run_id=run_id)).items] == [ids[2]]
-    assert (await list_effects(ctx, PageParams(), connector="other")).items == []
+    assert [e.id for e in (await list_effects(ctx, PageParams(), EffectFilter(run_id=run_id))).items] == [ids[2]]
+    assert (await list_effects(ctx, PageParams(), EffectFilter(connector=Versioned(name="other")))).items == []
+
+
+async def publish(superuser: str, kind: str, name: str, version: int, digest: str, body: Any) -> None:
+    async with await psycopg.AsyncConnection.connect(superuser, autocommit=True) as tx:
+        await tx.execute(
+            "insert into artifacts (tenant, kind, name, version, digest, body, source, source_path, owner, author, changelog)"
+            " values ('acme', %s, %s, %s, %s, %s, '', '', 'o', 'ada', '') on conflict do nothing",
+            (kind, name, version, digest, json.dumps(body)),
+        )
+
+
+async def test_lists_find_what_a_version_of_a_connector_or_a_tool_did_since_a_time(bench: Bench) -> None:
+    effects = []
+    for n in range(2):
+        run_id = await new_run(bench.env, bench.superuser)
+        record = {**RAW, "case_id": f"V{n}"}
+        await bench.handler().execute(bench.env, call_of(bench.world, run_id, record=record))
+        effects.append(await bench.effect(run_id))
+    first, second = effects
+    ctx, superuser = admin(bench.env), bench.superuser
+    call = {"verb": "push", "connector": "casebook", "resource": "outcomes"}
+    await publish(superuser, "connector", "casebook", 1, "sha256:other", {})
+    await publish(superuser, "connector", "casebook", 2, first["connector_digest"], {})
+    await publish(superuser, "tool", "post-outcome", 1, "sha256:tool1", {"call": call})
+    await publish(superuser, "tool", "post-outcome", 2, "sha256:tool2", {"call": call})
+    pins = [{"kind": "tool", "name": "post-outcome", "version": 2, "digest": "sha256:tool2"}]
+    async with await psycopg.AsyncConnection.connect(superuser, autocommit=True) as tx:
+        await tx.execute(
+            "insert into pin_sets (tenant, digest, pins) values ('acme', 'with-tool', %s)", (json.dumps(pins),)
+        )
+        await tx.execute("update runs set pins = 'with-tool' where id = %s", (first["run_id"],))
+
+    async def found(**where: Any) -> list[Any]:
+        ids = [e.id for e in (await list_effects(ctx, PageParams(limit=50), EffectFilter(**where))).items]
+        return [effect for effect in (first["id"], second["id"]) if effect in ids]
+
+    assert await found(connector=Versioned(name="casebook", version=1)) == []
+    assert await found(connector=Versioned(name="casebook", version=2)) == [first["id"], second["id"]]
+    assert await found(tool=Versioned(name="post-outcome")) == [first["id"]]
+    assert await found(tool=Versioned(name="post-outcome", version=2)) == [first["id"]]
+    assert await found(tool=Versioned(name="post-outcome", version=1)) == []
+    assert await found(since=second["intent_at"]) == [second["id"]]
+    assert await found(since=second["intent_at"] + timedelta(seconds=1)) == []
+    assert await found(simulated=True) == []
+    assert await found(simulated=False) == [first["id"], second["id"]]
+    for wanted in ({"connector": Versioned(name="casebook", version=9)}, {"tool": Versioned(name="nothing")}):
+        with pytest.raises(NotFound) as caught:
+            await found(**wanted)
+        assert caught.value.code == "effect.unknown_version"
+
+
+async def test_open_outcomes_are_gauged_by_connector_and_operation(blind: Bench) -> None:
+    run_id = await new_run(blind.env, blind.superuser)
+    with pytest.raises(Suspend) as caught:
+        await losing(blind, sent=True, written=True).execute(blind.env, call_of(blind.world, run_id))
+    await suspended(blind, run_id, caught.value)
+    gauges = EffectGauges()
+    await gauges.measure(blind.env)
+    series = 'stanchion_effects_unknown_by_connector{connector="casebook",operation="outcomes.push"}'
+
+    def shown() -> float:
+        line = next(line for line in blind.env.telemetry.expose().decode().splitlines() if line.startswith(series))
+        return float(line.rpartition(" ")[2])
+
+    before = shown()
+    assert before >= 1
+    effect_id = (await blind.effect(run_id))["id"]
+    await resolve(admin(blind.env), effect_id, happened=True, evidence="Seen in the register.")
+    await gauges.measure(blind.env)
+    assert shown() == before - 1
 
 
 async def test_production_writes_only_through_connectors_bound_to_it(bench: Bench) -> None:
