@@ -1,24 +1,30 @@
 """The adapters that ship, those that a team brings, and the registry that a process builds once."""
 
+from stanchion.tools.adapters.call import Call, any_target, offset_of
 from stanchion.tools.adapters.inferred import cells_of, fields_of, key_of, resource_name
 from stanchion.tools.adapters.own import GROUP, NO_OWN, Means, OwnAdapters, adapter_faults, find_own
 from stanchion.tools.adapters.paths import inside, path_complaint
 from stanchion.tools.adapters.plain import PlainAdapter
 from stanchion.tools.adapters.registry import Adapters
+from stanchion.tools.records import read_record
 
 __all__ = [
     "GROUP",
     "NO_OWN",
     "Adapters",
+    "Call",
     "Means",
     "OwnAdapters",
     "PlainAdapter",
     "adapter_faults",
+    "any_target",
     "cells_of",
     "fields_of",
     "find_own",
     "inside",
     "key_of",
+    "offset_of",
     "path_complaint",
+    "read_record",
     "resource_name",
 ]

@@ -125,7 +125,7 @@ class WebhookAdapter(PlainAdapter):
             ) as response:
                 return f"The receiver answered with status {response.status}."
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise _failed(target, error) from None
+            raise _failed(target, error, writes=False) from None
 
     async def discover(
         self,
@@ -195,21 +195,19 @@ def _url(connector: Connector, path: str) -> URL:
     return URL(base.rstrip("/") + path if path else base)
 
 
-def _failed(target: Target, error: aiohttp.ClientError | TimeoutError) -> AdapterProblem:
-    """`sent` unless no connection came to be."""
-    connecting = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+def _failed(target: Target, error: aiohttp.ClientError | TimeoutError, *, writes: bool = True) -> AdapterProblem:
+    """`sent` for what writes, unless no connection came to be."""
+    sent = writes and not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
         return target.problem("adapter.unreachable", "has a certificate that is not valid.", hint="Check `base_url`.")
     if isinstance(error, TimeoutError):
-        return target.problem(
-            "adapter.timeout", f"timed out after {target.timeout_s:g} s.", retryable=True, sent=not connecting
-        )
+        return target.problem("adapter.timeout", f"timed out after {target.timeout_s:g} s.", retryable=True, sent=sent)
     if isinstance(error, aiohttp.ClientResponseError):
-        return target.problem("adapter.not_http", "answered with something that is not HTTP.", sent=True)
+        return target.problem("adapter.not_http", "answered with something that is not HTTP.", sent=sent)
     return target.problem(
         "adapter.unreachable",
         "cannot be reached, or closed the connection.",
         hint="Check `base_url`, and whether the receiver is up.",
         retryable=True,
-        sent=not connecting,
+        sent=sent,
     )
