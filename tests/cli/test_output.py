@@ -68,3 +68,18 @@ def test_long_values_are_broken_where_they_must_be(capsys):
     assert out[2].startswith("list  word, word")
     assert max(map(len, out[2:4])) <= 6 + 90
     assert out[4:] == ["data  {", '        "short": [1, 2],', f'        "long": "{"x" * 90}"', "      }"]
+
+
+def test_a_column_of_what_happens_seldom_is_there_only_if_it_happened(capsys):
+    shown = output.columns("id", "simulated", simulated=output.some)
+    output.write_table([{"id": "a", "simulated": 0}, {"id": "b", "simulated": False}], shown)
+    assert capsys.readouterr().out.splitlines() == ["ID", "a", "b"]
+    output.write_table([{"id": "a", "simulated": 0}, {"id": "b", "simulated": 3}, {"id": "c", "simulated": True}], shown)
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["ID", "SIMULATED"],
+        ["a"],
+        ["b", "3"],
+        ["c", "yes"],
+    ]
+    output.write_one("table", {"id": "a", "simulated": 0}, shown)
+    assert "simulated" not in capsys.readouterr().out

@@ -291,3 +291,20 @@ async def test_a_client_that_does_not_read_is_dropped(world, monkeypatch):
     await asyncio.wait_for(response({"type": "http"}, receive, send), 5)
     assert sent == ["http.response.start", "http.response.body"]
     assert not watcher._events
+
+
+async def test_what_was_only_simulated_says_so_wherever_it_is_shown(world, client):
+    """The engine knows what the steps returned; the verbs that write are the ones that count."""
+    name = world.resolver.add(over_block("pretended", n=3))
+    world.probe.script["inner"] = lambda call: {"value": 1, "receipt": {"simulated": call.config["value"] > 0}}
+    async with world.worker():
+        answer = await client.post(f"/api/blueprints/{name}/runs", json={"input": {}}, headers={"Prefer": "wait=10"})
+        run = answer.json()
+        assert run["status"] == "SUCCEEDED", run
+    assert run["simulated"] == 0  # what is no write is none, whatever it returns
+    await world.rows("update step_runs set verb = 'push' where verb = 'probe'")
+    assert (await client.get(f"/api/runs/{run['id']}")).json()["simulated"] == 2
+    items = (await client.get(f"/api/runs/{run['id']}/items")).json()["items"]
+    assert [item["simulated"] for item in items] == [0, 1, 1]
+    steps = (await client.get(f"/api/runs/{items[2]['id']}/steps")).json()["items"]
+    assert {step["path"].rpartition("/")[2]: step["simulated"] for step in steps} == {"inner": True, "after": False}

@@ -326,7 +326,9 @@ class StepRun:
 
     @property
     def simulated(self) -> bool:
-        """Whether it made a write that was only simulated."""
+        """Whether it made a write that was only simulated (`runs.simulated` counts the same in SQL)."""
+        if self.verb not in {"push", "execute"}:
+            return False
         receipt = self.output.get("receipt") if isinstance(self.output, Mapping) else None
         return isinstance(receipt, Mapping) and receipt.get("simulated") is True
 
