@@ -19,7 +19,7 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import tuple_row
 
-from stanchion import approvals, releases, runs
+from stanchion import approvals, identity, releases, runs
 from stanchion.artifacts import Document
 from stanchion.base.settings import Settings, ToolsSettings
 from stanchion.bootstrap import Parts, build_env, build_parts
@@ -91,6 +91,8 @@ class World:
                 for path in sorted(EXAMPLE.glob("*.yaml"))
             ]
             await releases.apply(self.ctx("author", "admin"), documents, kinds=self.parts.kinds)
+            # The broker asks whether whoever started a run still may.
+            await identity.create_principal(self.ctx("author", "admin"), name="analyst", kind="user", roles=["analyst"])
             self.broker = self._spawned("broker", "broker")
             try:
                 yield self
