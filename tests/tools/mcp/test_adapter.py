@@ -234,14 +234,14 @@ async def test_a_server_that_cannot_start_says_why_without_its_words(adapter: Mc
     broken = document(args=["server/absent.mjs"])
     with pytest.raises(AdapterProblem) as caught:
         await adapter.test(connector_of(broken), 10)
-    assert caught.value.code == "mcp.unreachable"
+    assert caught.value.code == "adapter.unreachable"
     assert "ended with status 1" in caught.value.message
     assert "bytes to its stderr" in caught.value.hint
     assert "MODULE_NOT_FOUND" not in caught.value.message + caught.value.hint
 
 
 async def test_a_test_says_what_is_not_as_it_was_released(adapter: McpAdapter, ours: Connector) -> None:
-    assert "has 12 tools. Every declared one is as it was released." in await adapter.test(ours, 10)
+    assert "has 14 tools. Every declared one is as it was released." in await adapter.test(ours, 10)
     echo = ours.operations["echo"]
     older = replace(echo.operations["execute"], settings={**echo.operations["execute"].settings, "digest": "sha256:0"})
     stale = replace(ours, operations={**ours.operations, "echo": replace(echo, operations={"execute": older})})
@@ -260,7 +260,7 @@ async def test_the_end_of_the_adapter_ends_its_servers(tmp_path: Path) -> None:
     assert not [pid for pid in pids if alive(pid)]
     with pytest.raises(AdapterProblem) as caught:
         await result_of(adapter, target(found, "echo"), text="a")
-    assert caught.value.code == "mcp.unreachable"
+    assert caught.value.code == "adapter.unreachable"
 
 
 async def test_a_killed_server_costs_one_call_at_most(adapter: McpAdapter, ours: Connector) -> None:
@@ -277,3 +277,15 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
     except OSError:
         return False
+
+
+async def test_a_call_in_hand_outlives_the_session_that_others_gave_up(adapter: McpAdapter) -> None:
+    """A server that answers no list within a short call's time is given up by that call, and not by the one in hand."""
+    found = changed_operations(await discovered(adapter, document(relist=0)), {"slow": "write", "pause": "read"})
+    slow = asyncio.create_task(result_of(adapter, target(found, "slow"), KEY, ms=1500))
+    await result_of(adapter, target(found, "pause"), ms=1500)
+    with pytest.raises(AdapterProblem) as caught:
+        await result_of(adapter, target(found, "echo", timeout_s=0.3), text="a")
+    assert caught.value.code == "adapter.unreachable"
+    assert (await slow)["text"] == "slow"
+    assert (await result_of(adapter, target(found, "echo"), text="b"))["text"] == "b"

@@ -117,6 +117,7 @@ async def test_the_newest_protocol_and_the_credential_at_its_site(adapter: McpAd
         # And one that is refused says so, and nothing of what the server or the credential say.
         with pytest.raises(AdapterProblem) as caught:
             await result_of(adapter, replace(at, credentials=first), a=1, b=1)
+        assert (caught.value.code, caught.value.fields["status"], caught.value.sent) == ("adapter.status", 401, False)
         said = caught.value.message + caught.value.hint + str(caught.value.fields)
         assert "hunter2" not in said
         assert "first" not in said
@@ -190,7 +191,7 @@ async def test_what_is_no_server_is_said_without_its_words(adapter: McpAdapter, 
     async with serving(handler) as url:
         with pytest.raises(AdapterProblem) as caught:
             await adapter.test(connector_of(body(url)), 10)
-    assert caught.value.code == "mcp.unreachable"
+    assert caught.value.code == "adapter.unreachable"
     assert "hunter2" not in caught.value.message + caught.value.hint + str(caught.value.fields)
     assert "169.254" not in caught.value.message + caught.value.hint
 
@@ -200,7 +201,7 @@ async def test_nobody_there(adapter: McpAdapter) -> None:
         pass
     with pytest.raises(AdapterProblem) as caught:
         await adapter.test(connector_of(body(url)), 10)
-    assert caught.value.code == "mcp.unreachable"
+    assert caught.value.code == "adapter.unreachable"
     assert caught.value.retryable
 
 

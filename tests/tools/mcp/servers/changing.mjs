@@ -44,10 +44,14 @@ const tools = {
   noise: { description: "Writes to its stderr.", inputSchema: { type: "object", properties: { bytes: { type: "integer" } } } },
   garbage: { description: "Answers with something that is no message.", inputSchema: any },
   meta: { description: "Returns the _meta of the call.", inputSchema: any },
+  slow: { description: "Answers late.", inputSchema: { type: "object", properties: { ms: { type: "integer" } } } },
+  pause: { description: "Lists nothing for a while.", inputSchema: { type: "object", properties: { ms: { type: "integer" } } } },
   starts: { description: "How often the server was started, by its own count.", inputSchema: any },
 };
 const state = process.argv[2] ?? "/tmp";
 appendFileSync(`${state}/starts`, "s");
+
+let paused = 0;
 
 const send = (message) => process.stdout.write(JSON.stringify({ jsonrpc: "2.0", ...message }) + "\n");
 const text = (said, more = {}) => ({ content: [{ type: "text", text: said }], ...more });
@@ -97,6 +101,10 @@ function call(name, given, meta) {
   }
   if (name === "meta") return text(JSON.stringify(meta ?? {}));
   if (name === "starts") return text(String(readFileSync(`${state}/starts`, "utf8").length));
+  if (name === "pause") {
+    paused = Date.now() + given.ms;
+    return text("paused");
+  }
   return undefined;
 }
 
@@ -107,8 +115,14 @@ createInterface({ input: process.stdin }).on("line", (line) => {
     const serverInfo = { name: "changing", version: "1" };
     send({ id, result: { protocolVersion: "2025-11-25", capabilities: { tools: { listChanged: true } }, serverInfo } });
   } else if (method === "tools/list") {
-    send({ id, result: { tools: Object.entries(tools).map(([name, tool]) => ({ name, ...tool })) } });
+    const listed = () => send({ id, result: { tools: Object.entries(tools).map(([name, tool]) => ({ name, ...tool })) } });
+    if (paused > Date.now()) setTimeout(listed, paused - Date.now());
+    else listed();
   } else if (method === "tools/call") {
+    if (params.name === "slow") {
+      setTimeout(() => send({ id, result: text("slow") }), params.arguments.ms);
+      return;
+    }
     const result = call(params.name, params.arguments ?? {}, params._meta);
     if (result === undefined) send({ id, error: { code: -32602, message: "unknown tool: hunter2" } });
     else if (result !== null) send({ id, result });

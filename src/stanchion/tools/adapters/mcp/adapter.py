@@ -93,8 +93,8 @@ class McpAdapter:
     async def execute(self, target: Target, arguments: Record, idempotency_key: str | None) -> Envelope:
         """Call a pinned tool. `result` is `{text, structured, items, problems}`.
 
-        Raises AdapterProblem: `mcp.bad_arguments`, `mcp.tool_changed`, `mcp.tool_gone`, `mcp.unreachable` before anything
-        was sent; `mcp.tool_failed`, `mcp.session_lost`, `mcp.bad_result`, `mcp.input_required`, `adapter.timeout` after.
+        Raises AdapterProblem: `mcp.bad_arguments`, `mcp.tool_changed`, `mcp.tool_gone`, `adapter.unreachable`, `adapter.status`
+        before anything was sent; `mcp.tool_failed`, `mcp.session_lost`, `mcp.bad_result`, `mcp.input_required`, `adapter.timeout` after.
         Denied `sandbox.unavailable`, EgressProblem.
         """
         call = Call(target=target, clock=self._clock)
@@ -136,6 +136,7 @@ class McpAdapter:
     async def _listed(self, target: Target) -> Mapping[str, Definition]:
         """The server's tools, over a session of its own: nobody's calls wait for a person who looks."""
         sessions = _sessions(target)
+        sessions.refusals.set([])
         session = sessions.Session()
         call = Call(target=target, clock=self._clock)
         try:
@@ -156,6 +157,7 @@ class McpAdapter:
     ) -> Envelope:
         """Look at the server's list and then call. A session that turns out to be over before the call is replaced once."""
         sessions = _sessions(target)
+        sessions.refusals.set([])
         pool: Sessions = self._pool or sessions.Sessions(self._clock)
         self._pool = pool
         key = f"{target.asker.tenant if target.asker else ''}\x00{target.connector.digest}\x00{target.connector.name}"
@@ -176,9 +178,8 @@ class McpAdapter:
             try:
                 return await perform(session)
             finally:
-                if session.ended:
-                    await pool.drop(key, session)
-        raise target.problem("mcp.unreachable", "cannot be reached.")
+                await pool.called(key, session)
+        raise target.problem("adapter.unreachable", "cannot be reached.", retryable=True)
 
     async def _called(
         self, call: Call, session: Session, pinned: Definition, given: Record, idempotency_key: str | None
@@ -349,8 +350,23 @@ def _same(target: Target, pinned: Definition, tools: Mapping[str, Definition]) -
     )
 
 
+def _refused(target: Target) -> AdapterProblem | None:
+    """The problem, if the server refused the credentials of the call in hand: then it was not performed."""
+    statuses = _sessions(target).refusals.get()
+    if not statuses:
+        return None
+    return target.problem(
+        "adapter.status",
+        f"was refused by the server with status {statuses[-1]}.",
+        hint="Check `auth` of the connector, and its secret: `stanchion secret check`.",
+        status=statuses[-1],
+    )
+
+
 def _failed(target: Target, code: int, session: Session, *, writes: bool) -> AdapterProblem:
     """The problem for an error of the protocol. Its text is the server's and is not repeated."""
+    if (refused := _refused(target)) is not None:
+        return refused
     if code == _TIMEOUT:
         # A server that does not answer is asked for its list before it gets the next call.
         session.listed_at = None
@@ -372,9 +388,11 @@ def _failed(target: Target, code: int, session: Session, *, writes: bool) -> Ada
 
 
 def _unreachable(target: Target, ended: Exception) -> Problem:
+    if (refused := _refused(target)) is not None:
+        return refused
     words = getattr(ended, "words", "") or "did not answer as an MCP server does."
     return target.problem(
-        "mcp.unreachable",
+        "adapter.unreachable",
         f"cannot be called: the server {words}",
         hint=str(getattr(ended, "hint", "")) or "Is the server up, and does `url` or `command` name it?",
         retryable=bool(getattr(ended, "retryable", True)),

@@ -15,6 +15,7 @@ import aiohttp
 import httpx2
 from mcp.client.streamable_http import streamable_http_client
 
+from stanchion.tools.adapters.mcp.sessions import refusals
 from stanchion.tools.adapters.mcp.stdio import LINE_BYTES_MAX, Streams
 from stanchion.tools.egress import Egress, session
 
@@ -22,6 +23,7 @@ from stanchion.tools.egress import Egress, session
 _READ_S = 660.0
 # Set by this client; what a server says of its body's form is true of the bytes before aiohttp read them.
 _OF_THE_FORM = {"content-encoding", "content-length", "transfer-encoding"}
+_REFUSED = {401, 403}
 _OF_THE_LINE = {"host", "content-length", "accept-encoding", "connection", "user-agent"}
 
 
@@ -61,6 +63,8 @@ class _Transport(httpx2.AsyncBaseTransport):
             raise httpx2.ConnectTimeout("no connection", request=request) from error
         except aiohttp.ClientError as error:
             raise httpx2.ConnectError(type(error).__name__, request=request) from error
+        if response.status in _REFUSED and (told := refusals.get()) is not None:
+            told.append(response.status)
         kept = [(name, value) for name, value in response.headers.items() if name.lower() not in _OF_THE_FORM]
         return httpx2.Response(response.status, headers=kept, stream=_Body(response, request), request=request)
 

@@ -7,10 +7,10 @@ ends when it is told to, or when the server is gone; a call that finds its sessi
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -27,8 +27,9 @@ from stanchion.tools.credentials import NO_CREDENTIALS, Credentials
 # Tools of one server, and pages of its list.
 TOOLS_MAX = 1_000
 PAGES_MAX = 50
-# Sessions at once; the one that was used least recently ends first.
+# Sessions at once; the one that was used least recently ends first. One that nobody used this long ends when another begins.
 SESSIONS_MAX = 32
+UNUSED_S = 900.0
 _END_S = 8.0
 # The SDK writes what servers sent into its logs. Here it is theirs, and may be a customer's: nothing of it is logged.
 _LOGGERS = ("mcp", "client", "httpx2", "httpcore2")
@@ -36,6 +37,9 @@ _RESULT: TypeAdapter[Any] = TypeAdapter(mcp_types.CallToolResult | mcp_types.Inp
 # What listing and calling raise beside SessionEnded: an error of the protocol, an answer that is none.
 REFUSED = (MCPError, ValidationError)
 Transport = Callable[[], AbstractAsyncContextManager[Streams]]
+# The status with which a server refused the credentials of the call in hand, 401 or 403. The SDK runs a request in the
+# context of its caller, so that what the transport sees reaches this call and no other.
+refusals: ContextVar[list[int] | None] = ContextVar("refusals", default=None)
 
 
 class SessionEnded(Exception):  # noqa: N818 - that a session ends is no error of its own
@@ -48,15 +52,16 @@ class SessionEnded(Exception):  # noqa: N818 - that a session ends is no error o
         self.retryable = retryable
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Session:
-    """One session. `listed` is the server's tools by name as it listed them at `listed_at` (monotonic seconds)."""
+    """One session. `in_hand`: calls that have not ended. `listed` is the server's tools by name as it listed them at `listed_at` (monotonic seconds)."""
 
     client: Client | None = None
     process: Process | None = None
     listed: Mapping[str, Definition] = field(default_factory=dict[str, Definition])
     listed_at: float | None = None
     used_at: float = 0.0
+    in_hand: int = 0
     credentials: Credentials = NO_CREDENTIALS
     _over: asyncio.Event = field(default_factory=asyncio.Event)
     _ready: asyncio.Event = field(default_factory=asyncio.Event)
@@ -160,7 +165,12 @@ class Session:
                 _meta=cast("Any", dict(meta)) if meta else None,
             )
         )
-        return await self._session().send_request(request, _RESULT, request_read_timeout_seconds=timeout_s)
+        session = self._session()
+        self.in_hand += 1
+        try:
+            return await session.send_request(request, _RESULT, request_read_timeout_seconds=timeout_s)
+        finally:
+            self.in_hand -= 1
 
     def _session(self) -> ClientSession:
         if self.client is None or self.ended:
@@ -202,11 +212,13 @@ async def _listed(session: ClientSession) -> Mapping[str, Definition]:
 
 
 class Sessions:
-    """The sessions of a process, by a key: the connector's digest and what of its credentials matters."""
+    """The sessions of a process, by a key: the tenant and the connector's version."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._held: dict[str, Session] = {}
+        # Out of use, with calls that have not ended yet.
+        self._retired: set[Session] = set()
         self._opening: dict[str, asyncio.Lock] = {}
         self._closed = False
         for name in _LOGGERS:
@@ -214,8 +226,7 @@ class Sessions:
 
     async def use(self, key: str, reach: Callable[[Session], Awaitable[Transport]], timeout_s: float) -> Session:
         """The open session of that key, or a new one. Raises SessionEnded, and what `reach` raises."""
-        lock = self._opening.setdefault(key, asyncio.Lock())
-        async with lock:
+        async with self._opening.setdefault(key, asyncio.Lock()):
             session = self._held.get(key)
             if session is None or session.ended:
                 if session is not None:
@@ -235,20 +246,33 @@ class Sessions:
         return session
 
     async def drop(self, key: str, session: Session) -> None:
-        """End a session that is of no more use; the next call opens another."""
+        """Give no more calls to a session; it ends with those it has, at once if it has none."""
         if self._held.get(key) is session:
             del self._held[key]
-        await session.end()
+        if session.in_hand and not session.ended:
+            self._retired.add(session)
+        else:
+            await session.end()
+
+    async def called(self, key: str, session: Session) -> None:
+        """A call on the session is over: end it, if that was what it waited for, or if it is of no more use."""
+        if session.ended:
+            await self.drop(key, session)
+        if session in self._retired and not session.in_hand:
+            self._retired.discard(session)
+            await session.end()
 
     async def _make_room(self) -> None:
-        while len(self._held) >= SESSIONS_MAX:
-            key = min(self._held, key=lambda key: self._held[key].used_at)
-            await self.drop(key, self._held[key])
-            self._opening.pop(key, None)
+        now = self._clock.monotonic()
+        for key, session in sorted(self._held.items(), key=lambda held: held[1].used_at):
+            unused = now - session.used_at > UNUSED_S and not session.in_hand and session.used_at > 0
+            if unused or len(self._held) >= SESSIONS_MAX:
+                await self.drop(key, session)
+                self._opening.pop(key, None)
 
     async def close(self) -> None:
         """End all sessions, together."""
         self._closed = True
-        held, self._held = list(self._held.values()), {}
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*(session.end() for session in held), return_exceptions=True)
+        held, self._held = {*self._held.values(), *self._retired}, {}
+        self._retired.clear()
+        await asyncio.gather(*(session.end() for session in held), return_exceptions=True)
