@@ -10,6 +10,7 @@ from stanchion.tools.adapter import Adapter, AdapterProblem, Target
 from stanchion.tools.adapters import NO_OWN as NO_OWN_ADAPTERS
 from stanchion.tools.adapters import Adapters, Means, PlainAdapter
 from stanchion.tools.adapters import find_own as find_own_adapters
+from stanchion.tools.adapters.http_openapi import openapi_connector
 from stanchion.tools.connectors import connector_of
 from stanchion.tools.connectors.kind import ConnectorKind
 from stanchion.tools.effects import (
@@ -72,6 +73,7 @@ __all__ = [
     "find_own_adapters",
     "list_connectors",
     "list_effects",
+    "openapi_connector",
     "resolve",
     "show",
     "show_connector",

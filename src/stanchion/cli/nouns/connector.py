@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from stanchion.base import Invalid
 from stanchion.cli import output, problems
 from stanchion.cli.client import path
 from stanchion.cli.kit import Session, limit_options, remote
@@ -92,3 +93,32 @@ def _capability(said: dict[str, Any]) -> str:
         f"{word} {', '.join(str(item) for item in value) if isinstance(value, list) else value}"  # pyright: ignore[reportUnknownVariableType]
         for word, value in said.items()
     )
+
+
+# Larger documents describe more than one connector.
+_OPENAPI_BYTES_MAX = 32 * 1_048_576
+
+
+@connector.command("import-openapi")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.option("--name", required=True, help="The connector's name.")
+@click.option("--owner", default="nobody", show_default=True, help="The team that answers for it.")
+@click.option("--environment", default="local", show_default=True, help="The one environment it belongs to.")
+@click.option("--base-url", default=None, help="The server, where the document does not name it by an absolute URL.")
+@click.option("--under", default="", help="Only paths that begin so: /invoices.")
+def import_openapi(file: str, name: str, owner: str, environment: str, base_url: str | None, under: str) -> None:
+    """Make a connector's document of an OpenAPI 3 document. Prints YAML for review; publishes nothing.
+
+    FILE is YAML or JSON; - reads standard input. What is no GET writes, and no write is taken to be recognised when
+    repeated: say otherwise where the system's own words do.
+    """
+    from stanchion.tools import openapi_connector  # noqa: PLC0415 - no other command pays for its import
+
+    with click.open_file(file, "rb") as opened:
+        data = opened.read(_OPENAPI_BYTES_MAX + 1)
+    if len(data) > _OPENAPI_BYTES_MAX:
+        raise Invalid("openapi.too_large", "The OpenAPI document is larger than 32 MiB.", hint="Take a part of it.")
+    made = openapi_connector(data, name=name, owner=owner, environment=environment, base_url=base_url, under=under)
+    output.write_document("yaml", made.body)
+    for note in made.notes:
+        output.note(note)
