@@ -184,12 +184,10 @@ _ADAPTERS: Mapping[str, Mapping[str, Mapping[str, Field]]] = {
             "args": Field("[server/index.js, /connectors/documents]", "Its arguments, as they are.", "none"),
             "folders": Field(
                 "[{path: server}, {path: documents, writable: true}]",
-                "The folders that it sees, below the connectors' folder; in the box each stands at `/connectors/PATH`. Its "
-                "working folder is `/connectors`.",
+                "The folders that it sees, below the connectors' folder, `writable` if it may write there; in the box each stands "
+                "at `/connectors/PATH`. Its working folder is `/connectors`.",
                 "none",
             ),
-            "folders[].path": Field("documents", "Which folder. It must exist."),
-            "folders[].writable": Field("true", "Whether it may write there.", "`false`"),
             "network": Field(
                 "true",
                 "Whether it gets the network of the broker, all of it: `egress` does not hold for it.",

@@ -321,7 +321,6 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         ),
         "mcp.tool_failed": ("The tool says that it failed.", "See the server's own log: what it said is not kept."),
         "mcp.tool_gone": ("The server offers the tool no more.", "`stanchion connector discover NAME` shows what it offers."),
-        "mcp.unreachable": ("No session with the server could be opened.", "The message says why; `stanchion connector test NAME` tries again."),
         "sandbox.slow": ("Making a box took too long.", "It is tried again; is the machine overloaded?"),
         "sandbox.unavailable": (
             "This machine cannot make a box, so the command was not run.",
