@@ -35,9 +35,9 @@ from stanchion.secrets.holding import holding
 from stanchion.telemetry import Telemetry
 from stanchion.tools import catalogue
 from stanchion.tools.broker.client import BrokerClient
-from stanchion.tools.broker.direct import DirectService
 from stanchion.tools.broker.remote import RemoteAdapters
 from stanchion.tools.broker.server import AnswerAsk, CallService
+from stanchion.tools.broker.service import Broker, Judges, tended
 
 HOME_TENANT = "default"
 FIRST_ADMIN = "admin"
@@ -200,11 +200,23 @@ async def built_broker(
 
     `environment`: the variables in which secrets are.
     """
-    del switches, withdrawn
     parts = build_parts(env, settings)
-    async with holding(env, settings, environment) as held:
+    async with (
+        holding(env, settings, environment) as held,
+        policies.kept(env, role="engine", withdrawn=withdrawn) as live_policies,
+    ):
+        judges = Judges(
+            policy=identity.CedarCalls(live_policies),
+            principals=identity.PrincipalsNow(env, role="engine"),
+            approvals=approvals.ApprovalCheck(),
+            programs=parts.resolver,
+            kills=switches,
+            withdrawn=withdrawn,
+            secrets=held.secrets,
+        )
         try:
-            yield DirectService(env, parts.adapters), partial(forwarding.answer, held.holder)
+            async with tended(Broker(env, parts.adapters, judges)) as broker:
+                yield broker, partial(forwarding.answer, held.holder)
         finally:
             await parts.adapters.close()
 
@@ -287,9 +299,8 @@ async def built_routers(
     served = live_flags or flags.Snapshot(env)  # without one that is kept, flags are unread and say so
     watcher = runs.Watcher(env)
     hook = approvals.PendingApprovals(env)
-    tool_starter = runs.Starter(
-        env, catalogue.ToolResolver(parts.resolver, parts.verbs), notifier, switches, withdrawn
-    )  # fmt: skip
+    tool_pins = catalogue.ToolResolver(parts.resolver, parts.verbs)
+    tool_starter = runs.Starter(env, tool_pins, notifier, switches, withdrawn)
     calling = catalogue.Means(
         starter=tool_starter,
         watcher=watcher,
