@@ -114,18 +114,11 @@ def made(own: OwnAdapters, means: Means, taken: Iterable[str]) -> tuple[Sequence
 
 def adapter_faults(adapter: object, name: str) -> list[str]:
     """What of the contract `Adapter` an object does not fill, as far as that can be seen without calling it."""
-    faults = [
-        f"its attribute `{attribute}` is missing or of another type"
-        for attribute, kind in _ATTRIBUTES.items()
-        if not isinstance(getattr(adapter, attribute, None), kind)
-    ]
-    if not callable(getattr(adapter, "check", None)):
-        faults.append("it has no method `check`")
-    faults += [
-        f"it has no coroutine method `{method}`"
-        for method in _METHODS
-        if not inspect.iscoroutinefunction(getattr(adapter, method, None))
-    ]
+    attributes = [n for n, kind in _ATTRIBUTES.items() if not isinstance(getattr(adapter, n, None), kind)]
+    methods = [n for n in _METHODS if not inspect.iscoroutinefunction(getattr(adapter, n, None))]
+    methods += [] if callable(getattr(adapter, "check", None)) else ["check"]
+    faults = [f"missing, or no coroutine methods: {', '.join(methods)}"] if methods else []
+    faults += [f"missing, or of another type: {', '.join(attributes)}"] if attributes else []
     if faults:
         return faults
     held = cast("Adapter", adapter)
