@@ -158,6 +158,7 @@ class SecretHolder(Protocol):
     async def rekey(self, *, fresh: bool) -> Rekeyed:
         """Encrypt every data key under the newest key-encryption key; with `fresh`, under one that is made now.
 
-        Raises Denied `secret.key_file_read_only` and what else the key file says; Unavailable.
+        Raises Unavailable `secret.key_file_unwritable`, `secret.key_missing`, `secret.key_unknown`, and what else the key file
+        says.
         """
         ...

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Final
 
-from stanchion.base import Problem
+from stanchion.base import Problem, Unavailable
 from stanchion.context import Env
 from stanchion.secrets.holding import rules, store
 from stanchion.secrets.holding.local import version_ended
@@ -18,6 +19,8 @@ from stanchion.secrets.references import SecretRef
 from stanchion.secrets.types import Finding, Secret, Wanted
 
 _KEPT_MAX: Final = 4096
+# Whoever waits behind a read that failed gets its problem, and does not try in turn for the provider's whole timeout.
+_FAILED_S: Final = 1.0
 _Key = tuple[str, str, str, int | None]
 
 
@@ -30,6 +33,8 @@ class _Kept:
     issued_at: float = float("-inf")
     values: Values | None = None
     values_at: float = float("-inf")
+    failed: Unavailable | None = None
+    failed_at: float = float("-inf")
     previous: Values | None = None
     previous_at: float = float("-inf")
 
@@ -106,9 +111,15 @@ class Resolver:
         held = kept.values
         keep_s = self._cache_s if held is None or held.lease_s is None else min(self._cache_s, held.lease_s)
         if held is None or not self._fresh(kept.values_at, keep_s):
+            if kept.failed is not None and self._fresh(kept.failed_at, _FAILED_S):
+                raise copy(kept.failed)
             read_at = self._now()
-            held = await self._provider(ref).read(tenant, ref.path, ref.version)
-            kept.values, kept.values_at = held, read_at
+            try:
+                held = await self._provider(ref).read(tenant, ref.path, ref.version)
+            except Unavailable as problem:
+                kept.failed, kept.failed_at = problem, self._now()
+                raise
+            kept.values, kept.values_at, kept.failed = held, read_at, None
         if self._over(held):
             raise version_ended(f"secret {ref.name}@{held.version}")
         return held

@@ -58,6 +58,8 @@ def _sealed(body: SealedRequest) -> Sealed:
 def build_router(holder: SecretHolder, references: References) -> APIRouter:
     """The routes of secrets. `holder`: the broker; `references`: who knows what live connectors refer to."""
     router = APIRouter(prefix="/api/secrets", tags=["secrets"])
+    _add_values(router, holder)
+    _add_uses(router, references)
 
     @router.get("", summary="List secrets", operation_id="list_secrets")
     async def get_secrets(ctx: CtxDep, page: PageDep) -> Page[SecretReply]:
@@ -65,17 +67,23 @@ def build_router(holder: SecretHolder, references: References) -> APIRouter:
         found = await service.list_secrets(ctx, page)
         return Page(items=[_reply(kept) for kept in found.items], next=found.next)
 
-    @router.get("/sealing-key", summary="Key to seal values to", operation_id="sealing_key")
-    async def get_sealing_key(ctx: CtxDep) -> SealingKeyReply:
-        """The broker's public key. Compare `id` with what was told to you on another way, if you do not trust this one."""
-        key = await service.sealing_key(ctx, holder)
-        return SealingKeyReply(id=key.id, public=key.public, tenant=ctx.tenant, environment=ctx.env.environment.name)
-
     @router.get("/check", summary="Check references", operation_id="check_secrets")
     async def get_check(ctx: CtxDep) -> CheckReply:
         """Of each reference of the live connectors: whether it resolves now, for which environment, granted to whom."""
         found = await service.check_secrets(ctx, holder, references)
         return CheckReply(items=[_checked(one) for one in found], unresolved=sum(bool(one.code) for one in found))
+
+    return router
+
+
+def _add_values(router: APIRouter, holder: SecretHolder) -> None:
+    """What brings values in, and changes the keys they are encrypted under."""
+
+    @router.get("/sealing-key", summary="Key to seal values to", operation_id="sealing_key")
+    async def get_sealing_key(ctx: CtxDep) -> SealingKeyReply:
+        """The broker's public key. Compare `id` with what was told to you on another way, if you do not trust this one."""
+        key = await service.sealing_key(ctx, holder)
+        return SealingKeyReply(id=key.id, public=key.public, tenant=ctx.tenant, environment=ctx.env.environment.name)
 
     @router.post("", status_code=201, summary="Set a secret", operation_id="set_secret", responses=shows(_FIRST, 201))
     async def post_secret(ctx: CtxDep, body: SetRequest) -> SecretReply:
@@ -89,6 +97,15 @@ def build_router(holder: SecretHolder, references: References) -> APIRouter:
     async def post_rotate(ctx: CtxDep, body: RotateRequest) -> SecretReply:
         """Give it a new value, which calls get within seconds; the one before stays valid for a grace."""
         return _reply(await service.rotate_secret(ctx, holder, body.name, _sealed(body), grace_s=body.grace_s))
+
+    @router.post("/rekey", summary="Change the key-encryption key", operation_id="rekey_secrets")
+    async def post_rekey(ctx: CtxDep, body: RekeyRequest) -> RekeyReply:
+        """Encrypt the data keys of all tenants anew. Admins of the deployment's own tenant alone may."""
+        return RekeyReply.model_validate(await service.rekey(ctx, holder, fresh=body.fresh))
+
+
+def _add_uses(router: APIRouter, references: References) -> None:
+    """Who may have a secret, and its end."""
 
     @router.post("/grant", summary="Grant a secret", operation_id="grant_secret", responses=shows(_ELSEWHERE))
     async def post_grant(ctx: CtxDep, body: GrantRequest) -> SecretReply:
@@ -109,10 +126,3 @@ def build_router(holder: SecretHolder, references: References) -> APIRouter:
     async def post_remove(ctx: CtxDep, body: RemoveRequest) -> SecretReply:
         """Erase a secret, or a previous version of it; it is shown as it was before."""
         return _reply(await service.remove_secret(ctx, references, body.name, force=body.force))
-
-    @router.post("/rekey", summary="Change the key-encryption key", operation_id="rekey_secrets")
-    async def post_rekey(ctx: CtxDep, body: RekeyRequest) -> RekeyReply:
-        """Encrypt the data keys of all tenants anew. Admins of the deployment's own tenant alone may."""
-        return RekeyReply.model_validate(await service.rekey(ctx, holder, fresh=body.fresh))
-
-    return router
