@@ -25,6 +25,7 @@ from docs.generator import (
     permissions,
     policies,
     settings,
+    tools,
 )
 
 DOCS = Path(__file__).resolve().parents[1]
@@ -46,6 +47,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     **permissions.PARTS,
     **policies.PARTS,
     **settings.PARTS,
+    **tools.PARTS,
 }
 
 

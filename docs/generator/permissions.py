@@ -12,7 +12,7 @@ _ROLES = {
     "viewer": "reads runs and what is live",
     "analyst": "submits tasks and starts runs, and follows them",
     "author": "writes and applies Blueprints, connectors and policies",
-    "approver": "decides approvals",
+    "approver": "decides approvals, and what models are told of tools",
     "operator": "keeps runs going: cancel, retry, dead letters, effects, metrics",
     "admin": "manages principals, keys and tenants",
     "auditor": "reads everything, the audit log included, and changes nothing",
