@@ -86,9 +86,15 @@ _ADAPTERS: Mapping[str, Mapping[str, Mapping[str, Field]]] = {
             ),
             "database.url_file": Field(
                 "outcomes.url",
-                "PostgreSQL: a file of mode 0600 below the connectors' folder with one line, the URL. The only place of a credential.",
-                "needed for `postgresql`",
+                "PostgreSQL: a file of mode 0600 below the connectors' folder with one line, the URL with its password.",
+                "needed for `postgresql` without `url`",
             ),
+            "database.url": Field(
+                "postgresql://robot@db.example/cases?sslmode=verify-full",
+                "PostgreSQL: the URL, without a password.",
+                "needed for `postgresql` without `url_file`",
+            ),
+            "database.password": Field("secret://local/cases", "The password of `url`, by reference.", "none"),
         },
         "fetch": {
             "statement": Field(

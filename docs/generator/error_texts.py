@@ -225,6 +225,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "Documents: connectors": {
         "connector.bad_base_url": ("The base URL has no host, or holds a user, a query or a fragment.", "Write `https://host/path`."),
+        "connector.bad_database_url": ("`database.url` is no PostgreSQL URL, holds a password, or names files of the machine.", "`postgresql://user@host:5432/database?sslmode=verify-full`; the password stands in `password`."),
         "connector.bad_egress": ("A host, network or URL of `egress` that is none, or in a spelling with two readings.", "The message says what is wrong; write it plainly."),
         "connector.bad_field": ("A field without a usable type.", 'Write `{type: string}` or `{type: [integer, "null"]}`.'),
         "connector.bad_header": ("A header that cannot be set.", "Leave it out."),
@@ -277,6 +278,11 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Steps": {
         "expression.failed": ("An expression has no value: something absent, a division by zero, a spent budget.", "The message quotes it with its place; guard it with `has(…)`."),
         "expression.not_boolean": ("A condition gave neither true nor false.", "Compare something."),
+        "openapi.unreadable": ("The OpenAPI document is neither JSON nor YAML.", "The hint says where it is none."),
+        "openapi.unsupported": ("No OpenAPI document of version 3.0 or 3.1.", "Convert an older one first."),
+        "openapi.no_server": ("The document names no server by an absolute URL.", "Say it by `--base-url`."),
+        "openapi.no_operations": ("No operation of the document can be one of a connector.", "The hint says what was left out, and why."),
+        "openapi.too_large": ("An OpenAPI document of more than 32 MiB.", "Take a part of it."),
         "fetch.bad_page": ("`page` is no text.", "Pass on `page` of an earlier fetch."),
         "fetch.bad_where": ("`where` does not fit the parameters.", "`errors` names each."),
         "fetch.too_many": ("More records than one FETCH may give.", "Narrow it, or take a `limit` and go on by `page`."),
@@ -335,6 +341,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "egress.bad_ca_file": ("The certificate authorities to trust cannot be read.", "A PEM file; `egress.ca_file` is below the connectors' folder."),
         "egress.bad_host": ("A host or URL in a spelling that is read differently by different programs, or no http(s) URL.", "Write the host one way: a lower-case name or a plain address."),
         "egress.host_not_allowed": ("A redirect, a link or a call leads to a host that the connector does not name, or from https back to http.", "If it belongs to the same system, list it under `egress.hosts`."),
+        "egress.no_tls": ("Credentials or signed messages would go to a public address without TLS.", "Write `https://`."),
         "egress.unresolved": ("The host's name has no address.", "Check the name and this machine's resolver."),
         "mcp.bad_arguments": ("The arguments do not fit the tool's input schema; nothing was sent.", "The message names each place."),
         "mcp.bad_result": ("The tool's answer is none, does not fit its output schema, or is too large.", "Ask the server's maker; ask for less."),

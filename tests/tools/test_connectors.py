@@ -434,3 +434,35 @@ def test_whatever_is_written_is_answered_with_issues(seed: int) -> None:
         issues = parse(dumps(body).decode()).issues
         assert all(issue.message and issue.line >= 1 for issue in issues)
         assert len(set(issues)) == len(issues)
+
+
+POSTGRES = SQL.replace(
+    "{driver: sqlite, path: casebook.db}",
+    "{driver: postgresql, url: 'postgresql://robot@db.example/cases?sslmode=verify-full', password: 'secret://local/db'}",
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "other", "code"),
+    [
+        ("robot@db", "robot@db", None),
+        ("'secret://local/db'", "hunter2", "connector.credential"),
+        ("'secret://local/db'", "'secret://nowhere/db'", "secret.unknown_provider"),
+        ("robot@db", "robot:hunter2@db", "connector.credential"),
+        ("db.example/cases?", "db.example/cases?password=hunter2&", "connector.bad_database_url"),
+        ("db.example/cases?", "db.example/cases?passfile=/etc/passwd&", "connector.bad_database_url"),
+        ("robot@db.example", "", "connector.bad_database_url"),
+        ("password:", "url_file: x.url, password:", "connector.unknown_field"),
+        ("password:", "path: x.db, password:", "connector.unknown_field"),
+        (
+            "url: 'postgresql://robot@db.example/cases?sslmode=verify-full'",
+            "url_file: a.url",
+            "connector.unknown_field",
+        ),
+    ],
+)
+def test_a_database_by_url_and_secret(text: str, other: str, code: str | None) -> None:
+    assert text in POSTGRES
+    issues = parse(POSTGRES.replace(text, other)).issues
+    assert code in ([issue.code for issue in issues] or [None]), issues
+    assert "hunter2" not in " ".join(f"{issue.message} {issue.hint}" for issue in issues)

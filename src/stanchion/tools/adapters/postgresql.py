@@ -48,6 +48,17 @@ _RETRYABLE = {"55P03", "57014", "25P03"}
 # A worker that is frozen or cut off in the middle of a push must not keep the key's lock, which its successor waits for,
 # longer than this: the target then rolls back, and the successor's own push goes through.
 _IDLE_IN_TRANSACTION_MS = 5_000
+# Parts of a URL that name files of the process's machine or change who answers for it.
+_OF_THIS_MACHINE = {
+    "passfile",
+    "service",
+    "servicefile",
+    "sslkey",
+    "sslcert",
+    "sslcrl",
+    "sslcrldir",
+    "hostaddr",
+}
 # Refusals that pass: a server that starts or stops, all its connections taken.
 _BUSY = re.compile(r"starting up|shutting down|recovery|too many|remaining connection slots")
 # The catalogue itself: information_schema shows a table's primary key to its owner alone.
@@ -126,14 +137,14 @@ class PostgresDriver:
     async def _transaction(self, call: Call, *, read_only: bool) -> AsyncGenerator[Connection]:
         """A transaction of the target; commits a write. Every failure leaves as an AdapterProblem: `sent` only if the
         connection was lost between our COMMIT and its answer, since before that the server rolls back for certain."""
-        target, url = call.target, self._url(call.target)
-        pool = self._pools.setdefault(hashlib.sha256(url.encode()).digest(), _Pool())
+        target, way_in = call.target, self._way_in(call.target)
+        pool = self._pools.setdefault(hashlib.sha256(repr(sorted(way_in.items())).encode()).digest(), _Pool())
         committing = False
         try:
             async with (
                 asyncio.timeout(call.left_s()),
                 pool.slots,
-                self._borrowed(call, pool, url, read_only) as borrowed,
+                self._borrowed(call, pool, way_in, read_only) as borrowed,
             ):
                 yield borrowed
                 committing = not read_only
@@ -145,23 +156,37 @@ class PostgresDriver:
         except psycopg.Error as error:
             raise _problem(target, error, committing=committing) from None
 
-    def _url(self, target: Target) -> str:
+    def _way_in(self, target: Target) -> dict[str, Any]:
+        """Host, user and password as libpq takes them: a URL of the document and a secret, or a private file with both."""
         database = cast("Mapping[str, Json]", target.connector.settings["database"])
-        url = read_private(inside(self._root, str(database["url_file"])))
-        try:
-            if url.startswith(("postgresql://", "postgres://")) and conninfo_to_dict(url):
-                return url
-        except psycopg.Error:
-            pass
-        raise Invalid(
-            "connector.bad_url",
-            f"The URL file of the connector {target.connector.name!r} holds no PostgreSQL URL.",
-            hint="One line: postgresql://user:password@host:5432/database?sslmode=verify-full",
-        )
+        credentials = target.credentials
+        if "url" in database:
+            found = _read_url(str(database["url"])) or {}
+            if "password" in database:
+                if credentials is None:
+                    raise target.problem(
+                        "adapter.no_credentials",
+                        "needs credentials, and this process holds none.",
+                        hint="Calls with credentials go through the broker: `stanchion serve broker`.",
+                    )
+                found["password"] = credentials.value("/database/password")
+            return found
+        found = _read_url(read_private(inside(self._root, str(database["url_file"]))))
+        if found is None:
+            raise Invalid(
+                "connector.bad_url",
+                f"The URL file of the connector {target.connector.name!r} holds no PostgreSQL URL.",
+                hint="One line: postgresql://user:password@host:5432/database?sslmode=verify-full",
+            )
+        if credentials is not None:
+            credentials.derived(str(found.get("password", "")))
+        return found
 
     @asynccontextmanager
-    async def _borrowed(self, call: Call, pool: _Pool, url: str, read_only: bool) -> AsyncGenerator[Connection]:
-        connection = await self._begun(call, pool, url, read_only)
+    async def _borrowed(
+        self, call: Call, pool: _Pool, way_in: Mapping[str, Any], read_only: bool
+    ) -> AsyncGenerator[Connection]:
+        connection = await self._begun(call, pool, way_in, read_only)
         healthy = False
         try:
             yield connection
@@ -173,7 +198,7 @@ class PostgresDriver:
             else:
                 await connection.close()
 
-    async def _begun(self, call: Call, pool: _Pool, url: str, read_only: bool) -> Connection:
+    async def _begun(self, call: Call, pool: _Pool, way_in: Mapping[str, Any], read_only: bool) -> Connection:
         """A connection in a new transaction. One kept for use may have died meanwhile; then a new one is opened."""
         call.calls += 1
         while pool.idle:
@@ -189,7 +214,7 @@ class PostgresDriver:
                 await kept.close()
                 raise
         timeout_s = max(2, round(call.left_s()))
-        params: dict[str, Any] = await way(Egress.of(call.target.connector, self._network), conninfo_to_dict(url))
+        params: dict[str, Any] = await way(Egress.of(call.target.connector, self._network), dict(way_in))
         params |= {**_CONNECT, "connect_timeout": timeout_s}
         fresh = await psycopg.AsyncConnection.connect("", autocommit=True, **params)
         try:
@@ -197,6 +222,26 @@ class PostgresDriver:
         except BaseException:
             await fresh.close()
             raise
+
+
+def _read_url(text: str) -> dict[str, Any] | None:
+    """The parts of a PostgreSQL URL, or None if it is none."""
+    try:
+        parts = conninfo_to_dict(text) if text.startswith(("postgresql://", "postgres://")) else {}
+    except psycopg.Error:
+        return None
+    return dict(parts) or None
+
+
+def url_complaint(text: str) -> str | None:
+    """Why a document's URL cannot be used, or None. It holds no password, which is a secret's, and no file or program."""
+    found = _read_url(text)
+    if found is None or "host" not in found:
+        return "is no PostgreSQL URL with a host"
+    if "password" in found:
+        return "holds a password"
+    named = sorted(_OF_THIS_MACHINE & found.keys())
+    return f"names {', '.join(named)}, which a document cannot choose" if named else None
 
 
 async def _begin(connection: Connection, call: Call, read_only: bool) -> Connection:
@@ -254,7 +299,7 @@ def _not_let_in(target: Target) -> AdapterProblem:
     return target.problem(
         "adapter.not_authenticated",
         "did not let us in.",
-        hint="Check user, password and database in the connector's URL file.",
+        hint="Check user, password and database: the connector's `url` and its secret, or its URL file.",
     )
 
 

@@ -16,11 +16,11 @@ from stanchion.blueprints import ConfigIssue, Schema
 from stanchion.tools.adapter import Target
 from stanchion.tools.adapters.call import Call, any_target, offset_of
 from stanchion.tools.adapters.paths import path_complaint
-from stanchion.tools.adapters.postgresql import PostgresDriver
+from stanchion.tools.adapters.postgresql import PostgresDriver, url_complaint
 from stanchion.tools.adapters.sql_found import COLUMNS_MAX, columns_of, discovery_of
 from stanchion.tools.adapters.sqlite import SqliteDriver
 from stanchion.tools.adapters.statements import Driver, read_statement
-from stanchion.tools.credentials import Credentials
+from stanchion.tools.credentials import REFERENCE, Credentials, check_reference
 from stanchion.tools.egress import Network
 from stanchion.tools.records import read_record
 from stanchion.tools.types import Connector, Discovery, Envelope, Record
@@ -69,6 +69,8 @@ class SqlAdapter:
                 "driver": {"enum": ["sqlite", "postgresql"]},
                 "path": {"type": "string", "minLength": 1, "maxLength": 500},
                 "url_file": {"type": "string", "minLength": 1, "maxLength": 500},
+                "url": {"type": "string", "pattern": "^postgres(ql)?://", "maxLength": 1000},
+                "password": dict(REFERENCE),
             },
         }
     }
@@ -193,25 +195,54 @@ class SqlAdapter:
             await driver.close()
 
 
+_FOREIGN = {"sqlite": ("url_file", "url", "password"), "postgresql": ("path",)}
+
+
 def _check_database(database: Mapping[str, Json]) -> Iterable[ConfigIssue]:
-    needed, other = ("path", "url_file") if database["driver"] == "sqlite" else ("url_file", "path")
+    driver = str(database["driver"])
+    needed = "path" if driver == "sqlite" else "url" if "url" in database else "url_file"
     if needed not in database:
         yield ConfigIssue(
             pointer="/database",
             code="connector.missing_field",
-            message=f"A {database['driver']} database needs `{needed}`.",
-            hint="The path of its file." if needed == "path" else "A file of mode 0600 that holds its URL.",
+            message=f"A {driver} database needs `{needed}`{'' if needed == 'path' else ' or `url`'}.",
+            hint="The path of its file."
+            if needed == "path"
+            else "`url: postgresql://user@host/database` with `password: secret://local/NAME`; or a file of mode 0600 that"
+            " holds its URL.",
         )
-    if other in database:
+    for other in (*_FOREIGN[driver], *(("url_file",) if needed == "url" else ())):
+        if other in database:
+            yield ConfigIssue(
+                pointer=f"/database/{other}",
+                code="connector.unknown_field",
+                message=f"A {driver} database{' with a `url`' if needed == 'url' else ''} has no `{other}`.",
+                hint=f"Say `{needed}`.",
+            )
+    if needed == "url":
+        yield from _check_url(database)
+    elif "password" in database and driver == "postgresql":
         yield ConfigIssue(
-            pointer=f"/database/{other}",
+            pointer="/database/password",
             code="connector.unknown_field",
-            message=f"A {database['driver']} database has no `{other}`.",
-            hint=f"Say `{needed}`.",
+            message="The file of `url_file` holds the password too.",
+            hint="Say `url` in place of `url_file`, or leave the password out.",
         )
-    if (complaint := path_complaint(str(database.get(needed, "x")))) is not None:
+    if needed != "url" and (complaint := path_complaint(str(database.get(needed, "x")))) is not None:
         yield ConfigIssue(
             pointer=f"/database/{needed}", code="connector.path_escapes", message=f"The path {complaint}."
+        )
+
+
+def _check_url(database: Mapping[str, Json]) -> Iterable[ConfigIssue]:
+    if "password" in database:
+        yield from check_reference("/database/password", database["password"])
+    if (complaint := url_complaint(str(database["url"]))) is not None:
+        yield ConfigIssue(
+            pointer="/database/url",
+            code="connector.bad_database_url",
+            message=f"The URL {complaint}.",
+            hint="postgresql://user@host:5432/database?sslmode=verify-full; the password stands in `password`.",
         )
 
 
