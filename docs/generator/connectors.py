@@ -58,6 +58,10 @@ _DOCUMENT = {
         "How long one call may take: 100ms to 10m. A step's `timeout` bounds the whole attempt.",
         f"`{TIMEOUT_S_DEFAULT:g}s`",
     ),
+    "limits": Field("{calls_per_s: 10}", "How much of the system it takes, over all processes.", "no limit"),
+    "limits.calls_per_s": Field("10", "Calls a second, on average.", "no limit"),
+    "limits.burst": Field("20", "How many may begin at once after a pause.", "what a second allows"),
+    "limits.concurrent": Field("4", "Calls at the same time.", "no limit"),
     "resources": Field("{cases: {…}}", "The kinds of records it offers, by name (lower case).", "needed without `execute`"),
     "execute": Field("{close-case: {…}}", "The operations it offers to EXECUTE, by name; see [below](#an-operation).", "none"),
 }
@@ -203,13 +207,11 @@ _ADAPTERS: Mapping[str, Mapping[str, Mapping[str, Field]]] = {
             "auth": Field(
                 "{bearer: {token: secret://local/tools-token}}", "Its credentials, as references; `http` alone.", "none"
             ),
-            "auth.header": Field("{X-Api-Key: secret://local/tools-key}", "Headers whose values are secrets.", "none"),
-            "auth.basic": Field("{username: ada, password: secret://local/tools}", "A user and a password.", "none"),
-            "auth.basic.username": Field("ada", "The user."),
-            "auth.basic.password": Field("secret://local/tools", "The password."),
-            "auth.bearer": Field("{token: secret://local/tools-token}", "A token.", "none"),
-            "auth.bearer.token": Field("secret://local/tools-token", "The token."),
-            "auth.bearer.scheme": Field("Token", "The word before it.", "`Bearer`"),
+            **{
+                f"auth.{name}": field
+                for name, field in connectors_http.AUTH.items()
+                if name.split(".")[0] in {"header", "basic", "bearer", "oauth2"}
+            },
             "relist": Field(
                 "0", "How old the server's list of tools may be before a call, in seconds.", f"`{RELIST_S:g}`"
             ),

@@ -8,12 +8,14 @@ import json
 import logging
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from stanchion.base import Denied
 from stanchion.tools import AdapterProblem
 from stanchion.tools.adapters.mcp import McpAdapter
 from stanchion.tools.connectors import connector_of
@@ -289,3 +291,21 @@ async def test_a_call_in_hand_outlives_the_session_that_others_gave_up(adapter: 
     assert caught.value.code == "adapter.unreachable"
     assert (await slow)["text"] == "slow"
     assert (await result_of(adapter, target(found, "echo"), text="b"))["text"] == "b"
+
+
+async def test_a_link_does_not_lead_to_the_whole_folder(adapter: McpAdapter, tmp_path: Path) -> None:
+    (tmp_path / "all").symlink_to(tmp_path)
+    with pytest.raises(Denied) as caught:
+        await adapter.test(connector_of(document(folders=[{"path": "server"}, {"path": "all"}])), 10)
+    assert caught.value.code == "connector.path_escapes"
+
+
+async def test_without_the_extra_the_call_names_it(
+    adapter: McpAdapter, ours: Connector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "stanchion.tools.adapters.mcp.sessions")
+    monkeypatch.delattr("stanchion.tools.adapters.mcp.sessions")
+    monkeypatch.setitem(sys.modules, "mcp", None)
+    problem = await problem_of(adapter, ours, "echo", text="a")
+    assert problem.code == "mcp.not_installed"
+    assert "stanchion[mcp]" in problem.hint

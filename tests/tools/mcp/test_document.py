@@ -129,6 +129,7 @@ def test_error_means_goes_with_what_writes() -> None:
         ({"args": ["a\x00b"]}, "/args/0", "connector.bad_command"),
         ({"folders": [{"path": "../secrets"}]}, "/folders/0/path", "connector.bad_path"),
         ({"folders": [{"path": "/etc"}]}, "/folders/0/path", "connector.bad_path"),
+        ({"folders": [{"path": "."}]}, "/folders/0/path", "connector.bad_path"),
         ({"folders": [{"path": "a"}, {"path": "a/b"}]}, "/folders/1/path", "connector.bad_path"),
         ({"transport": "http"}, "", "connector.missing_field"),
         (

@@ -216,3 +216,44 @@ async def test_a_server_that_went_away_is_connected_to_again(adapter: McpAdapter
     async with Modern().serving() as elsewhere:
         moved = replace(found, settings={**found.settings, "url": elsewhere}, digest="sha256:2")
         assert (await result_of(adapter, target(moved, "add"), "k", a=2, b=3))["structured"] == {"result": 5}
+
+
+async def test_a_token_is_fetched_kept_and_replaced_when_it_is_refused(adapter: McpAdapter) -> None:
+    issued: list[str] = []
+
+    async def token(request: web.Request) -> web.StreamResponse:
+        form = await request.post()
+        assert (form["grant_type"], form["client_secret"]) == ("client_credentials", "hunter2")
+        issued.append(f"t{len(issued) + 1}")
+        return web.json_response({"access_token": issued[-1], "token_type": "Bearer", "expires_in": 3600})
+
+    modern = Modern()
+    modern.accepted = {"Bearer t1"}
+    async with modern.serving() as url, serving(token) as token_url:
+        grant = {
+            "grant": "client_credentials",
+            "token_url": token_url,
+            "client_id": "stanchion",
+            "client_secret": "secret://local/s",
+            "client_auth": "body",
+        }
+        document = body(url, auth={"oauth2": grant})
+        secrets = Credentials({"/auth/oauth2/client_secret": Held("hunter2")})  # type: ignore[dict-item]
+        found = await adapter.discover(connector_of(document), 10, secrets)
+        connector = connector_of({**document, "execute": dict(found.operations)}, "sha256:1")
+        assert list(adapter.check({**document, "execute": dict(found.operations)})) == []
+        at = replace(target(connector, "add"), credentials=secrets)
+        for _ in range(2):
+            assert (await result_of(adapter, at, "k", a=2, b=3))["structured"] == {"result": 5}
+        assert issued == ["t1"]
+        # The target has forgotten the token: the call gets another, and is performed once.
+        modern.accepted = {"Bearer t2"}
+        assert (await result_of(adapter, at, "k", a=2, b=3))["structured"] == {"result": 5}
+        assert issued == ["t1", "t2"]
+        assert {"hunter2", "t1", "t2"} <= set(secrets.plain_values())
+        # One that no token satisfies fails, and asks for no more than one token each time.
+        modern.accepted = {"Bearer nobody's"}
+        with pytest.raises(AdapterProblem) as caught:
+            await result_of(adapter, at, "k", a=2, b=3)
+        assert (caught.value.fields["status"], caught.value.sent) == (401, False)
+        assert len(issued) == 3

@@ -123,6 +123,16 @@ class HttpClient:
             answer = await self._followed(call, self._authorised(target, request, token), manner)
         return answer
 
+    async def token(self, call: Call, *, not_this: str = "") -> str | None:
+        """OAuth 2's access token for a call that is sent by other means; None where `auth` names no such grant.
+
+        Args:
+            call: the call in hand; its time is for this request too.
+            not_this: a token that the target refused. Raises AdapterProblem `adapter.token_refused`.
+        """
+        target = call.target
+        return await self._token(call, _auth(target), target.credentials or NO_CREDENTIALS, not_this=not_this)
+
     def _authorised(self, target: Target, request: Outgoing, token: str | None) -> Outgoing:
         credentials = target.credentials or NO_CREDENTIALS
         try:

@@ -28,8 +28,9 @@ ENVIRONMENT: Final[Mapping[str, str]] = {"PATH": "/usr/local/bin:/usr/bin:/bin",
 # `nobody`, in a user namespace: no user of this machine.
 _NOBODY: Final = "65534"
 _TMP_BYTES: Final = 64 * 1_048_576
-# Of the command, by prlimit (util-linux): no core files, 1,024 open files, 4 GiB of data.
-_LIMITS: Final = ("--core=0", "--nofile=1024", f"--data={4 * 1_073_741_824}")
+# Of the command, by prlimit (util-linux): no core files, 1,024 open files, 4 GiB of data, and 512 threads and processes,
+# which the kernel counts in the box's own user namespace and does not hold root to.
+_LIMITS: Final = ("--core=0", "--nofile=1024", f"--data={4 * 1_073_741_824}", "--nproc=512")
 _TRIAL_S: Final = 10.0
 _LINKS: Final = ("/bin", "/sbin", "/lib", "/lib32", "/lib64")
 _READ: Final = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime")

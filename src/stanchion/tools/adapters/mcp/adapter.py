@@ -7,17 +7,18 @@ definition was reviewed and released (adr/0026). What the server says is never m
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from yarl import URL
 
-from stanchion.base import Clock, Json, Problem
+from stanchion.base import Clock, Denied, Json, Problem
 from stanchion.blueprints import ConfigIssue, Schema
 from stanchion.tools.adapter import AdapterProblem, Target
 from stanchion.tools.adapters.call import Call
+from stanchion.tools.adapters.http_client import HttpClient
 from stanchion.tools.adapters.mcp.definitions import Definition, changed, definition_of, hinted, value_complaints
 from stanchion.tools.adapters.mcp.document import OPERATION_SCHEMAS, SETTINGS_SCHEMA, check_mcp, tool_of
 from stanchion.tools.adapters.mcp.found import counted, discovery_of
@@ -36,9 +37,19 @@ if TYPE_CHECKING:
 RELIST_S = 10.0
 # Of a new session, within the call's own time.
 _OPEN_S = 20.0
+_UNAUTHORIZED = 401
+_TOKENS_MAX = 1_000
 # MCP's and JSON-RPC's error codes (mcp_types.jsonrpc).
 _TIMEOUT, _CLOSED, _BAD_ARGUMENTS, _NO_SUCH = -32001, -32000, -32602, -32601
 _DISCOVER = "`stanchion connector discover {name}` shows it; review it, put it into the connector and apply that."
+
+
+class _Again(Exception):  # noqa: N818 - what to do, and no error of its own
+    """Nothing was called, and one more try is worth it; `problem` is what to say if it is not."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
 
 
 class McpAdapter:
@@ -68,7 +79,11 @@ class McpAdapter:
         self._clock = clock
         self._sandbox = sandbox or Sandbox()
         self._network = network or Network(root=root)
+        self._client = HttpClient(clock, self._network)
         self._pool: Sessions | None = None
+        # By key: OAuth 2's token of the last call, and whose was refused.
+        self._tokens: dict[str, str] = {}
+        self._stale: set[str] = set()
 
     def check(self, body: Mapping[str, Json]) -> Iterable[ConfigIssue]:
         """The transport's own fields, each tool's digest, schemas, effect and arguments."""
@@ -100,12 +115,15 @@ class McpAdapter:
         call = Call(target=target, clock=self._clock)
         pinned = _pinned(target)
         given = _given(target, pinned, arguments, idempotency_key)
-        return await self._on_session(
-            target,
-            call,
-            lambda session: self._called(call, session, pinned, given, idempotency_key),
-            before=lambda tools: _same(target, pinned, tools),
-        )
+        for last in (False, True):
+            try:
+                answer = await self._asked(call, pinned, given)
+            except _Again as again:
+                if last:
+                    raise again.problem from None
+            else:
+                return _envelope(call, pinned, answer, idempotency_key)
+        raise target.problem("adapter.unreachable", "cannot be reached.", retryable=True)
 
     async def test(self, connector: Connector, timeout_s: float, credentials: Credentials | None = None) -> str:
         """Open a session of its own and list the tools; say how many of the declared ones are as they were released."""
@@ -130,6 +148,7 @@ class McpAdapter:
 
     async def close(self) -> None:
         """End all sessions and the processes of their servers."""
+        await self._client.close()
         if self._pool is not None:
             await self._pool.close()
 
@@ -140,56 +159,61 @@ class McpAdapter:
         session = sessions.Session()
         call = Call(target=target, clock=self._clock)
         try:
-            await session.open(await self._transport(target, session), min(call.left_s(), _OPEN_S))
+            reach = await self._transport(call, _key(target), session)
+            await session.open(reach, min(call.left_s(), _OPEN_S))
             return await session.tools(self._clock, 0.0, call.left_s())
         except (sessions.SessionEnded, *sessions.REFUSED) as ended:
-            raise _unreachable(target, ended) from None
+            problem = _unreachable(target, ended)
+            self._has_old_token(_key(target), problem)
+            raise problem from None
         finally:
             await session.end()
 
-    async def _on_session(
-        self,
-        target: Target,
-        call: Call,
-        perform: Callable[[Session], Awaitable[Envelope]],
-        *,
-        before: Callable[[Mapping[str, Definition]], None],
-    ) -> Envelope:
-        """Look at the server's list and then call. A session that turns out to be over before the call is replaced once."""
-        sessions = _sessions(target)
+    async def _asked(self, call: Call, pinned: Definition, given: Record) -> Any:
+        """Look at the server's list and then call. Raises _Again where nothing was called and another session or another
+        token may do."""
+        target, sessions = call.target, _sessions(call.target)
         sessions.refusals.set([])
         pool: Sessions = self._pool or sessions.Sessions(self._clock)
         self._pool = pool
-        key = f"{target.asker.tenant if target.asker else ''}\x00{target.connector.digest}\x00{target.connector.name}"
+        key = _key(target)
         fresh_s = float(cast("int", target.connector.settings.get("relist", RELIST_S)))
-        for last in (False, True):
-            session = None
-            try:
-                session = await pool.use(key, lambda s: self._transport(target, s), min(call.left_s(), _OPEN_S))
-                session.credentials = target.credentials or NO_CREDENTIALS
-                tools = await session.tools(self._clock, fresh_s, call.left_s())
-            except (sessions.SessionEnded, *sessions.REFUSED) as ended:
-                if session is not None:
-                    await pool.drop(key, session)
-                if last or session is None:
-                    raise _unreachable(target, ended) from None
-                continue
-            before(tools)
-            try:
-                return await perform(session)
-            finally:
-                await pool.called(key, session)
-        raise target.problem("adapter.unreachable", "cannot be reached.", retryable=True)
+        session: Session | None = None
+        try:
+            session = await pool.use(key, lambda made: self._transport(call, key, made), min(call.left_s(), _OPEN_S))
+            await self._authorise(call, key, session)
+            tools = await session.tools(self._clock, fresh_s, call.left_s())
+        except (sessions.SessionEnded, *sessions.REFUSED) as ended:
+            problem = _unreachable(target, ended)
+            if session is not None:
+                await pool.drop(key, session)
+            if session is not None or self._has_old_token(key, problem):
+                raise _Again(problem) from None
+            raise problem from None
+        _same(target, pinned, tools)
+        try:
+            return await self._called(call, session, pinned, given)
+        except AdapterProblem as problem:
+            if self._has_old_token(key, problem):
+                raise _Again(problem) from None
+            raise
+        finally:
+            await pool.called(key, session)
 
-    async def _called(
-        self, call: Call, session: Session, pinned: Definition, given: Record, idempotency_key: str | None
-    ) -> Envelope:
+    def _has_old_token(self, key: str, problem: Problem) -> bool:
+        """Whether a token was refused that can be replaced, so that one more try is worth it. The next call replaces it."""
+        if problem.fields.get("status") != _UNAUTHORIZED or not self._tokens.get(key):
+            return False
+        self._stale.add(key)
+        return True
+
+    async def _called(self, call: Call, session: Session, pinned: Definition, given: Record) -> Any:
         target, sessions = call.target, _sessions(call.target)
         writes = target.operation.effect != "read"
         meta = {"traceparent": target.traceparent} if target.traceparent else {}
         call.calls += 1
         try:
-            answer = await session.call(pinned.tool, given, meta, call.left_s())
+            return await session.call(pinned.tool, given, meta, call.left_s())
         except sessions.MCPError as error:
             raise _failed(target, error.code, session, writes=writes) from None
         except sessions.SessionEnded as ended:
@@ -199,18 +223,19 @@ class McpAdapter:
             raise target.problem(
                 "mcp.bad_result", "answered with something that is no result of a tool.", sent=writes
             ) from None
-        return _envelope(call, pinned, answer, idempotency_key)
 
-    async def _transport(self, target: Target, session: Session) -> Callable[[], AbstractAsyncContextManager[Streams]]:
+    async def _transport(
+        self, call: Call, key: str, session: Session
+    ) -> Callable[[], AbstractAsyncContextManager[Streams]]:
         """How the session reaches its server. Raises Denied `sandbox.unavailable`, `connector.path_escapes`, EgressProblem."""
-        settings = target.connector.settings
-        session.credentials = target.credentials or NO_CREDENTIALS
+        target, settings = call.target, call.target.connector.settings
         if settings["transport"] == "http":
             from stanchion.tools.adapters.mcp.http import http  # noqa: PLC0415 - an extra
 
             url = str(settings["url"])
             egress = Egress.of(target.connector, self._network, url)
             egress.admit_url(url)
+            await self._authorise(call, key, session)
             headers = self._headers(target, session, url)
             headers()  # a credential that no header can hold is said here, and not by a session that breaks
             return lambda: http(url, egress, headers)
@@ -224,19 +249,32 @@ class McpAdapter:
 
         return started
 
-    def _headers(self, target: Target, session: Session, url: str) -> Callable[[], Mapping[str, str]]:
-        """The headers of the next request, with the credentials that the session has by then."""
-        auth = cast("Mapping[str, Json]", target.connector.settings.get("auth") or {})
+    async def _authorise(self, call: Call, key: str, session: Session) -> None:
+        """Give the session the credentials of the call in hand, and a token that was not refused."""
+        target = call.target
+        auth = _object(target.connector.settings.get("auth"))
         if auth and target.credentials is None:
             raise target.problem(
                 "adapter.no_credentials",
                 "needs credentials, and this process holds none.",
                 hint="Calls with credentials go through the broker: `stanchion serve broker`.",
             )
+        session.credentials = target.credentials or NO_CREDENTIALS
+        if "oauth2" in auth:
+            refused = self._tokens.get(key, "") if key in self._stale else ""
+            session.token = await self._client.token(call, not_this=refused)
+            self._stale.discard(key)
+            if len(self._tokens) >= _TOKENS_MAX:
+                self._tokens.clear()
+            self._tokens[key] = session.token or ""
+
+    def _headers(self, target: Target, session: Session, url: str) -> Callable[[], Mapping[str, str]]:
+        """The headers of the next request, with the credentials that the session has by then."""
+        auth = _object(target.connector.settings.get("auth"))
         empty = Outgoing(method="POST", url=URL(url))
 
         def headers() -> Mapping[str, str]:
-            return authorised(empty, auth, session.credentials, token=None, at=self._clock.now()).headers
+            return authorised(empty, auth, session.credentials, token=session.token, at=self._clock.now()).headers
 
         return headers
 
@@ -252,6 +290,12 @@ def _sessions(target: Target) -> Any:
             hint="Install stanchion[mcp] where the broker runs.",
         ) from None
     return sessions
+
+
+def _key(target: Target) -> str:
+    """Whose sessions and tokens a call may use: those of its tenant and connector version."""
+    tenant = target.asker.tenant if target.asker else ""
+    return f"{tenant}\x00{target.connector.digest}\x00{target.connector.name}"
 
 
 def _tool(resource: Resource) -> str:
@@ -279,12 +323,13 @@ def _of_all(connector: Connector, timeout_s: float, credentials: Credentials | N
 
 
 def _box(connector: Connector, root: Path) -> Box:
-    """The command of a connector and its folders. Raises Denied `connector.path_escapes`."""
+    """The command of a connector and its folders. Raises Denied `connector.path_escapes`, also for the connectors' folder
+    itself: other connectors have private files there."""
     settings = connector.settings
     folders = [
         Folder(
             name=str(folder["path"]).strip("/"),
-            path=inside(root, str(folder["path"])),
+            path=_folder(root, str(folder["path"])),
             writable=bool(folder.get("writable", False)),
         )
         for folder in cast("list[Mapping[str, Json]]", settings.get("folders") or [])
@@ -295,6 +340,17 @@ def _box(connector: Connector, root: Path) -> Box:
         folders=tuple(folders),
         network=bool(settings.get("network", False)),
     )
+
+
+def _folder(root: Path, path: str) -> Path:
+    found = inside(root, path)
+    if found == root.resolve():
+        raise Denied(
+            "connector.path_escapes",
+            f"The connector's path {path!r} is the whole connectors' folder.",
+            hint="Put the server into a folder of its own below it.",
+        )
+    return found
 
 
 def _given(target: Target, pinned: Definition, arguments: Record, idempotency_key: str | None) -> dict[str, Json]:

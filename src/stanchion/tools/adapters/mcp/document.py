@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import PurePosixPath
 from typing import Any, cast
 
 from yarl import URL
@@ -25,8 +26,8 @@ from stanchion.tools.credentials import AUTH_SCHEMA, check_auth
 
 # A name on the box's PATH, such as `node`; what has a slash is a path below a declared folder.
 _COMMAND = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-# The sites of `auth` that are headers and need no request of their own: MCP has one URL for all calls.
-_SITES = ("header", "basic", "bearer")
+# The sites of `auth` that are headers: the SDK makes the requests, and asks for headers with each.
+_SITES = ("header", "basic", "bearer", "oauth2")
 _AUTH: Mapping[str, Json] = cast("Mapping[str, Json]", AUTH_SCHEMA["properties"])
 SETTINGS_SCHEMA: Mapping[str, Schema] = {
     "transport": {"enum": ["stdio", "http"]},
@@ -129,6 +130,8 @@ def _check_stdio(body: Mapping[str, Json]) -> Iterator[ConfigIssue]:
     for number, folder in enumerate(folders):
         path = str(folder.get("path", ""))
         reason = path_complaint(path)
+        if reason is None and not PurePosixPath(path).parts:
+            reason = "is the whole connectors' folder, in which other connectors have private files"
         if reason is None and any(_within(path, other) or _within(other, path) for other in names):
             reason = "is the same as, or within, another declared folder"
         if reason is not None:

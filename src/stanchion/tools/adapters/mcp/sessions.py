@@ -54,7 +54,7 @@ class SessionEnded(Exception):  # noqa: N818 - that a session ends is no error o
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """One session. `in_hand`: calls that have not ended. `listed` is the server's tools by name as it listed them at `listed_at` (monotonic seconds)."""
+    """One session. `in_hand`: calls that have not ended. `token`: OAuth 2's, of the last call. `listed` is the server's tools by name as it listed them at `listed_at` (monotonic seconds)."""
 
     client: Client | None = None
     process: Process | None = None
@@ -63,6 +63,7 @@ class Session:
     used_at: float = 0.0
     in_hand: int = 0
     credentials: Credentials = NO_CREDENTIALS
+    token: str | None = None
     _over: asyncio.Event = field(default_factory=asyncio.Event)
     _ready: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
