@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -363,3 +364,34 @@ async def test_a_resolver_that_does_not_answer_takes_the_calls_time_and_no_more(
     with pytest.raises(AdapterProblem) as caught:
         await fetched(connector("https://silent.example/"), Silent(), timeout_s=0.2)
     assert (caught.value.code, caught.value.retryable) == ("adapter.timeout", True)
+
+
+# --- without TLS
+
+
+async def test_secrets_go_without_tls_to_listed_private_addresses_alone(good: Reached, monkeypatch) -> None:
+    Wire(monkeypatch, **{PUBLIC: (GOOD, good.port)})
+    names = Names(inner_example=[[GOOD]], outer_example=[[PUBLIC]], both_example=[[GOOD, PUBLIC]])
+    auth = {"bearer": {"token": "secret://local/t"}}
+
+    def egress(host: str, **said: Any) -> Egress:
+        bare = connector(f"http://{host}:{good.port}", private=[GOOD], **said)
+        found = dataclasses.replace(bare, settings={**bare.settings, "auth": auth})
+        return Egress.of(found, Network(resolve=names.resolve))
+
+    assert [str(one) for one in await egress("inner.example").addresses("inner.example", good.port)] == [GOOD]
+    for host in ("outer.example", "both.example", PUBLIC):
+        problem = await refused(egress(host).addresses(host, good.port))
+        assert problem.code == "egress.no_tls"
+        assert PUBLIC not in str(problem)
+    # Without secrets, and with TLS, it is the reader's business alone.
+    assert await fetched(connector(f"http://outer.example:{good.port}"), names) == 0
+    tls = dataclasses.replace(
+        connector("https://outer.example"), settings={"base_url": "https://outer.example", "auth": auth}
+    )
+    assert await Egress.of(tls, Network(resolve=names.resolve)).addresses("outer.example", 443)
+    # A proxy resolves in our place: only a host that is listed by name is known to be within.
+    proxied = egress("inner.example", proxy="http://proxy.example:3128")
+    assert (await refused(proxied.addresses("inner.example", good.port))).code == "egress.no_tls"
+    bare = connector(f"http://inner.example:{good.port}", private=["inner.example"], proxy="http://proxy.example:3128")
+    Egress.of(dataclasses.replace(bare, settings={**bare.settings, "auth": auth})).admit("inner.example", good.port)

@@ -12,6 +12,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
@@ -19,7 +20,7 @@ from yarl import URL
 
 from stanchion.base import Json
 from stanchion.tools.egress import problems
-from stanchion.tools.egress.addresses import AddressClass, IPAddress, address_of, plain
+from stanchion.tools.egress.addresses import AddressClass, IPAddress, address_of, classify, plain
 from stanchion.tools.egress.hosts import Endpoint, endpoint_of, host_of, origin_of
 from stanchion.tools.egress.problems import EgressProblem
 from stanchion.tools.egress.rules import Private, private_of, refused
@@ -69,6 +70,8 @@ class Egress:
     Attributes:
         connector: its name, for messages.
         allowed: endpoints it may call.
+        within: those of them that are called without TLS though secrets or signed messages go there: only at listed addresses
+            that are not public, for on the way to any other they could be read.
         private: what it lists of addresses that are not public.
         proxy: URL of the proxy, or None.
         proxy_checked: whether the proxy's address is checked like any other: a connector named it, not the operator.
@@ -78,6 +81,7 @@ class Egress:
 
     connector: str
     allowed: frozenset[Endpoint]
+    within: frozenset[Endpoint] = frozenset()
     private: Private = field(default_factory=Private)
     proxy: str | None = None
     proxy_checked: bool = True
@@ -94,14 +98,16 @@ class Egress:
         base = connector.settings.get("base_url")
         proxy = said.get("proxy")
         try:
-            allowed = {origin_of(url)[1] for url in (*((str(base),) if base else ()), *urls)}
-            allowed |= {endpoint_of(str(host), 443) for host in _texts(said.get("hosts"))}
-            private = private_of(_texts(said.get("private")))
+            origins = _origins((*((str(base),) if base else ()), *urls))
+            hosts = _endpoints(_texts(said.get("hosts")))
+            private = _private(_texts(said.get("private")))
         except ValueError as error:
             raise problems.bad_host(connector.name, str(error)) from None
+        secret = connector.adapter == "webhook" or bool(connector.settings.get("auth"))
         return cls(
             connector=connector.name,
-            allowed=frozenset(allowed),
+            allowed=hosts.union(endpoint for _, endpoint in origins),
+            within=frozenset(endpoint for scheme, endpoint in origins if secret and scheme == "http"),
             private=private,
             proxy=str(proxy) if proxy else network.proxy,
             proxy_checked=bool(proxy),
@@ -127,7 +133,9 @@ class Egress:
         if endpoint not in self.allowed:
             raise problems.host_not_allowed(self.connector, "another address" if literal else f"{endpoint}")
         if literal is not None:
-            self._check(endpoint.host, [literal])
+            self._check(endpoint, [literal])
+        elif self.proxy is not None and endpoint in self.within and endpoint.host not in self.private.hosts:
+            raise problems.not_within(self.connector, endpoint.host)
         return endpoint
 
     def admit_url(self, url: str) -> URL:
@@ -186,7 +194,7 @@ class Egress:
         if not found:
             raise OSError("no address")
         addresses = [plain(address) for _, address in found if address is not None]
-        self._check(endpoint.host, addresses)
+        self._check(endpoint, addresses)
         return tuple(dict.fromkeys(addresses))
 
     async def dial(self, host: str, port: int, timeout_s: float) -> socket.socket:
@@ -252,12 +260,32 @@ class Egress:
         except ValueError as error:
             raise problems.bad_host(self.connector, str(error)) from None
 
-    def _check(self, host: str, addresses: Sequence[IPAddress]) -> None:
-        denied = refused(host, addresses, self.private)
+    def _check(self, endpoint: Endpoint, addresses: Sequence[IPAddress]) -> None:
+        denied = refused(endpoint.host, addresses, self.private)
+        said = "an address" if address_of(endpoint.host) is not None else endpoint.host
         if denied is not None:
-            said = "an address" if address_of(host) is not None else host
             raise problems.address_denied(self.connector, said, denied)
+        if endpoint in self.within and any(classify(one) is AddressClass.PUBLIC for one in addresses):
+            raise problems.not_within(self.connector, said)
 
 
-def _texts(value: Json) -> list[str]:
-    return [str(item) for item in value] if isinstance(value, list) else []
+# What a document says is read anew for each call, and is the same text each time. No URL of a call is kept here.
+
+
+@lru_cache(1024)
+def _origins(urls: tuple[str, ...]) -> tuple[tuple[str, Endpoint], ...]:
+    return tuple(origin_of(url) for url in urls)
+
+
+@lru_cache(1024)
+def _endpoints(hosts: tuple[str, ...]) -> frozenset[Endpoint]:
+    return frozenset(endpoint_of(host, 443) for host in hosts)
+
+
+@lru_cache(1024)
+def _private(entries: tuple[str, ...]) -> Private:
+    return private_of(entries)
+
+
+def _texts(value: Json) -> tuple[str, ...]:
+    return tuple(str(item) for item in value) if isinstance(value, list) else ()

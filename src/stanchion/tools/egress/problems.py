@@ -60,3 +60,15 @@ def unresolved(name: str, said: str) -> EgressProblem:
         sent=False,
         connector=name,
     )
+
+
+def not_within(name: str, said: str) -> EgressProblem:
+    """Secrets would travel where others can read them."""
+    return EgressProblem(
+        "egress.no_tls",
+        f"The connector {name!r} may not send secrets or signed messages to {said} without TLS: it is not within the network.",
+        hint="Write https://. Without TLS they go to listed private addresses alone; through a proxy, to hosts that "
+        "`egress.private` lists by name.",
+        sent=False,
+        connector=name,
+    )

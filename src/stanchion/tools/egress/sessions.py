@@ -44,7 +44,7 @@ class _Guard(AbstractResolver):
 
     async def request(self, req: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
         """Before each request, each hop of a redirect too: is its endpoint allowed, and is TLS verified?"""
-        self._egress.admit_url(str(req.url))
+        self._egress.admit(req.url.raw_host or "", req.url.port or 0)
         invariant(_verifies(req.ssl), "TLS is always verified")
         return await handler(req)
 
