@@ -55,6 +55,7 @@ def running(reader, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]
         "keep-a-credential.md",
         "keep-thresholds-in-a-config.md",
         "recover-failed-runs.md",
+        "release-a-tool.md",
         "require-approvals-and-evals.md",
         "review-changes.md",
         "roll-out-a-change.md",

@@ -98,7 +98,7 @@ def denied(question: CallQuestion, verdict: CallVerdict) -> Denied:
     elif verdict.because:
         why, hint = (
             f"forbidden by {by}",
-            "See `stanchion artifact show policy <name>`; a forbid wins over every permit.",
+            f"See `stanchion artifact show policy/{verdict.because[0].partition('/')[0]}`; a forbid wins over every permit.",
         )
     elif question.effect != "read" and question.environment.production:
         why = f"no policy permits a {question.effect} in {question.environment.name}, which is production"

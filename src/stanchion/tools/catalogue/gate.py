@@ -134,7 +134,7 @@ async def _try_twice(ctx: Ctx, means: Means, found: Loaded) -> None:
     if again.run_id != first.run_id or len({e.key for e in effects}) != len(effects) or len(effects) > 1:
         return
     said = f"asked twice with one Idempotency-Key, run {first.run_id} is the one run"
-    said += f" and {effects[0].key[:12]}… its one effect key" if effects else ""
+    said += " with one effect under one key" if effects else ""
     await _note(ctx, found, "idempotency", said, first.run_id)
 
 
