@@ -62,6 +62,14 @@ _DOCUMENT = {
     "limits.calls_per_s": Field("10", "Calls a second, on average.", "no limit"),
     "limits.burst": Field("20", "How many may begin at once after a pause.", "what a second allows"),
     "limits.concurrent": Field("4", "Calls at the same time.", "no limit"),
+    "limits": Field(
+        "{calls_per_s: 20, burst: 40, concurrent: 8}",
+        "How much of the target all processes together take; see [Rate limits](../explanation/broker.md#rate-limits).",
+        "none",
+    ),
+    "limits.calls_per_s": Field("20", "Calls that begin in a second, on average.", "no limit"),
+    "limits.burst": Field("40", "Calls that may begin at once after a pause; with `calls_per_s`.", "what a second allows"),
+    "limits.concurrent": Field("8", "Calls at the same time.", "no limit"),
     "resources": Field("{cases: {…}}", "The kinds of records it offers, by name (lower case).", "needed without `execute`"),
     "execute": Field("{close-case: {…}}", "The operations it offers to EXECUTE, by name; see [below](#an-operation).", "none"),
 }

@@ -385,6 +385,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "connector.breaker_open": ("The target failed again and again, or asked to be left alone; nothing was sent.", "Wait, or give the step `retry`: it closes by itself when the target answers."),
         "connector.rate_limited": ("The connector's own `limits` were used up; nothing was sent.", "Give the step `retry`, or raise the limits if the target can take more."),
         "effect.arguments_changed": ("A write under this key was attempted with other arguments.", "Start a new run; this one keeps what it was started with."),
+        "effect.unknown_version": ("A list was asked for effects of a connector or tool, or a version of one, that is not there.", "The hint names those that are."),
         "effect.in_progress": ("The effect is being performed.", "Wait; after 15 minutes it may be resolved."),
         "effect.no_evidence": ("An effect cannot be resolved without saying how you know.", "Give `--evidence`."),
         "effect.outcome_unknown": ("The write was sent and no answer came.", "The next attempt asks the target before it writes."),

@@ -62,6 +62,7 @@ def running(reader, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]
         "use-the-http-api.md",
         "size-and-tune.md",
         "stop-something-now.md",
+        "try-it-in-a-sandbox.md",
         "turn-something-on-for-some.md",
     ],
 )
