@@ -24,13 +24,14 @@ _PROBLEMS = {
     "Internal": "internal",
     "Problem": "internal",
     "AdapterProblem": "unavailable",
+    "EgressProblem": "unavailable",
     "problem": "unavailable",
     "Timeout": "unavailable",
 }
 # Those of them that may be repeated unless the call says otherwise; `problem` of a Target says so each time.
 _RETRYABLE = {"LimitExceeded", "Unavailable", "AdapterProblem", "Timeout"}
 # Calls that say what is wrong with a document; the code is their keyword `code`, or their second argument.
-_ISSUES = {"Fault", "_Fault", "_Unreadable", "ConfigIssue", "Issue", "_fault"}
+_ISSUES = {"Fault", "_Fault", "_Unreadable", "ConfigIssue", "Issue", "_fault", "_issue"}
 # Dotted texts that are something else by their form (files, modules) or their place (audit events).
 _NO_CODE = re.compile(
     r"(nouns|machine|stanchion)\.|.*\.(json|jsonl|yaml|conf|py|log|pid|lock|toml|cedar|cedarschema|sql)\Z"
