@@ -68,7 +68,8 @@ def statements_of(text: str) -> tuple[list[CedarStatement], list[CedarFault]]:
             )
             continue
         for statement in read["staticPolicies"].values():
-            name = (statement.get("annotations") or {}).get("id") or ""
+            annotations = cast("dict[str, str | None]", statement.get("annotations") or {})
+            name = annotations.get("id") or ""
             found.append(CedarStatement(text=part, offset=offset, id=name, json=statement))
     return found, faults
 

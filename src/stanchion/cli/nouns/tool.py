@@ -188,7 +188,8 @@ def call(
 ) -> int:
     """Call a tool: a run of its own, with its ledger, approvals and records."""
     shown: dict[str, Any] = session.api.get(path("tools", named["name"]), version=named["version"])
-    schema: dict[str, Any] = (shown.get("model") or {}).get("input_schema") or {}
+    model: dict[str, Any] = shown.get("model") or {}
+    schema: dict[str, Any] = model.get("input_schema", {})
     body = {
         "arguments": read_input(session, "", given, schema=schema),
         "version": named["version"],

@@ -69,7 +69,7 @@ _CALL: Final[dict[str, Any]] = {
 class StateReply(Reply):
     """Who set the state of a version here, when, why."""
 
-    model_config = ConfigDict(**Reply.model_config, **example(_STATE))
+    model_config = example(_STATE)
 
     by: str
     at: datetime
@@ -79,7 +79,7 @@ class StateReply(Reply):
 class ToolReply(Reply):
     """A version of a tool. `enabled`: whether it may be used here now. `state`: the last word on it; null if there is none."""
 
-    model_config = ConfigDict(**Reply.model_config, **example(TOOL))
+    model_config = example(TOOL)
 
     name: str
     version: int
@@ -116,13 +116,10 @@ class ToolDetailReply(ToolReply):
     """A version of a tool with what models are told of it (null while its connector is not live, or has no such operation),
     the digest of that, which an approval is bound to, and every version."""
 
-    model_config = ConfigDict(
-        **Reply.model_config,
-        **example({
+    model_config = example({
             **TOOL, "description": "Cost postings of field work.", "model": _MODEL, "told": _TOLD, "idempotency": "key",
             "approval": "large-postings", "fallback": "Post by hand in the ERP.", "versions": [TOOL],
-        }),
-    )  # fmt: skip
+        })  # fmt: skip
 
     description: str
     model: dict[str, Any] | None
@@ -154,7 +151,7 @@ class ToolDetailReply(ToolReply):
 class PointReply(Reply):
     """One point of the gate, with its evidence, and the way out where it does not hold."""
 
-    model_config = ConfigDict(**Reply.model_config, **example(_POINT))
+    model_config = example(_POINT)
 
     number: int
     point: PointName
@@ -177,10 +174,7 @@ class PointReply(Reply):
 class GateReply(Reply):
     """The tool gate of one version: all eight points must hold before it may be enabled."""
 
-    model_config = ConfigDict(
-        **Reply.model_config,
-        **example({"name": "post-cost", "version": 2, "passes": False, "enabled": False, "points": [_POINT]}),
-    )
+    model_config = example({"name": "post-cost", "version": 2, "passes": False, "enabled": False, "points": [_POINT]})
 
     name: str
     version: int
@@ -203,7 +197,7 @@ class GateReply(Reply):
 class ApprovedReply(Reply):
     """Who approved what models are told of a tool: `told` is the digest of exactly that."""
 
-    model_config = ConfigDict(**Reply.model_config, **example({"name": "post-cost", "told": _TOLD, **_STATE}))
+    model_config = example({"name": "post-cost", "told": _TOLD, **_STATE})
 
     name: str
     told: str
@@ -220,7 +214,7 @@ class ApprovedReply(Reply):
 class CallReply(Reply):
     """A call, which is a run of its own. `output` once it has ended, from the step that made the call."""
 
-    model_config = ConfigDict(**Reply.model_config, **example(_CALL))
+    model_config = example(_CALL)
 
     run_id: UUID
     status: str
