@@ -39,9 +39,9 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 async def system_resolve(host: str, port: int) -> Sequence[str]:
     """What this machine's resolver says (getaddrinfo). An address with a zone is given with it, and refused later."""
-    found = await asyncio.get_running_loop().getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_ADDRCONFIG
-    )
+    # Without AI_ADDRCONFIG: on a machine whose only interface is its own, it would leave `localhost` without an address.
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
     texts = [f"{at[0]}%{at[3]}" if len(at) == 4 and at[3] else str(at[0]) for *_, at in found]
     return list(dict.fromkeys(texts))
 
