@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import base64
 import html
+import io
 import itertools
 import json
+import logging
 import time
 import urllib.parse
 from collections.abc import Callable
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 
 from stanchion.base import Denied, Problem
 from stanchion.tools.adapter import AdapterProblem
-from stanchion.tools.broker.scrubbing import MARK, Scrubber, Scrubbers
+from stanchion.tools.broker.scrubbing import MARK, ScrubbedStream, Scrubber, Scrubbers
 
 SECRET = 'pl4nted/S+cret="ö&\\key'
 ALPHABET = st.characters(codec="utf-8", exclude_categories=["Cs"])
@@ -178,12 +180,24 @@ def test_without_values_everything_passes() -> None:
 
 
 def test_log_lines_lose_the_credentials_of_every_connector_in_use() -> None:
-    scrubbers = Scrubbers(kept_max=2)
+    scrubbers, out = Scrubbers(kept_max=2), io.StringIO()
     for value in ("first-secret", "second-secret", "third-secret"):
         scrubbers.of(frozenset({value}))
-    line = scrubbers.processor(None, "info", {"event": "GET /third-secret", "headers": {"x": "second-secret"}, "n": 3})
-    assert line == {"event": f"GET /{MARK}", "headers": "{'x': '[credential]'}", "n": 3}
+    stream = ScrubbedStream(out, scrubbers)
+    handler = logging.StreamHandler(stream)
+    library = logging.getLogger("a library of the scrubbing test")
+    library.propagate = False
+    library.addHandler(handler)
+    library.error("GET /%s", "third-secret")
+    try:
+        int("second-secret")
+    except ValueError:
+        library.exception("a defect")
+    assert out.getvalue().startswith(f"GET /{MARK}\na defect\nTraceback")
+    assert "second-secret" not in out.getvalue()
+    assert not stream.isatty()
     assert scrubbers.of(frozenset({"third-secret"})) is scrubbers.of(frozenset({"third-secret"}))
+    assert scrubbers.text("first-secret") == "first-secret"  # long out of use
 
 
 def test_a_megabyte_without_a_credential_costs_milliseconds() -> None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import base64
 import html
+import io
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, TextIO, cast
 
 from stanchion.base import Json, Problem, dumps
 
@@ -219,7 +220,7 @@ class Stream:
 class Scrubbers:
     """The scrubbers of one process, by their values: a pattern is compiled once per set of credentials.
 
-    As a structlog processor it takes every value that is in use out of every log line (`processor`).
+    Credentials that were used lately are kept in mind: a late echo of one that was rotated is found all the same.
     """
 
     def __init__(self, kept_max: int = _KEPT_MAX) -> None:
@@ -236,18 +237,34 @@ class Scrubbers:
         self._known.move_to_end(values)
         return found
 
-    def processor(self, _logger: object, _method: str, event: Mapping[str, Any]) -> Mapping[str, Any]:
-        """A structlog processor: the event with every credential that this process has used lately taken out."""
-        for scrubber in self._known.values():
-            if not scrubber.empty:
-                event = {scrubber.text(name): _scrubbed(scrubber, value) for name, value in event.items()}
-        return event
+    def text(self, text: str) -> str:
+        """The text without any credential that this process used lately."""
+        for scrubber in list(self._known.values()):
+            text = scrubber.text(text)
+        return text
 
 
-def _scrubbed(scrubber: Scrubber, value: Any) -> Any:
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return scrubber.text(value)
-    shown = str(value)
-    return scrubber.text(shown) if scrubber.found_in(shown) else value
+class ScrubbedStream(io.TextIOBase):
+    """A stream of log lines, each written at once, from which every credential in use is taken: what this process itself
+    says, what libraries say, and the traceback of what nobody caught."""
+
+    def __init__(self, stream: TextIO, scrubbers: Scrubbers) -> None:
+        self._stream = stream
+        self._scrubbers = scrubbers
+
+    def write(self, text: str, /) -> int:
+        """Write it, scrubbed. Returns the length of what was given."""
+        self._stream.write(self._scrubbers.text(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the stream beneath."""
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Whether the stream beneath is a terminal."""
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        """The descriptor of the stream beneath."""
+        return self._stream.fileno()

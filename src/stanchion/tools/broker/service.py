@@ -69,7 +69,8 @@ class Judges:
 class Broker:
     """Performs calls. Built once per broker process, whose `adapters` alone touch the outside."""
 
-    def __init__(self, env: Env, adapters: AdapterRegistry, judges: Judges) -> None:
+    def __init__(self, env: Env, adapters: AdapterRegistry, judges: Judges, scrubbers: Scrubbers | None = None) -> None:
+        """`scrubbers`: those by which the process's log is scrubbed, too."""
         self._env = env
         self._adapters = adapters
         self._judges = judges
@@ -77,7 +78,7 @@ class Broker:
         self._limits = ConnectorLimits(env)
         self._breakers = Breakers(env)
         self._measures = Measures(env)
-        self.scrubbers = Scrubbers()
+        self._scrubbers = scrubbers or Scrubbers()
 
     async def perform(self, call: BrokerCall, peer: Peer) -> Answer:
         """Check and perform one call.
@@ -236,6 +237,7 @@ class Broker:
                     hint="Raise the `timeout` of the step or of the connector.",
                 )
             admission = await self._breakers.admit(call.tenant, connector.name, timeout_s=left_s)
+            self._scrubber(credentials)  # from here on they are in use, and the log must not have them
             try:
                 answer = await ask(credentials, left_s)
             except Problem as problem:
@@ -254,7 +256,7 @@ class Broker:
         return None if before.plain_values() <= current.plain_values() else before
 
     def _scrubber(self, credentials: Credentials) -> Scrubber:
-        return self.scrubbers.of(credentials.plain_values())
+        return self._scrubbers.of(credentials.plain_values())
 
     async def tend(self) -> None:
         """Keep what processes share fresh, until cancelled: breakers that others opened, places that are in use."""
