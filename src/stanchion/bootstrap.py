@@ -36,6 +36,7 @@ from stanchion.telemetry import Telemetry
 from stanchion.tools import catalogue
 from stanchion.tools.broker.client import BrokerClient
 from stanchion.tools.broker.remote import RemoteAdapters
+from stanchion.tools.broker.scrubbing import Scrubbers
 from stanchion.tools.broker.server import AnswerAsk, CallService
 from stanchion.tools.broker.service import Broker, Judges, tended
 
@@ -194,11 +195,17 @@ async def built_worker(
 
 @asynccontextmanager
 async def built_broker(
-    env: Env, settings: Settings, environment: Mapping[str, str], *, switches: Kills, withdrawn: Withdrawals
+    env: Env,
+    settings: Settings,
+    environment: Mapping[str, str],
+    *,
+    switches: Kills,
+    withdrawn: Withdrawals,
+    scrubbers: Scrubbers | None = None,
 ) -> AsyncGenerator[tuple[CallService, AnswerAsk]]:
     """What performs calls, and what answers about secrets; both hold what they hold until the block ends.
 
-    `environment`: the variables in which secrets are.
+    `environment`: the variables in which secrets are. `scrubbers`: by which the process's log loses credentials.
     """
     parts = build_parts(env, settings)
     async with (
@@ -215,7 +222,7 @@ async def built_broker(
             secrets=held.secrets,
         )
         try:
-            async with tended(Broker(env, parts.adapters, judges)) as broker:
+            async with tended(Broker(env, parts.adapters, judges, scrubbers)) as broker:
                 yield broker, partial(forwarding.answer, held.holder)
         finally:
             await parts.adapters.close()

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import TextIO, cast
 from urllib.parse import urlsplit
 
 from stanchion.base import Problem, Unavailable
@@ -30,6 +32,7 @@ from stanchion.processes.lifecycle import calm_collector, keep_secrets, run_proc
 from stanchion.processes.logs import configure_logs
 from stanchion.processes.needs import database_and
 from stanchion.processes.sockets import listen_unix
+from stanchion.tools.broker.scrubbing import ScrubbedStream, Scrubbers
 from stanchion.tools.broker.server import Bounds, BrokerServer
 from stanchion.tools.broker.sessions import certificate_peer, unix_peer
 
@@ -43,10 +46,12 @@ def main(boot: Boot) -> int:
     """Serve until asked to stop; the exit code."""
     keep_secrets()
     environment = _given_up(boot.settings)
+    scrubbers = Scrubbers()
+    sys.stderr = cast("TextIO", ScrubbedStream(sys.stderr, scrubbers))
     configure_logs(boot.settings.telemetry)
 
     async def serve(stop: asyncio.Event) -> int:
-        return await _serve(boot, environment, stop)
+        return await _serve(boot, environment, scrubbers, stop)
 
     return run_process(serve, grace_s=boot.settings.broker.grace_s)
 
@@ -59,13 +64,15 @@ def _given_up(settings: Settings) -> Mapping[str, str]:
     return {name: value for name, value in found.items() if prefix is not None and name.startswith(prefix)}
 
 
-async def _serve(boot: Boot, environment: Mapping[str, str], stop: asyncio.Event) -> int:
+async def _serve(boot: Boot, environment: Mapping[str, str], scrubbers: Scrubbers, stop: asyncio.Event) -> int:
     settings = boot.settings
     async with (
         opened(build_env(settings, required_urls(settings), process=boot.name)) as env,
         kills.kept(env, role="engine") as switches,
         withdrawals.kept(env, role="engine") as withdrawn,
-        built_broker(env, settings, environment, switches=switches, withdrawn=withdrawn) as (service, answer_ask),
+        built_broker(
+            env, settings, environment, switches=switches, withdrawn=withdrawn, scrubbers=scrubbers
+        ) as (service, answer_ask),
     ):
         server = BrokerServer(service, env, Bounds(calls_max=settings.broker.calls_max), answer_ask)
         async with (
