@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -26,6 +26,8 @@ from tests.processes.instance import Up, until
 from tests.secrets.planted.hostile import echoing
 from tests.secrets.planted.search import Search, encodings, tree_of
 
+# A deployment is started, two examples run, and the memory of eight processes is read.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]
 ENDED = {"SUCCEEDED", "FAILED", "CANCELLED"}
 WAYS = ("body", "headers", "error", "refused", "redirect", "notjson", "chunked", "status")
 # Told apart from all else, and different in every encoding.
@@ -83,20 +85,21 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     example = load_example()
     try:
         up.ready()
-        with running(example) as systems, echoing() as (origin, seen):
+        with ExitStack() as stack, running(example) as systems, echoing() as (origin, seen):
             systems.field_system.key, systems.erp.token = PLANTED["field-system"], PLANTED["erp"]
             api = up.api()
+            stack.callback(api.close)
             for name, (connector, value) in systems.credentials.items():
                 keep_secret(api, name, {"value": value}, connectors=[connector])
             keep_secret(api, "hostile/key", {"value": PLANTED["hostile"]}, connectors=["hostile"])
-            runs = [_labour(up, api, systems), *_provoked(api, origin)]
+            runs = [_labour(stack, up, api, systems), *_provoked(api, origin)]
             until(lambda: len(seen) >= len(WAYS), "every way was asked")
             yield Ran(up=up, search=Search({**PLANTED, "decoy": DECOY}), answers=_answers(up, api, runs), seen=seen)
     finally:
         up.interrupt()
 
 
-def _labour(up: Up, api: Api, systems: Systems) -> str:
+def _labour(stack: ExitStack, up: Up, api: Api, systems: Systems) -> str:
     example = load_example()
     Ledger.make(example, up.data, load_settings({}, overrides={"data": str(up.data)}).settings.connectors_root)
     api.post("/api/artifacts/apply", {"documents": example.documents(systems.addresses)})
@@ -104,16 +107,18 @@ def _labour(up: Up, api: Api, systems: Systems) -> str:
     key = api.post(path("keys"), {"principal": "supervisor", "label": "t", "expires_at": _tomorrow()})["text"]
     run = str(api.post(path("blueprints", BLUEPRINT, "runs"), {"input": {"period": PERIOD}})["run_id"])
     supervisor = Api(api.url, str(key))
+    stack.callback(supervisor.close)
 
     def ended() -> bool:
         for asked in list(api.items(path("approvals"), status="PENDING", run=run)):
-            body = {"reason": "Seen.", "args_digest": asked["args_digest"]}
+            body = {"reason": "Seen and agreed.", "args_digest": asked["args_digest"]}
             with suppress(Problem):
                 supervisor.post(path("approvals", str(asked["id"]), "approve"), body)
         return api.get(path("runs", run))["status"] in ENDED
 
     until(ended, "the labour costs are posted", 120)
-    assert api.get(path("runs", run))["status"] == "SUCCEEDED"
+    found = api.get(path("runs", run))
+    assert found["status"] == "SUCCEEDED", found
     posted = {str(r["cost_centre"]): Decimal(str(r["amount_eur"])) for r in systems.erp.facts().postings.values()}
     assert posted == example.totals()
     return run
@@ -169,11 +174,10 @@ def _answers(up: Up, api: Api, runs: list[str]) -> dict[str, bytes]:
     keep("/openapi.json")
     for socket in (up.data / "run").glob("*.sock"):
         for target in ("/metrics", "/health/ready"):
-            found[f"{socket.name}{target}"] = ask_unix(socket, target)[1].encode()
+            found[f"{socket.name}{target}"] = ask_unix(socket, target)[1]
     return found
 
 
-@pytest.mark.slow
 def test_the_search_would_find_them(ran: Ran) -> None:
     """The holder has them in memory, so they can be found there; a text in plain sight is found in the others and in the
     database; and each encoding is found where it was put."""
@@ -189,7 +193,6 @@ def test_the_search_would_find_them(ran: Ran) -> None:
     assert len({encoding.partition("+")[0] for encoding in encodings(DECOY)}) >= 6
 
 
-@pytest.mark.slow
 def test_nobody_but_the_holder_has_them(ran: Ran) -> None:
     broker = ran.up.pid_of("broker")
     assert broker
@@ -204,7 +207,6 @@ def test_nobody_but_the_holder_has_them(ran: Ran) -> None:
     assert found == set()
 
 
-@pytest.mark.slow
 def test_nothing_that_is_kept_or_said_has_them(ran: Ran) -> None:
     kept = {hit for hit in ran.search.in_files(ran.up.data) if hit[0] != "decoy"}
     assert kept == set()
@@ -217,7 +219,6 @@ def test_nothing_that_is_kept_or_said_has_them(ran: Ran) -> None:
     assert any(hit[0] == "decoy" for place, data in ran.answers.items() for hit in ran.search.within(data, place))
 
 
-@pytest.mark.slow
 def test_what_was_taken_out_says_so(ran: Ran) -> None:
     """The echo reached the run with the credential taken out of it, not cut off or dropped."""
     answers = [data for place, data in ran.answers.items() if place.startswith("/api/runs/")]
