@@ -16,7 +16,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench import curve, engine, flags, jobs, sustained
+from bench import broker, curve, engine, flags, jobs, sustained
 from bench.ours import IN_FLIGHT, ours
 from bench.rows import LATEST, Row, save, show
 from bench.running import named
@@ -30,6 +30,7 @@ PARTS: Mapping[str, Callable[[Sitting], Awaitable[list[Row]]]] = {
     "curve": curve.measure,
     "sustained": sustained.measure,
     "flags": flags.measure,
+    "broker": broker.measure,
 }
 PEERS = ("absurd-sdk", "dbos", "arq", "saq", "celery", "procrastinate", "pgqueuer")
 

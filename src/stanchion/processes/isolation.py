@@ -144,6 +144,46 @@ def _refused(reason: str) -> Unavailable:
     )
 
 
+def tried(settings: Settings) -> str:
+    """Do in a child what web, worker and scheduler do, and have it look for the keys; how it went, empty if they are kept.
+
+    For `stanchion doctor`: it says what holds on this machine, not what should.
+    """
+    pid = os.fork()
+    if pid == 0:
+        os._exit(_look(settings))
+    _, status = os.waitpid(pid, 0)
+    return _LOOKED.get(os.waitstatus_to_exitcode(status), "the attempt to keep them from a process failed")
+
+
+_LOOKED: Final = {
+    0: "",
+    1: "this kernel has no Landlock",
+    2: "a process that had given them up could still read them",
+}
+
+
+def _look(settings: Settings) -> int:
+    try:
+        if confine(settings) is Confinement.NONE:
+            return 1
+    except Unavailable:
+        return 3
+    for secret in held_by_broker(settings):
+        files = (secret, *(secret.iterdir() if secret.is_dir() else ()))
+        if any(path.is_file() and os.access(path, os.R_OK) and _opens(path) for path in files):
+            return 2
+    return 0
+
+
+def _opens(path: Path) -> bool:
+    try:
+        path.open("rb").close()
+    except OSError:
+        return False
+    return True
+
+
 def wipe_environment() -> None:
     """Overwrite the variables that this process was started with, where `/proc/<pid>/environ` shows them.
 

@@ -48,7 +48,7 @@ def doctor(session: Session, file: Path | None) -> int:
         session.list([_finding("settings", "failed", problem.message, "")], _SHOWN, key="check")
         return problems.FAILED
     findings = [_finding("settings", "ok", "every value is valid", "")]
-    for check in (_python, _user, _locale, _data, _disk, _port, _programs):
+    for check in (_python, _user, _locale, _data, _disk, _port, _programs, _broker):
         findings.extend(check(settings))
     findings.extend(_instance(settings, session))
     session.list(findings, _SHOWN, key="check")
@@ -178,6 +178,13 @@ def _programs(settings: Settings) -> Iterator[Finding]:
 
     for result, detail, hint in database_findings(settings):
         yield _finding("database", result, detail, hint)
+
+
+def _broker(settings: Settings) -> Iterator[Finding]:
+    from stanchion.processes.diagnosis import broker_findings  # noqa: PLC0415 - as above
+
+    for result, detail, hint in broker_findings(settings):
+        yield _finding("broker", result, detail, hint)
 
 
 def _instance(settings: Settings, session: Session) -> Iterator[Finding]:
