@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from docs.generator import connectors_http
+from docs.generator.connectors_further import FURTHER
 from docs.generator.parts import deployment
 from docs.generator.tables import Field, code, fields, table
 
@@ -247,6 +248,7 @@ _ADAPTERS: Mapping[str, Mapping[str, Mapping[str, Field]]] = {
             ),
         },
     },
+    **FURTHER,
 }
 _STYLES = {
     "link": 'the header `Link: <…>; rel="next"`',

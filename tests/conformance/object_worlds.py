@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from stanchion.secrets import Secret, SecretRef
 from stanchion.tools.adapter import Target
 from stanchion.tools.adapters import Adapters
 from stanchion.tools.credentials import Credentials
@@ -13,14 +14,9 @@ from tests.conformance.worlds import CASE_FIELDS, CASES, OUTCOME_FIELDS, World, 
 from tests.support.s3 import Bucket
 
 
-class Told:
+def told_secret(value: str) -> Secret:
     """A secret as the broker hands it on."""
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        return self._value
+    return Secret(value, ref=SecretRef.parse("secret://local/exports#key"))
 
 
 KEY_ID, SECRET_KEY = "AKIDEXAMPLE", "wJalrXUtnFEMI-K7MDENG-bPxRfiCY"
@@ -74,7 +70,7 @@ class BucketWorld(World):
         from dataclasses import replace
 
         found = super().target(resource, verb, timeout_s, **changes)
-        return replace(found, credentials=Credentials({"/auth/s3/secret_access_key": Told(SECRET_KEY)}))
+        return replace(found, credentials=Credentials({"/auth/s3/secret_access_key": told_secret(SECRET_KEY)}))
 
     async def received(self) -> list[tuple[str, str]]:
         written = [(path, data) for path, data in self.bucket.received if path.startswith("outcomes/")]

@@ -87,6 +87,16 @@ def test_between_two_deployments(repo, reader, tmp_path) -> None:
         shell.close()
 
 
+def test_own_adapter(repo, reader, tmp_path) -> None:
+    shell = Shell(tmp_path, reader)
+    try:
+        code, said = shell.run(_INSTALL)
+        assert code == 0, said
+        assert run_page(repo / "docs/howto/add-your-own-adapter.md", shell) >= 2
+    finally:
+        shell.close()
+
+
 def _sql(repo) -> str:
     page = (repo / "docs/howto/use-your-own-postgresql.md").read_text()
     return next(fence.text for fence in fences(page) if fence.words.get("title") == "roles.sql")

@@ -75,7 +75,9 @@ class ShelfAdapter(PlainAdapter):
             if page is not None and page not in names:
                 raise target.problem("adapter.bad_page", "was given a page that it never returned.")
             rest = [name for name in names if page is None or name > page]
-            records = [read_record(target, n, _read(target, folder / name)) for n, name in enumerate(rest[:limit], 1)]
+            records: list[Record] = []
+            for number, name in enumerate(rest[:limit], start=1):
+                records.append(read_record(target, number, _read(target, folder / name)))
             return records, rest[limit - 1] if len(rest) > limit else None
 
         records, more = await self._in_thread(call, work)

@@ -9,6 +9,7 @@ from typing import cast
 
 from stanchion.base import Json, dumps, loads
 from stanchion.blueprints import Document
+from stanchion.secrets import Secret, SecretRef
 from stanchion.tools.adapter import Adapter, Target
 from stanchion.tools.adapters import Adapters
 from stanchion.tools.connectors import connector_of
@@ -16,17 +17,8 @@ from stanchion.tools.connectors.kind import ConnectorKind
 from stanchion.tools.credentials import Credentials
 from stanchion.tools.types import Connector, Record
 
+_REF = SecretRef.parse("secret://local/trial#value")
 _TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-
-
-class _Value:
-    """A secret as the broker hands it on."""
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        return self._value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +55,7 @@ class Trial:
 
     def told(self) -> Credentials:
         """The credentials as the broker hands them on."""
-        return Credentials({site: _Value(value) for site, value in self.credentials.items()})
+        return Credentials({site: Secret(value, ref=_REF) for site, value in self.credentials.items()})
 
     def target(self, resource: str, verb: str, timeout_s: float = 5.0) -> Target:
         """A target of the document."""
@@ -93,12 +85,17 @@ class Trial:
         """What publishing the document would say."""
         kind = ConnectorKind(cast("Adapters", _One(self.adapter)))
         text = dumps(dict(document)).decode()
-        parsed = kind.parse(Document(path="connector.json", source=text), lambda *_: None)
+        parsed = kind.parse(Document(path="connector.json", source=text), _nothing)
         return [f"{issue.code}: {issue.message} {issue.hint}".strip() for issue in parsed.issues]
 
     def shows_secret(self, text: str) -> bool:
         """Whether a credential stands in the text."""
         return any(value in text for value in self.credentials.values())
+
+
+def _nothing(kind: str, name: str) -> None:
+    """No other artifact is known."""
+    del kind, name
 
 
 class _One:

@@ -12,7 +12,7 @@ from stanchion.tools.adapters import Adapters
 from stanchion.tools.connectors import connector_of
 from stanchion.tools.connectors.kind import ConnectorKind
 from stanchion.tools.credentials import Credentials
-from tests.conformance.object_worlds import Told
+from tests.conformance.object_worlds import told_secret
 
 KEY = "eff_" + "a" * 64
 
@@ -43,4 +43,4 @@ def target(body: dict[str, Any], resource: str, verb: str, timeout_s: float = 5.
 
 
 def told(**secrets: str) -> Credentials:
-    return Credentials({"/" + site.replace("__", "/"): Told(value) for site, value in secrets.items()})
+    return Credentials({"/" + site.replace("__", "/"): told_secret(value) for site, value in secrets.items()})

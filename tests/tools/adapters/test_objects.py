@@ -495,8 +495,8 @@ async def test_without_the_extra_it_is_named(tmp_path: Path, monkeypatch: pytest
     ("change", "code"),
     [
         ({"store": {"url": "s3://b"}}, "connector.missing_field"),
-        ({"store": {"url": "s3://b", "region": "x", "endpoint": "http://minio.internal:9000"}}, "connector.bad_url"),
-        ({"store": {"url": "az://account"}}, "connector.bad_url"),
+        ({"store": {"url": "s3://b", "region": "x", "endpoint": "http://minio.internal:9000"}}, "connector.bad_store"),
+        ({"store": {"url": "az://account"}}, "connector.bad_store"),
         ({"store": {"url": "folder://../x"}}, "connector.path_escapes"),
         ({"store": {"url": "folder:///etc"}}, "connector.path_escapes"),
         ({"store": {"url": "folder://"}}, "connector.path_escapes"),

@@ -188,7 +188,7 @@ async def test_a_private_host_that_is_not_listed(line: Line) -> None:
 
 async def test_a_value_that_is_no_secret_of_webhooks(line: Line) -> None:
     problem = await line.failed(signing__secrets__0="not-a-secret", signing__secrets__1=OLD)
-    assert problem.code == "adapter.bad_credentials"
+    assert problem.code == "adapter.bad_credential"
     assert not problem.sent
     assert line.receiver.requests == []
 
@@ -209,7 +209,7 @@ async def test_reaches_the_receiver_and_sends_nothing(line: Line) -> None:
     bad = told(signing__secrets__0="x", signing__secrets__1=OLD)
     with pytest.raises(AdapterProblem) as caught:
         await line.adapter.test(found.connector, 5.0, bad)
-    assert caught.value.code == "adapter.bad_credentials"
+    assert caught.value.code == "adapter.bad_credential"
     capabilities = (await line.adapter.discover(found.connector, 5.0)).capabilities
     assert capabilities["push"]["idempotency"] == ["key", "none"]
 
@@ -217,10 +217,10 @@ async def test_reaches_the_receiver_and_sends_nothing(line: Line) -> None:
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        ({"base_url": "http://receiver.example/", "egress": {}}, "connector.bad_url"),
-        ({"base_url": "https://receiver.example/?a=b"}, "connector.bad_url"),
+        ({"base_url": "http://receiver.example/", "egress": {}}, "connector.bad_base_url"),
+        ({"base_url": "https://receiver.example/?a=b"}, "connector.bad_base_url"),
         ({"base_url": "https://user:pass@receiver.example/"}, None),
-        ({"base_url": "https://0x7f.1/"}, "connector.bad_url"),
+        ({"base_url": "https://0x7f.1/"}, "connector.bad_base_url"),
         ({"signing": {"secrets": []}}, None),
         ({"signing": {"secrets": [OLD]}}, None),
         ({"resources": {"x": {**RESOURCES["closures"], "type": "a b"}}}, None),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
@@ -177,7 +177,7 @@ class ObjectsAdapter(PlainAdapter):
             hint="Read it again and decide anew; `existing: replace` would overwrite it.",
         )
 
-    async def _objects(self, call: Call, start: Place | None) -> AsyncIterator[tuple[Found, bytes]]:
+    async def _objects(self, call: Call, start: Place | None) -> AsyncGenerator[tuple[Found, bytes]]:
         """Objects with their content from `start` on, the next ones read ahead."""
         target, resource = call.target, call.target.resource
         suffix = str(resource.settings.get("suffix", ""))
@@ -212,8 +212,8 @@ class ObjectsAdapter(PlainAdapter):
                 yield found
             return
         before, count = "", 0
-        while parts := await self._asked(call, anext(stream, cast("Any", None))):
-            for found in (Found.of(meta) for meta in parts):
+        while parts := await self._asked(call, _next(stream)):
+            for found in parts:
                 if found.path < before:
                     raise target.problem(
                         "adapter.unordered", "lists its objects in no order, so that pages cannot be told."
@@ -225,8 +225,8 @@ class ObjectsAdapter(PlainAdapter):
 
     async def _sorted(self, call: Call, stream: Any, most: int) -> list[Found]:
         listed: list[Found] = []
-        while parts := await self._asked(call, anext(stream, None)):
-            listed += [Found.of(meta) for meta in parts]
+        while parts := await self._asked(call, _next(stream)):
+            listed += parts
             if len(listed) >= most and most < LISTED_MAX:
                 break
             if len(listed) > LISTED_MAX:
@@ -306,12 +306,16 @@ class ObjectsAdapter(PlainAdapter):
             ) from None
         except (Problem, FileNotFoundError, known.AlreadyExistsError, known.PreconditionError):
             raise
-        except known.NotFoundError:
-            raise FileNotFoundError from None
         except (known.PermissionDeniedError, known.UnauthenticatedError, PermissionError):
             raise _not_let_in(target) from None
         except (known.BaseError, OSError, ValueError, NotImplementedError) as error:
             raise _failed(target, error, writes=writes) from None
+
+
+async def _next(stream: Any) -> list[Found]:
+    """The next objects of a listing; none at its end."""
+    parts = await anext(stream, None)
+    return [Found.of(meta) for meta in parts or ()]
 
 
 # What the client says of an answer to a listing, where it has no class of error of its own: only its status is looked for.

@@ -145,7 +145,7 @@ def _check_store(store: Mapping[str, Json], auth: Mapping[str, Json]) -> Iterato
         yield _issue("/store/url", "connector.path_escapes", f"What follows {scheme}:// {complaint}.")
     elif scheme == "az" and len([part for part in rest.split("/") if part]) < 2:
         yield _issue(
-            "/store/url", "connector.bad_url", "Azure needs an account and a container: az://ACCOUNT/CONTAINER."
+            "/store/url", "connector.bad_store", "Azure needs an account and a container: az://ACCOUNT/CONTAINER."
         )
     for name in ("region", "endpoint"):
         if name in store and scheme != "s3":
@@ -163,7 +163,7 @@ def _check_store(store: Mapping[str, Json], auth: Mapping[str, Json]) -> Iterato
     if endpoint.scheme == "http" and not re.fullmatch(r"[0-9.]+|[0-9a-f:]+", endpoint.hostname or ""):
         yield _issue(
             "/store/endpoint",
-            "connector.bad_url",
+            "connector.bad_store",
             "Without TLS an endpoint is reached by its address alone, which nobody can answer for another.",
             "Write https://, or the address and not the name.",
         )

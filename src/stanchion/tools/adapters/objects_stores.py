@@ -23,6 +23,8 @@ from stanchion.tools.egress import Egress, Network
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
+_GOOGLE: Final = "https://storage.googleapis.com"
+_GOOGLE_TOKENS: Final = "https://oauth2.googleapis.com"
 # Open stores that are kept: each has its connections, and the credentials it was opened with.
 _OPEN_MAX: Final = 16
 _CONNECT: Final = timedelta(seconds=10)
@@ -78,7 +80,7 @@ class Stores:
         if url is None:
             return None
         # Google's client trades its key for a token there.
-        further = ("https://oauth2.googleapis.com",) if url.endswith("googleapis.com") else ()
+        further = (_GOOGLE_TOKENS,) if url == _GOOGLE else ()
         return Egress.of(target.connector, self._network, url, *further)
 
     async def _opened(self, target: Target, settings: Mapping[str, Json], egress: Egress | None) -> ObjectStore:
@@ -128,7 +130,7 @@ def endpoint_of(settings: Mapping[str, Json]) -> str | None:
         return str(settings.get("endpoint") or f"https://s3.{settings['region']}.amazonaws.com")
     if scheme == "az":
         return f"https://{rest.split('/')[0]}.blob.core.windows.net"
-    return "https://storage.googleapis.com" if scheme == "gs" else None
+    return _GOOGLE if scheme == "gs" else None
 
 
 def _s3(target: Target, settings: Mapping[str, Json]) -> dict[str, Any]:

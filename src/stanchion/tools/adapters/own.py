@@ -87,7 +87,7 @@ def find_own(entries: Iterable[metadata.EntryPoint] | None = None) -> OwnAdapter
         except Exception as error:  # noqa: BLE001 - the code of others may raise anything; it must not stop the rest
             broken[entry.name] = _said(entry, error)
         else:
-            makers[entry.name] = made
+            makers[entry.name] = cast("MakeAdapter", made)
     return OwnAdapters(makers=makers, broken=broken)
 
 
@@ -159,8 +159,9 @@ def _push_faults(schemas: Mapping[str, Mapping[str, Any]]) -> list[str]:
     if push is None or not isinstance(push.get("properties"), Mapping):
         return []
     said = push["properties"].get("idempotency", {})
-    values = said.get("enum") if isinstance(said, Mapping) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    fine = isinstance(values, list) and bool(values) and _IDEMPOTENCY.issuperset(cast("list[str]", values))
+    enum = cast("Mapping[str, Any]", said).get("enum") if isinstance(said, Mapping) else None
+    values = cast("list[Any]", enum) if isinstance(enum, list) else []
+    fine = bool(values) and _IDEMPOTENCY.issuperset(values)
     if fine and "idempotency" in cast("list[str]", push.get("required", [])):
         return []
     return ["`operation_schemas.push` does not require `idempotency` with an enum of key, natural, probe, none"]

@@ -12,7 +12,7 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
-from typing import Final, cast
+from typing import Final
 
 from stanchion.base import Json
 from stanchion.tools.types import Record
@@ -171,4 +171,4 @@ def _bound(message: EmailMessage, key: str) -> None:
     """Boundaries from the key: nobody who wrote a part could know them, and the same write is the same bytes."""
     for number, part in enumerate(message.walk()):
         if part.is_multipart():
-            cast("EmailMessage", part).set_boundary(f"=_{key[-40:]}_{number}")
+            part.set_boundary(f"=_{key[-40:]}_{number}")

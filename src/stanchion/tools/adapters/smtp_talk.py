@@ -110,9 +110,12 @@ class Talk:
         loop, lines = asyncio.get_running_loop(), _Lines()
         opened = await egress.dial(server.host, server.port, timeout_s)
         context = egress.tls_context()
-        under = {"ssl": context, "server_hostname": server.host} if server.tls == "tls" else {}
         try:
-            transport, _ = await loop.create_connection(lambda: lines, sock=opened, **under)
+            if server.tls == "tls":
+                made = loop.create_connection(lambda: lines, sock=opened, ssl=context, server_hostname=server.host)
+            else:
+                made = loop.create_connection(lambda: lines, sock=opened)
+            transport, _ = await made
         except BaseException:
             opened.close()
             raise

@@ -75,15 +75,15 @@ class WebhookAdapter(PlainAdapter):
         try:
             _, endpoint = origin_of(text)
         except ValueError as error:
-            yield ConfigIssue(pointer="/base_url", code="connector.bad_url", message=f"The URL {error}.")
+            yield ConfigIssue(pointer="/base_url", code="connector.bad_base_url", message=f"The URL {error}.")
             return
         if URL(text).query_string or URL(text).fragment:
-            yield ConfigIssue(pointer="/base_url", code="connector.bad_url", message="The URL has a query or fragment.")
+            yield ConfigIssue(pointer="/base_url", code="connector.bad_base_url", message="The URL has a query or fragment.")
         egress = cast("Mapping[str, Json]", body.get("egress") or {})
         if URL(text).scheme == "http" and not egress.get("private"):
             yield ConfigIssue(
                 pointer="/base_url",
-                code="connector.bad_url",
+                code="connector.bad_base_url",
                 message=f"What is sent to {endpoint.host} could be read and held back on its way.",
                 hint="Write https://. Without TLS only private hosts that the connector lists (`egress.private`) are called.",
             )
@@ -156,7 +156,7 @@ class WebhookAdapter(PlainAdapter):
             return sign(secrets, message_id, int(self._clock.now().timestamp()), body)
         except ValueError as error:
             raise target.problem(
-                "adapter.bad_credentials",
+                "adapter.bad_credential",
                 f"cannot be signed for: a secret {error}.",
                 hint="A secret of Standard Webhooks is `whsec_` and 24 to 64 random bytes in base64.",
             ) from None
