@@ -14,7 +14,7 @@ from yarl import URL
 
 from stanchion.base import Internal, SystemClock
 from stanchion.tools.adapter import AdapterProblem
-from stanchion.tools.egress import Egress, EgressProblem, Network, Sessions, policy, session
+from stanchion.tools.egress import Egress, EgressProblem, Network, Sessions, policy, session, sessions
 from stanchion.tools.egress.hosts import host_of
 from tests.tools.egress import corpus
 from tests.tools.egress.scenarios import fetched, rebinding, redirected, refused, second_address
@@ -230,6 +230,15 @@ async def test_tls_is_not_turned_off(good: Reached) -> None:
         for said in (False, blind):
             with pytest.raises(Internal, match="TLS is always verified"):
                 await opened.get("https://public.example/", ssl=said)
+
+
+async def test_no_socket_is_opened_to_what_no_check_let_through() -> None:
+    """The last look, by itself: nothing was resolved before."""
+    guard = sessions._Guard(egress_of(f"http://{GOOD}:80/", private=[GOOD]))
+    guard.opened((2, 1, 6, "", (GOOD, 80))).close()
+    for to in ((GOOD, 81), (EVIL, 80), (PUBLIC, 80), ("a.example", 80), ("fe80::1%lo", 80)):
+        with pytest.raises(PermissionError):
+            guard.opened((2, 1, 6, "", to))
 
 
 async def test_cookies_are_not_kept(good: Reached) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import socket
 import ssl
-from collections import OrderedDict
 from ipaddress import ip_address
 from typing import Any
 
@@ -29,8 +28,6 @@ from stanchion.tools.egress.problems import EgressProblem, bad_host
 _AddrInfo = tuple[int, int, int, str, tuple[Any, ...]]
 # A session that no call asked for in this time, longer than any call may take, is given back.
 _UNUSED_S = 900.0
-# Endpoints whose checked addresses are remembered per session.
-_CHECKED_MAX = 256
 _CONNECTIONS_PER_HOST = 16
 
 
@@ -40,7 +37,7 @@ class _Guard(AbstractResolver):
     def __init__(self, egress: Egress) -> None:
         self._egress = egress
         self._proxy = _proxy_of(egress)
-        self._checked: OrderedDict[Endpoint, tuple[IPAddress, ...]] = OrderedDict()
+        self._checked: dict[Endpoint, tuple[IPAddress, ...]] = {}
 
     async def request(self, req: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
         """Before each request, each hop of a redirect too: is its endpoint allowed, and is TLS verified?"""
@@ -74,10 +71,8 @@ class _Guard(AbstractResolver):
         else:
             found = await self._egress.resolved(self._egress.admit(host, port))
         endpoint = Endpoint(host_of(host), port)
+        # As many as the connector names, at most.
         self._checked[endpoint] = found
-        self._checked.move_to_end(endpoint)
-        if len(self._checked) > _CHECKED_MAX:
-            self._checked.popitem(last=False)
         return found
 
     async def _proxy_addresses(self, proxy: Endpoint) -> tuple[IPAddress, ...]:
