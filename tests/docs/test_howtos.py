@@ -64,6 +64,7 @@ def running(reader, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]
         "stop-something-now.md",
         "try-it-in-a-sandbox.md",
         "turn-something-on-for-some.md",
+        "write-to-an-http-api.md",
     ],
 )
 def test_howto(repo, running, page) -> None:
