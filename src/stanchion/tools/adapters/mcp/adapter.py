@@ -19,10 +19,10 @@ from stanchion.blueprints import ConfigIssue, Schema
 from stanchion.tools.adapter import AdapterProblem, Target
 from stanchion.tools.adapters.call import Call
 from stanchion.tools.adapters.http_client import HttpClient
-from stanchion.tools.adapters.mcp.definitions import Definition, changed, definition_of, hinted, value_complaints
+from stanchion.tools.adapters.mcp.answers import check_same, envelope_of, failed, refusals, unreachable
+from stanchion.tools.adapters.mcp.definitions import Definition, definition_of, value_complaints
 from stanchion.tools.adapters.mcp.document import OPERATION_SCHEMAS, SETTINGS_SCHEMA, check_mcp, tool_of
 from stanchion.tools.adapters.mcp.found import counted, discovery_of
-from stanchion.tools.adapters.mcp.results import outcome_of
 from stanchion.tools.adapters.paths import inside
 from stanchion.tools.credentials import NO_CREDENTIALS, Credentials, Outgoing, authorised
 from stanchion.tools.egress import Egress, Network
@@ -39,9 +39,6 @@ RELIST_S = 10.0
 _OPEN_S = 20.0
 _UNAUTHORIZED = 401
 _TOKENS_MAX = 1_000
-# MCP's and JSON-RPC's error codes (mcp_types.jsonrpc).
-_TIMEOUT, _CLOSED, _BAD_ARGUMENTS, _NO_SUCH = -32001, -32000, -32602, -32601
-_DISCOVER = "`stanchion connector discover {name}` shows it; review it, put it into the connector and apply that."
 
 
 class _Again(Exception):  # noqa: N818 - what to do, and no error of its own
@@ -122,7 +119,7 @@ class McpAdapter:
                 if last:
                     raise again.problem from None
             else:
-                return _envelope(call, pinned, answer, idempotency_key)
+                return envelope_of(call, pinned, answer, idempotency_key)
         raise target.problem("adapter.unreachable", "cannot be reached.", retryable=True)
 
     async def test(self, connector: Connector, timeout_s: float, credentials: Credentials | None = None) -> str:
@@ -155,7 +152,7 @@ class McpAdapter:
     async def _listed(self, target: Target) -> Mapping[str, Definition]:
         """The server's tools, over a session of its own: nobody's calls wait for a person who looks."""
         sessions = _sessions(target)
-        sessions.refusals.set([])
+        refusals.set([])
         session = sessions.Session()
         call = Call(target=target, clock=self._clock)
         try:
@@ -163,7 +160,7 @@ class McpAdapter:
             await session.open(reach, min(call.left_s(), _OPEN_S))
             return await session.tools(self._clock, 0.0, call.left_s())
         except (sessions.SessionEnded, *sessions.REFUSED) as ended:
-            problem = _unreachable(target, ended)
+            problem = unreachable(target, ended)
             self._has_old_token(_key(target), problem)
             raise problem from None
         finally:
@@ -173,7 +170,7 @@ class McpAdapter:
         """Look at the server's list and then call. Raises _Again where nothing was called and another session or another
         token may do."""
         target, sessions = call.target, _sessions(call.target)
-        sessions.refusals.set([])
+        refusals.set([])
         pool: Sessions = self._pool or sessions.Sessions(self._clock)
         self._pool = pool
         key = _key(target)
@@ -184,13 +181,13 @@ class McpAdapter:
             await self._authorise(call, key, session)
             tools = await session.tools(self._clock, fresh_s, call.left_s())
         except (sessions.SessionEnded, *sessions.REFUSED) as ended:
-            problem = _unreachable(target, ended)
+            problem = unreachable(target, ended)
             if session is not None:
                 await pool.drop(key, session)
             if session is not None or self._has_old_token(key, problem):
                 raise _Again(problem) from None
             raise problem from None
-        _same(target, pinned, tools)
+        check_same(target, pinned, tools)
         try:
             return await self._called(call, session, pinned, given)
         except AdapterProblem as problem:
@@ -215,9 +212,9 @@ class McpAdapter:
         try:
             return await session.call(pinned.tool, given, meta, call.left_s())
         except sessions.MCPError as error:
-            raise _failed(target, error.code, session, writes=writes) from None
+            raise failed(target, error.code, session, writes=writes) from None
         except sessions.SessionEnded as ended:
-            raise _unreachable(target, ended) from None
+            raise unreachable(target, ended) from None
         except (*sessions.REFUSED, TimeoutError):
             session.listed_at = None
             raise target.problem(
@@ -380,111 +377,3 @@ def _given(target: Target, pinned: Definition, arguments: Record, idempotency_ke
 
 def _object(value: Json) -> Mapping[str, Json]:
     return value if isinstance(value, dict) else {}
-
-
-def _same(target: Target, pinned: Definition, tools: Mapping[str, Definition]) -> None:
-    """Raise AdapterProblem unless the server's tool is as it was released."""
-    listed = tools.get(pinned.tool)
-    name = target.connector.name
-    if listed is None:
-        raise target.problem(
-            "mcp.tool_gone",
-            "cannot be called: the server offers no tool of that name any more.",
-            hint=_DISCOVER.format(name=name),
-        )
-    released = str(target.operation.settings["digest"])
-    if listed.digest == released and pinned.digest == released:
-        return
-    parts = changed(pinned, listed)
-    raise target.problem(
-        "mcp.tool_changed",
-        f"is not called: since it was released, the server changed {', '.join(parts) or 'its definition'}.",
-        hint=f"A changed tool may do something else than what was approved. {_DISCOVER.format(name=name)}",
-        changed=parts,
-        digest=listed.digest,
-        effect_hint=hinted(listed),
-    )
-
-
-def _refused(target: Target) -> AdapterProblem | None:
-    """The problem, if the server refused the credentials of the call in hand: then it was not performed."""
-    statuses = _sessions(target).refusals.get()
-    if not statuses:
-        return None
-    return target.problem(
-        "adapter.status",
-        f"was refused by the server with status {statuses[-1]}.",
-        hint="Check `auth` of the connector, and its secret: `stanchion secret check`.",
-        status=statuses[-1],
-    )
-
-
-def _failed(target: Target, code: int, session: Session, *, writes: bool) -> AdapterProblem:
-    """The problem for an error of the protocol. Its text is the server's and is not repeated."""
-    if (refused := _refused(target)) is not None:
-        return refused
-    if code == _TIMEOUT:
-        # A server that does not answer is asked for its list before it gets the next call.
-        session.listed_at = None
-        return target.problem(
-            "adapter.timeout", f"timed out after {target.timeout_s:g} s.", retryable=True, sent=writes
-        )
-    if code in {_BAD_ARGUMENTS, _NO_SUCH}:
-        return target.problem(
-            "mcp.refused",
-            f"was refused by the server, which knows no such tool or does not take these arguments (error {code}).",
-            hint="Nothing was done. Is the server's own check stricter than the schema that it lists?",
-        )
-    session.listed_at = None
-    if code == _CLOSED:
-        return target.problem(
-            "mcp.session_lost", "lost its session before an answer came.", retryable=True, sent=writes
-        )
-    return target.problem("mcp.failed", f"was answered with the error {code}.", retryable=True, sent=writes)
-
-
-def _unreachable(target: Target, ended: Exception) -> Problem:
-    if (refused := _refused(target)) is not None:
-        return refused
-    words = getattr(ended, "words", "") or "did not answer as an MCP server does."
-    return target.problem(
-        "adapter.unreachable",
-        f"cannot be called: the server {words}",
-        hint=str(getattr(ended, "hint", "")) or "Is the server up, and does `url` or `command` name it?",
-        retryable=bool(getattr(ended, "retryable", True)),
-    )
-
-
-def _envelope(call: Call, pinned: Definition, answer: Any, idempotency_key: str | None) -> Envelope:
-    """The envelope of an answer. Raises AdapterProblem `mcp.tool_failed`, `mcp.input_required`, `mcp.bad_result`."""
-    target = call.target
-    writes = target.operation.effect != "read"
-    raw = cast("dict[str, Json]", answer.model_dump(by_alias=True, mode="json", exclude_unset=True))
-    if "inputRequests" in raw or raw.get("resultType") == "input_required":
-        raise target.problem(
-            "mcp.input_required",
-            "asks for input that nobody gives it here.",
-            hint="A tool that asks a person or a model in the middle of a call cannot be an operation of a Blueprint.",
-            sent=writes,
-        )
-    content = cast("list[Mapping[str, Json]]", raw.get("content") or [])
-    call.bytes += sum(len(str(item.get("text") or item.get("data") or "")) for item in content)
-    if raw.get("isError"):
-        certain = target.operation.settings.get("error_means") == "nothing_written"
-        said = "\n".join(str(item.get("text", "")) for item in content if item.get("type") == "text")
-        raise target.problem(
-            "mcp.tool_failed",
-            "failed, says the tool.",
-            hint="What it said is not repeated: it may hold anything. "
-            + ("" if certain or not writes else "Whether it wrote something is not known."),
-            sent=writes and not certain,
-            said_characters=len(said),
-        )
-    outcome = outcome_of(pinned, content, raw.get("structuredContent"))
-    if outcome.problems and not writes:
-        raise target.problem(
-            "mcp.bad_result",
-            f"returned a result that cannot be used: {'; '.join(outcome.problems)}.",
-            hint="The result of a write is kept as far as it can be, with its `problems`; a read fails.",
-        )
-    return call.executed(cast("Json", outcome.result), applied=writes, idempotency_key=idempotency_key)

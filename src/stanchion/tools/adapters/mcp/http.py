@@ -15,7 +15,7 @@ import aiohttp
 import httpx2
 from mcp.client.streamable_http import streamable_http_client
 
-from stanchion.tools.adapters.mcp.sessions import refusals
+from stanchion.tools.adapters.mcp.answers import refusals
 from stanchion.tools.adapters.mcp.stdio import LINE_BYTES_MAX, Streams
 from stanchion.tools.egress import Egress, session
 

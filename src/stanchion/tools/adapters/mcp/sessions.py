@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -37,9 +36,6 @@ _RESULT: TypeAdapter[Any] = TypeAdapter(mcp_types.CallToolResult | mcp_types.Inp
 # What listing and calling raise beside SessionEnded: an error of the protocol, an answer that is none.
 REFUSED = (MCPError, ValidationError)
 Transport = Callable[[], AbstractAsyncContextManager[Streams]]
-# The status with which a server refused the credentials of the call in hand, 401 or 403. The SDK runs a request in the
-# context of its caller, so that what the transport sees reaches this call and no other.
-refusals: ContextVar[list[int] | None] = ContextVar("refusals", default=None)
 
 
 class SessionEnded(Exception):  # noqa: N818 - that a session ends is no error of its own
