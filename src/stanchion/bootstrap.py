@@ -159,8 +159,8 @@ async def built_worker(
 
     It calls through `broker`; without one, in this process and without the broker's checks: for tests.
     """
-    parts = build_parts(env, settings)
-    adapters = parts.adapters if broker is None else RemoteAdapters(parts.adapters, broker)
+    parts = build_parts(env, settings, own=broker is None)
+    adapters = parts.adapters if broker is None else RemoteAdapters(tools.NamedAdapters(parts.adapters), broker)
     states = catalogue.States(env, role="engine")
     guard = catalogue.Guard(states, switches)
     effects = tools.EffectPort(env, approvals.ApprovalCheck(), switches, withdrawn)

@@ -8,7 +8,7 @@ unknown (I5, I8, I10).
 
 from stanchion.tools.adapter import Adapter, AdapterProblem, Target
 from stanchion.tools.adapters import NO_OWN as NO_OWN_ADAPTERS
-from stanchion.tools.adapters import Adapters, Means, PlainAdapter
+from stanchion.tools.adapters import Adapters, Means, NamedAdapters, PlainAdapter
 from stanchion.tools.adapters import find_own as find_own_adapters
 from stanchion.tools.adapters.http_openapi import openapi_connector
 from stanchion.tools.connectors import connector_of
@@ -59,6 +59,7 @@ __all__ = [
     "LiveReferences",
     "LookupHandler",
     "Means",
+    "NamedAdapters",
     "Network",
     "Operation",
     "PlainAdapter",

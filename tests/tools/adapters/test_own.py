@@ -17,7 +17,7 @@ from stanchion.base import Invalid, SystemClock
 from stanchion.blueprints import ConfigIssue
 from stanchion.cli.app import run as stanchion
 from stanchion.testing.shelf import ShelfAdapter
-from stanchion.tools import AdapterProblem, Adapters, Means, Target, connector_of
+from stanchion.tools import AdapterProblem, Adapters, Means, NamedAdapters, Target, connector_of
 from stanchion.tools.adapters import GROUP, OwnAdapters, adapter_faults, find_own
 from tests.tools.adapters.support import KEY, complaints, document
 
@@ -271,3 +271,17 @@ def test_names_that_ship_are_known_to_init(tmp_path: Path) -> None:
     from stanchion.cli.machine.init import _TAKEN
 
     assert set(Adapters(tmp_path, SystemClock()).by_name) == _TAKEN
+
+
+async def test_where_calls_go_through_the_broker_an_own_adapter_is_a_name(tmp_path: Path) -> None:
+    shipped = Adapters(tmp_path, SystemClock())
+    known = NamedAdapters(shipped)
+    assert known.get("sql") is shipped.get("sql")
+    assert known.get("made").name == "made"
+    connector = connector_of(shelf(tmp_path))
+    resource = connector.resources["cases"]
+    target = Target(connector=connector, resource=resource, operation=resource.operations["fetch"], timeout_s=5.0)
+    with pytest.raises(AdapterProblem) as caught:
+        await known.get("made").fetch(target, {}, 10, None)
+    assert caught.value.code == "adapter.not_offered"
+    await known.close()

@@ -5,7 +5,7 @@ from stanchion.tools.adapters.inferred import cells_of, fields_of, key_of, resou
 from stanchion.tools.adapters.own import GROUP, NO_OWN, Means, OwnAdapters, adapter_faults, find_own
 from stanchion.tools.adapters.paths import inside, path_complaint
 from stanchion.tools.adapters.plain import PlainAdapter
-from stanchion.tools.adapters.registry import Adapters
+from stanchion.tools.adapters.registry import Adapters, NamedAdapters
 from stanchion.tools.records import read_record
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Adapters",
     "Call",
     "Means",
+    "NamedAdapters",
     "OwnAdapters",
     "PlainAdapter",
     "adapter_faults",

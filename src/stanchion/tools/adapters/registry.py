@@ -13,6 +13,7 @@ from stanchion.tools.adapters.http import HttpAdapter
 from stanchion.tools.adapters.mcp import McpAdapter
 from stanchion.tools.adapters.objects import ObjectsAdapter
 from stanchion.tools.adapters.own import NO_OWN, Means, OwnAdapters, made
+from stanchion.tools.adapters.plain import PlainAdapter
 from stanchion.tools.adapters.smtp import SmtpAdapter
 from stanchion.tools.adapters.sql import SqlAdapter
 from stanchion.tools.adapters.webhook import WebhookAdapter
@@ -70,3 +71,23 @@ class Adapters:
         """Close every adapter."""
         for adapter in self.by_name.values():
             await adapter.close()
+
+
+class NamedAdapters:
+    """For processes that call through the broker alone: the adapters that ship, and by name alone every other one: what a
+    team brings is not loaded there, and whether there is such an adapter is the broker's to say."""
+
+    def __init__(self, adapters: Adapters) -> None:
+        self._adapters = adapters
+
+    def get(self, name: str, *, tenant: str = "") -> Adapter:
+        """The adapter, or one of that name which does nothing by itself."""
+        if name in self._adapters.by_name:
+            return self._adapters.get(name, tenant=tenant)
+        named = PlainAdapter()
+        named.name = name
+        return named
+
+    async def close(self) -> None:
+        """Close every adapter."""
+        await self._adapters.close()
