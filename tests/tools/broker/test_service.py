@@ -256,6 +256,25 @@ async def test_what_the_broker_knows_to_be_revoked_is_not_used(held: Held) -> No
     assert waiting(Denied("auth.denied", "x", waits_for="killed")) is None
 
 
+class KilledTool(Killed):
+    def blocked(self, tenant, kind, name, digest, *, strict=False):
+        found = (kind, name, digest) == ("tool", "post-cost", "sha256:tool")
+        return Blocked(ref="kill-2", text="killed") if found else None
+
+
+async def test_a_killed_or_revoked_tool_is_not_used_and_policy_is_asked_about_it(held: Held) -> None:
+    through = {"asker": {"tool": "post-cost", "tool_digest": "sha256:tool"}}
+    assert isinstance(await held.perform("fetch", **through), Envelope)
+    assert (held.policy.asked[-1].tool, held.policy.asked[-1].tool_digest) == ("post-cost", "sha256:tool")
+    held.adapter.asked.clear()
+    held.broker = held.another(kills=KilledTool())
+    assert "the tool 'post-cost' was killed" in (await refused(held, "kill.held_back", "fetch", **through)).message
+    held.broker = held.another(withdrawn=Revoked("sha256:tool"))
+    await refused(held, "release.held_back", "fetch", **through)
+    held.broker = held.another(kills=KilledTool())
+    assert isinstance(await held.perform("fetch"), Envelope)  # the connector itself is not killed
+
+
 # --- the three locks of I10, each with the other two open
 
 

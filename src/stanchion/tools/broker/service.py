@@ -148,11 +148,14 @@ class Broker:
     def _hold_back(self, call: BrokerCall, uses: tuple[str, ...], *, writes: bool) -> None:
         """Raises Denied `kill.held_back` or `release.held_back`: what was sent is nothing, and the run waits."""
         kills, withdrawn = self._judges.kills, self._judges.withdrawn
-        blocked = kills.blocked(call.tenant, "connector", call.connector, call.digest, strict=writes)
-        if blocked is not None:
-            self._env.telemetry.emit("kill.stopped", 1.0, "broker")
-            raise held_back("killed", blocked.ref, blocked.again_s, f"the connector {call.connector!r} was killed")
-        stopped = withdrawn.stopped(call.tenant, uses, strict=writes)
+        tool, tool_digest = ("", "") if call.asker is None else (call.asker.tool, call.asker.tool_digest)
+        named = [("connector", call.connector, call.digest), *([("tool", tool, tool_digest)] if tool else [])]
+        for kind, name, version in named:
+            blocked = kills.blocked(call.tenant, kind, name, version, strict=writes)
+            if blocked is not None:
+                self._env.telemetry.emit("kill.stopped", 1.0, "broker")
+                raise held_back("killed", blocked.ref, blocked.again_s, f"the {kind} {name!r} was killed")
+        stopped = withdrawn.stopped(call.tenant, (*uses, tool_digest) if tool else uses, strict=writes)
         if stopped is not None:
             self._env.telemetry.emit("withdrawal.stopped", 1.0, "broker")
             raise held_back("revoked", stopped.ref, stopped.again_s, "a version that the step uses was revoked")
