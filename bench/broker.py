@@ -73,7 +73,7 @@ class Echo:
     settings_required: tuple[str, ...] = ()
     resource_schema: ClassVar[dict[str, Any]] = {}
     resource_required: tuple[str, ...] = ()
-    operation_schemas: ClassVar[dict[str, Any]] = {"lookup": {"type": "object"}}
+    operation_schemas: ClassVar[dict[str, Any]] = {"lookup": {"type": "object", "properties": {}}}
     refused: ClassVar[dict[str, str]] = {}
 
     def check(self, _: object) -> list[Any]:
