@@ -54,7 +54,7 @@ def import_openapi(
 
     Raises Invalid `openapi.unsupported`, `openapi.no_server`, `openapi.no_operations`.
     """
-    body = cast("Mapping[str, Any]", document) if isinstance(document, Mapping) else {}
+    body = _mapping(document)
     version = str(body.get("openapi", ""))
     if not version.startswith(("3.0", "3.1")):
         raise Invalid(
@@ -177,7 +177,9 @@ class _Import:
             made["nulls"] = "omit"
         made |= draft.more
         result = self._result(operation)
-        return made | ({"result": result} if result else {})
+        if result:
+            made["result"] = result
+        return made
 
     def _parameters(self, draft: _Draft, item: Mapping[str, Any], operation: Mapping[str, Any]) -> str | None:
         """Parameters of path, query and header; why the operation cannot be called, or None."""
@@ -197,7 +199,7 @@ class _Import:
                     return f"it needs the {place} {name}"
                 continue
             ident = _identifier(name, draft.parameters)
-            content = _mapping(next(iter(_mapping(parameter.get("content")).values()), {}))
+            content = _mapping(next(iter(_mapping(parameter.get("content")).values()), None))
             schema = parameter.get("schema", content.get("schema"))
             draft.parameters[ident] = self._schemas.parameter(schema, optional=not needed, about=parameter)
             if place == "path":
@@ -252,7 +254,7 @@ class _Import:
     def _url(self, given: str | None) -> str:
         if given is not None:
             return given
-        server = _mapping(next(iter(_list(self._body.get("servers"))), {}))
+        server = _mapping(next(iter(_list(self._body.get("servers"))), None))
         url = str(server.get("url", ""))
         for name, variable in _mapping(server.get("variables")).items():
             url = url.replace(f"{{{name}}}", str(_mapping(variable).get("default", "")))

@@ -143,7 +143,7 @@ class Schemas:
 
         types = [one for one in _list(found.get("type")) or [found.get("type")] if one in _TYPES]
         if types:
-            made["type"] = types if len(types) > 1 else types[0]
+            made["type"] = cast("Json", types if len(types) > 1 else types[0])
         if _mapping(found.get("properties")):
             made["properties"] = {str(n): inner(s) for n, s in _mapping(found["properties"]).items()}
             made.setdefault("type", "object")
