@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 from stanchion import __version__
 from stanchion.approvals import rules
@@ -394,6 +395,30 @@ def test_a_tested_connector_speaks_for_itself(cli, at, answer, code, words):
     result = cli("connector", "test", "c")
     assert (result.code, result.err) == (code, words + "\n")
     assert cli("connector", "test", "c", "-o", "json").json == answer
+
+
+DISCOVERED = {
+    "connector": "c",
+    "adapter": "sql",
+    "narrative": "Found 1 tables and views that can be read.",
+    "truncated": False,
+    "capabilities": {"fetch": {"paging": "by position"}, "push": {"idempotency": ["key", "none"]}},
+    "resources": {"cases": {"key": "id", "fields": {"id": {"type": "string"}}, "fetch": {"statement": "select id"}}},
+    "operations": {},
+}
+
+
+def test_what_a_system_has_is_printed_to_be_pasted(cli, at):
+    at.routes["POST /api/connectors/c/discover"] = (200, DISCOVERED, {})
+    for form in ((), ("-o", "yaml")):
+        result = cli("connector", "discover", "c", *form)
+        assert yaml.safe_load(result.out) == {"resources": DISCOVERED["resources"]}
+        assert "Found 1 tables" in result.err
+        assert "push: idempotency key, none" in result.err
+    assert cli("connector", "discover", "c", "-o", "json").json == DISCOVERED
+    assert cli("connector", "discover", "c", "-o", "id").out == "cases\n"
+    at.routes["POST /api/connectors/c/discover"] = (200, {**DISCOVERED, "resources": {}}, {})
+    assert cli("connector", "discover", "c").out == ""
 
 
 def test_no_colour_where_none_is_wanted(cli, monkeypatch):

@@ -52,11 +52,19 @@ async def test_connectors_are_listed_shown_and_tested(bench: Bench) -> None:
         tested = (await client.post("/api/connectors/casebook/test")).json()
         assert tested["ok"] is True
         assert "SQLite" in tested["detail"]
+        found = (await client.post("/api/connectors/casebook/discover")).json()
+        assert found["adapter"] == "sql"
+        assert found["resources"]["cases"]["key"] == "case_id"
+        assert found["resources"]["cases"]["fields"]["articles"] == {"type": ["string", "null"]}
+        assert found["truncated"] is False
+        assert (await client.post("/api/connectors/nothing/discover")).status_code == 404
         (bench.world.path).rename(bench.world.path.with_suffix(".gone"))
         failed = await client.post("/api/connectors/casebook/test")
         assert failed.status_code == 200
         assert failed.json()["ok"] is False
         assert failed.json()["code"] == "adapter.unreachable"
+        gone = await client.post("/api/connectors/casebook/discover")
+        assert (gone.status_code, gone.json()["code"]) == (503, "adapter.unreachable")
         missing = await client.get("/api/connectors/nothing")
         assert missing.status_code == 404
         assert missing.json()["code"] == "connector.unknown"

@@ -210,7 +210,8 @@ class HttpAdapter:
         """What the adapter can do there. HTTP itself has no way to ask a server for its resources."""
         return Discovery(
             capabilities=CAPABILITIES,
-            narrative="An HTTP API cannot be asked for what it has; an OpenAPI document of it can say so.",
+            narrative="An HTTP API cannot be asked for what it has. Where it has an OpenAPI document,"
+            " `stanchion connector import-openapi FILE` makes a connector of that.",
         )
 
     async def close(self) -> None:
