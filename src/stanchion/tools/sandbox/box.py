@@ -150,8 +150,12 @@ def _arguments(box: Box, filter_fd: int) -> list[str]:
         line += _as_there(path)
     for path in (*_READ, *(_READ_FOR_NETWORK if box.network else ())):
         line += ["--ro-bind-try", path, path]
-    line += ["--proc", "/proc", "--dev", "/dev", "--size", str(_TMP_BYTES), "--tmpfs", "/tmp"]  # noqa: S108 - the box's own
-    line += ["--dir", INSIDE]
+    line += ["--proc", "/proc", "--dev", "/dev"]
+    for path in ("/tmp", "/dev/shm"):  # noqa: S108 - the box's own
+        line += ["--size", str(_TMP_BYTES), "--tmpfs", path]
+    # /proc/sys is the kernel's own and asks for root's user id alone, which a box that root makes has outside of itself:
+    # writable, its core_pattern would be a way out.
+    line += ["--remount-ro", "/proc", "--remount-ro", "/dev", "--dir", INSIDE]
     for folder in sorted(box.folders, key=lambda folder: folder.name):
         line += ["--bind" if folder.writable else "--ro-bind", str(folder.path), f"{INSIDE}/{folder.name}"]
     return [*line, "--remount-ro", "/", "--chdir", INSIDE, "--seccomp", str(filter_fd)]
