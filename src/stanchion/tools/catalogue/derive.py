@@ -150,7 +150,7 @@ def blueprint_of(tool: Tool, connector: Connector) -> dict[str, Json]:
         for name, one in properties.items()
     }
     arguments: Json = {**schema, "properties": cast("dict[str, Json]", absent)}
-    asking = _asking(tool)
+    asking = _asking(tool, properties)
     output: dict[str, Json] = {}
     if tool.effect == "read":
         steps: list[Json] = [*asking, {"id": "call", tool.verb: _step(tool, properties)}]
@@ -174,10 +174,12 @@ def blueprint_of(tool: Tool, connector: Connector) -> dict[str, Json]:
     }
 
 
-def _asking(tool: Tool) -> list[Json]:
+def _asking(tool: Tool, properties: Mapping[str, Json]) -> list[Json]:
     if tool.approval is None:
         return []
-    asked: dict[str, Json] = {"policy": tool.approval, "show": ["${input.arguments}"]}
+    # What is shown is what is written, word for word: an approval is bound to it (I8).
+    shown: Json = _each(properties) if tool.verb == "execute" else "${input.arguments}"
+    asked: dict[str, Json] = {"policy": tool.approval, "show": [shown]}
     if tool.facts is not None:
         asked["facts"] = _over_input(tool.facts)
     return [{"id": "approval", "govern": asked}]
@@ -192,8 +194,12 @@ def _over_input(facts: Json) -> Json:
     return facts.replace("${arguments.", "${input.arguments.") if isinstance(facts, str) else facts
 
 
+def _each(properties: Mapping[str, Json]) -> dict[str, Json]:
+    return {name: f"${{input.arguments.{name}}}" for name in properties}
+
+
 def _step(tool: Tool, properties: Mapping[str, Json]) -> dict[str, Json]:
-    each: dict[str, Json] = {name: f"${{input.arguments.{name}}}" for name in properties}
+    each = _each(properties)
     place = "operation" if tool.verb == "execute" else "resource"
     step: dict[str, Json] = {"connector": tool.connector, place: tool.called, "tool": tool.name}
     if tool.verb == "fetch":

@@ -231,7 +231,9 @@ def _description(evidence: Evidence) -> Point:
     way_out = f"Let somebody else than {version.author} read it and run: stanchion tool approve {_called(evidence)}"
     others = [one for one in evidence.approvals if one.told == version.told and one.by != version.author]
     if others:
-        return _point(name, True, f"{others[0].by} approved {version.told[:19]} at {others[0].at:%Y-%m-%d %H:%M:%S} UTC")
+        return _point(
+            name, True, f"{others[0].by} approved {version.told[:19]} at {others[0].at:%Y-%m-%d %H:%M:%S} UTC"
+        )
     if evidence.approvals:
         return _point(name, False, f"only its author {version.author} approved it", way_out)
     return _point(name, False, f"nobody approved {version.told[:19] or 'it'}", way_out)
