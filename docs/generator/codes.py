@@ -34,7 +34,7 @@ _RETRYABLE = {"LimitExceeded", "Unavailable", "AdapterProblem", "Timeout"}
 _ISSUES = {"Fault", "_Fault", "_Unreadable", "ConfigIssue", "Issue", "_fault", "_issue"}
 # Dotted texts that are something else by their form (files, modules) or their place (audit events).
 _NO_CODE = re.compile(
-    r"(nouns|machine|stanchion)\.|.*\.(json|jsonl|yaml|conf|py|log|pid|lock|toml|cedar|cedarschema|sql)\Z"
+    r"(nouns|machine|stanchion)\.|.*\.(json|jsonl|yaml|conf|py|log|pid|lock|sock|toml|cedar|cedarschema|sql)\Z"
 )
 _RECORDS = {"record", "build", "_record"}
 # Codes put together at run time, with their parts: an f-string is no constant.

@@ -351,13 +351,10 @@ def _together(values: Mapping[str, object], sources: Mapping[str, str]) -> list[
         if values.get(key) and not values.get("database.url"):
             wrong(key, f"{key} is set and database.url is not.", "Set database.url too, or neither.")
     mtls = [f"broker.{name}" for name in ("certificate", "key", "authority")]
-    for key in ("broker.listen", "broker.address"):
+    for key in (f"broker.{name}" for name in ("listen", "address")):
         if values.get(key) and (missing := [name for name in mtls if not values.get(name)]):
-            wrong(
-                key,
-                f"{key} is set and {', '.join(missing)} not: across machines both ends show certificates.",
-                "Set all three.",
-            )
+            words = f"{key} is set and {', '.join(missing)} not: across machines both ends show certificates."
+            wrong(key, words, "Set all three.")
     if (values.get("database.sslcert") is None) != (values.get("database.sslkey") is None):
         key = "database.sslcert" if values.get("database.sslcert") else "database.sslkey"
         wrong(key, "database.sslcert and database.sslkey belong together.", "Set both or neither.")

@@ -186,7 +186,7 @@ class BrokerServer:
         except asyncio.CancelledError:
             if not self._cutting:
                 return  # nobody waits for it
-            answer = _broken_off(work, "broker.stopped", "was broken off because the broker had to stop")
+            answer = work.problem("broker.stopped", "was broken off because the broker had to stop")
         connection.answer(number, answer)
 
     async def _outcome(self, peer: Peer, work: _Work) -> Answer | Problem:
@@ -196,7 +196,7 @@ class BrokerServer:
         except Problem as problem:
             return problem
         except TimeoutError:
-            return _broken_off(work, "broker.timeout", f"was broken off after {work.timeout_s:g} s")
+            return work.problem("broker.timeout", f"was broken off after {work.timeout_s:g} s")
         except Exception as error:  # noqa: BLE001 - the last frame of a call: one that breaks must not take the others with it
             # The kind of error only: its words may hold what the target said.
             self.env.telemetry.emit("broker.failed", 1.0, call=work.name, error=type(error).__name__)
@@ -223,6 +223,13 @@ class _Work:
     call: BrokerCall | None = None
     said: Mapping[str, Json] = field(default_factory=dict[str, "Json"])
 
+    def problem(self, code: str, what: str) -> AdapterProblem:
+        """That it was broken off. Of a write the outcome is not known."""
+        hint = "The next attempt asks again."
+        return AdapterProblem(
+            code, f"{self.name} {what}.", hint=hint, retryable=True, sent=self.writes, resource=self.name
+        )
+
 
 def _work_of(message: Mapping[str, Json]) -> _Work:
     if "ask" in message:
@@ -237,17 +244,6 @@ def slack_s(timeout_s: float) -> float:
     """What the broker waits beyond a call's own time before it breaks the call off itself; its client waits twice as
     long."""
     return max(_SLACK_S_MIN, min(_SLACK_S_MAX, timeout_s * _SLACK_SHARE))
-
-
-def _broken_off(work: _Work, code: str, what: str) -> AdapterProblem:
-    return AdapterProblem(
-        code,
-        f"{work.name} {what}.",
-        hint="The next attempt asks again.",
-        retryable=True,
-        sent=work.writes,
-        resource=work.name,
-    )
 
 
 class _Connection(asyncio.Protocol):
