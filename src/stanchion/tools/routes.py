@@ -300,6 +300,11 @@ def build_router(adapters: AdapterRegistry, kills: Kills = NO_KILLS) -> APIRoute
             operations={operation: dict(body) for operation, body in found.operations.items()},
         )
 
+    _add_effects(router)
+    return router
+
+
+def _add_effects(router: APIRouter) -> None:
     @router.get("/effects", summary="List effects", operation_id="list_effects", tags=["effects"])
     async def get_effects(
         ctx: CtxDep,
@@ -342,5 +347,3 @@ def build_router(adapters: AdapterRegistry, kills: Kills = NO_KILLS) -> APIRoute
             ctx, effect_id, happened=answer.happened, evidence=answer.evidence, attempt=answer.attempt
         )
         return _effect(settled)
-
-    return router

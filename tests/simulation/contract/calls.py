@@ -56,7 +56,7 @@ _PEOPLE = (
 _READS = (
     *("select_status", "select_keys", "load_steps", "select_run", "lock_run", "select_pins", "count_workers"),
     *("select_workers", "select_runs", "select_changed_steps", "select_revisions", "count_dead", "select_dead"),
-    *("select_one", "select_states", "select_audit", "notify", "select_retry_causes"),
+    *("select_one", "select_states", "select_audit", "notify", "select_retry_causes", "count_own", "count_whole"),
 )
 _LOCKING = (
     *("claim", "checkpoint", "checkpoint", "hold", "hold", "wake", "end_runs", "request_cancel", "lock_run", "revive"),

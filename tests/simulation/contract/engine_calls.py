@@ -110,7 +110,9 @@ class EngineCalls(Chooser):
         head: dict[str, Any] = {"id": row["id"], "epoch": self.epoch(row), "cursor": PATHS.index(at), "path": at}
         step: dict[str, Any] = {"run_id": row["id"], "path": row["path"] or "first", "position": row["cursor"]}
         step |= {"verb": "govern", "attempt": rng.choice((1, 2)), "status": "SUCCEEDED", "ended": True}
-        step |= rng.choice(({}, {"first_attempt": 2}, {"output": {"decision": "approved"}}, {"output": self.value()}))
+        pretended = {"verb": "push", "output": {"receipt": {"simulated": rng.choice((True, False))}}}
+        said = {"output": {"decision": "approved"}}
+        step |= rng.choice(({}, {"first_attempt": 2}, said, {"output": self.value()}, pretended))
         steps = [step]
         kind = rng.choice(("go", "go", "retry", "wait", "child", "end", "fail", "broken"))
         if kind == "go":

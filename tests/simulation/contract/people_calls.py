@@ -223,6 +223,11 @@ class PeopleCalls(Chooser):
             "state": rng.choice((None, "INTENT")),
             "run_id": rng.choice((None, None if found is None else found.run_id)),
             "connector": rng.choice((None, "erp")),
+            "digest": rng.choice((None, None, None if found is None else found.connector_digest, "sha256:none")),
+            "since": rng.choice((None, None, None if found is None else found.intent_at)),
+            "simulated": rng.choice((None, None, False, True)),
+            "operations": (calls := rng.choice((None, None, ["erp.post", "erp.other"]))),
+            "pins": None if calls is None else [{"kind": "blueprint"}, {"kind": "tool", "name": "x"}],
             "before": rng.choice((None, None if found is None else found.id)),
             "limit": self.limit(),
         }

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any
 
 from stanchion.base import dumps
 from stanchion.runs import store as runs
 from stanchion.runs.deadletters import store as deadletters
+from stanchion.runs.simulated import store as simulated
 from tests.simulation.contract.choosing import QUEUES, Call, Chooser
 from tests.simulation.contract.sides import TENANTS
+
+
+async def _sorted(counting: Awaitable[list[simulated.Simulated]]) -> list[simulated.Simulated]:
+    """The statement promises no order."""
+    return sorted(await counting, key=lambda found: found.run_id)
 
 
 class RunCalls(Chooser):
@@ -32,6 +39,16 @@ class RunCalls(Chooser):
         ids = [row["id"] for row in self.some()]
         role = self.rng.choice(("engine", *TENANTS))
         return Call("runs.load_steps", role, lambda tx: runs.load_steps(tx, ids), f"{role} {ids}")
+
+    def count_own(self) -> Call:
+        ids = [row["id"] for row in self.some()]
+        tenant = self.rng.choice(TENANTS)
+        return Call("simulated.count_own", tenant, lambda tx: _sorted(simulated.count_own(tx, tenant, ids)), str(ids))
+
+    def count_whole(self) -> Call:
+        row = self.run()
+        tenant = self.tenant(row)
+        return Call("simulated.count_whole", tenant, lambda tx: simulated.count_whole(tx, tenant, row["id"]), tenant)
 
     def lock_cancelling(self) -> Call:
         limit = self.limit()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-_DOMAINS = ("runs", "engine", "fanout", "sweeping", "deadletters", "approvals", "effects", "audit", "queue")
+_DOMAINS = ("runs", "engine", "fanout", "sweeping", "deadletters", "approvals", "effects", "audit", "queue", "simulated")
 
 
 def register() -> None:

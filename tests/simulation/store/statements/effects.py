@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from tests.simulation.store.registry import Rows, models
@@ -89,13 +90,33 @@ def select(tx: SimTx, params: dict[str, Any]) -> Rows:
         for row in tx.all("effects")
         if row["tenant"] == params["tenant"]
         and all(params[c] is None or row[c] == params[c] for c in ("state", "run_id", "connector"))
+        and params["digest"] in (None, row["connector_digest"])
+        and (params["since"] is None or row["intent_at"] >= params["since"])
+        and params["simulated"] in (None, (row["receipt"] or {}).get("simulated") is True)
         and (params["before"] is None or row["id"] < params["before"])
+        and (params["operations"] is None or _called(tx, row, params))
     ]
     found.sort(key=lambda row: row["id"], reverse=True)
     return [_shown(row) for row in found[: params["limit"]]]
 
 
+def _called(tx: SimTx, row: Row, params: dict[str, Any]) -> bool:
+    """Whether it is of one of these operations, in a run whose pins hold one of these."""
+    if f"{row['connector']}.{row['operation']}" not in params["operations"]:
+        return False
+    run = next((r for r in tx.all("runs") if (r["tenant"], r["id"]) == (row["tenant"], row["run_id"])), None)
+    held = [
+        pin
+        for pins in tx.all("pin_sets")
+        if run is not None and (pins["tenant"], pins["digest"]) == (run["tenant"], run["pins"])
+        for pin in pins["pins"]
+    ]
+    return any(wanted.items() <= pin.items() for wanted in stored(params["pins"]) for pin in held)
+
+
 @models(_STORE, "count_unknown")
 def count_unknown(tx: SimTx, params: Any) -> Rows:
-    """Effects of all tenants whose outcome nobody knows."""
-    return [{"count": sum(row["state"] == "UNKNOWN" for row in tx.all("effects"))}]
+    """Effects of all tenants whose outcome nobody knows, by connector and operation."""
+    open_ones = Counter((row["connector"], row["operation"]) for row in tx.all("effects") if row["state"] == "UNKNOWN")
+    found = sorted(open_ones.items(), key=lambda item: (-item[1], item[0]))
+    return [{"connector": connector, "operation": operation, "effects": n} for (connector, operation), n in found]
