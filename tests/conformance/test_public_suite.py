@@ -104,6 +104,7 @@ class TestFolderOfObjects(AdapterSuite):
             writes="outcomes",
             record=OUTCOME,
             received=received,
+            faults={"gone": lambda: moved(world.path)},
         )
 
 

@@ -32,9 +32,9 @@ def expect(condition: object, words: str) -> None:
 class AdapterSuite:
     """Subclass it as `Test…` and give it a `trial`."""
 
-    def trial(self, folder: Path) -> AbstractAsyncContextManager[Trial]:
+    def trial(self, folder: Path) -> AbstractAsyncContextManager[Trial]:  # noqa: ARG002 - for who overrides it
         """A system to test with, in an empty folder of its own: an async context manager."""
-        raise NotImplementedError("Override `trial`: it yields a stanchion.testing.Trial.")
+        raise TypeError("Override `trial`: it yields a stanchion.testing.Trial.")
 
     def test_fills_the_contract(self, tmp_path: Path) -> None:
         """Every attribute and method is there, schemas are schemas, and a push requires its idempotency."""

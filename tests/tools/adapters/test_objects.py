@@ -473,6 +473,11 @@ async def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     assert (await shop.failed(shop.all("cases"))).code == "adapter.missing_file"
 
 
+async def test_a_prefix_without_objects(shop: Shop) -> None:
+    shop.body["resources"]["lines"]["prefix"] = "no/such/prefix"
+    assert await shop.all("lines") == []
+
+
 async def test_without_credentials(s3: Shop) -> None:
     s3.secrets = {}
     found = s3.target("cases", "fetch")

@@ -308,13 +308,17 @@ class ObjectsAdapter(PlainAdapter):
             raise
         except (known.PermissionDeniedError, known.UnauthenticatedError, PermissionError):
             raise _not_let_in(target) from None
-        except (known.BaseError, OSError, ValueError, NotImplementedError) as error:
+        except (known.BaseError, OSError, ValueError, RuntimeError) as error:
             raise _failed(target, error, writes=writes) from None
 
 
 async def _next(stream: Any) -> list[Found]:
     """The next objects of a listing; none at its end."""
-    parts = await anext(stream, None)
+    try:
+        parts = await anext(stream, None)
+    except FileNotFoundError:
+        # A folder lists a prefix that is not there, or went away meanwhile, with an error; a bucket does not.
+        return []
     return [Found.of(meta) for meta in parts or ()]
 
 
@@ -336,7 +340,7 @@ def _failed(target: Target, error: Exception, *, writes: bool) -> AdapterProblem
         return _not_let_in(target)
     if said is not None:
         return target.problem("adapter.missing_file", "has no such bucket.", hint="Check `store.url`.")
-    if isinstance(error, ValueError | NotImplementedError) or type(error).__name__ in {
+    if isinstance(error, ValueError | RuntimeError) or type(error).__name__ in {
         "NotSupportedError",
         "InvalidPathError",
     }:

@@ -55,6 +55,12 @@ class Stores:
             url = urlsplit(str(endpoint_of(settings)))
             await egress.addresses(url.hostname or "", url.port or (80 if url.scheme == "http" else 443))
         key = _digest(target, settings)
+        if (folder := self.folder(target)) is not None and not folder.is_dir():
+            raise target.problem(
+                "adapter.missing_file",
+                f"has no folder {str(settings['url']).partition('://')[2]!r} to look into.",
+                hint="It is relative to the connectors' folder: make it there, or correct `store.url`.",
+            )
         async with self._opening:
             found = self._open.get(key)
             if found is None:
@@ -90,12 +96,6 @@ class Stores:
         if scheme == "memory":
             return stores.MemoryStore()
         if (folder := self.folder(target)) is not None:
-            if not folder.is_dir():
-                raise target.problem(
-                    "adapter.missing_file",
-                    f"has no folder {rest!r} to look into.",
-                    hint="It is relative to the connectors' folder: make it there, or correct `store.url`.",
-                )
             return stores.LocalStore(folder)
         client = await self._client(settings, cast("Egress", egress))
         name, _, prefix = rest.strip("/").partition("/")
