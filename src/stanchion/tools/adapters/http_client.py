@@ -174,6 +174,7 @@ class HttpClient:
             f"got no access token: the token endpoint answered with status {answer.status}{' ' + said if said else ''}.",
             hint="Check `auth.oauth2` of the connector, and its secrets: `stanchion secret check`.",
             retryable=answer.status in {408, 425, 429} or answer.status >= 500,
+            status=answer.status,
         )
 
     async def _followed(self, call: Call, request: Outgoing, manner: Manner, *, own: bool = True) -> Answer:

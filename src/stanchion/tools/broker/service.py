@@ -43,6 +43,8 @@ Ask = Callable[[Credentials, float], Awaitable[Answer]]
 _TEND_S: Final = 0.5
 # Of the time a caller waits, what is left for the call itself must be worth beginning.
 _LEFT_S_MIN: Final = 0.05
+# A database and a token endpoint say by their own codes that they did not take the credential.
+_NOT_LET_IN: Final = {"adapter.not_authenticated", "adapter.token_refused"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -331,7 +333,8 @@ def _simulated(call: BrokerCall, target: Target, env: Env) -> Answer:
 
 
 def _is_refused_credential(problem: AdapterProblem) -> bool:
-    return problem.fields.get("status") in {401, 403} and not problem.sent
+    refused = problem.fields.get("status") in {401, 403} or problem.code in _NOT_LET_IN
+    return refused and not problem.sent
 
 
 def _scrubbed(scrubber: Scrubber, answer: Answer) -> Answer:
