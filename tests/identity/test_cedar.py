@@ -56,6 +56,11 @@ connectors.read      x  .  x  .  x  x  x  .  x
 connectors.test      .  .  x  .  x  x  .  .  .
 effects.read         x  .  x  x  x  x  x  .  x
 effects.resolve      .  .  .  .  x  x  .  .  x
+tools.read           x  x  x  x  x  x  x  x  .
+tools.call           .  x  x  .  x  x  .  x  .
+tools.approve        .  .  .  x  .  x  .  .  .
+tools.enable         .  .  .  .  x  x  .  .  .
+tools.disable        .  .  .  .  x  x  .  .  .
 audit.read           .  .  .  .  .  x  x  .  .
 identity.whoami      x  x  x  x  x  x  x  x  .
 tenants.read         .  .  .  .  .  x  x  .  .

@@ -63,8 +63,9 @@ async def started_earlier(ctx: Ctx, run_id: UUID) -> Earlier:
 
 
 def digest_among(pins: Sequence[Mapping[str, Json]], blueprint: str) -> str:
-    """The digest of the Blueprint among a run's pins."""
-    return next((str(p["digest"]) for p in pins if (p["kind"], p["name"]) == ("blueprint", blueprint)), "")
+    """The digest of the Blueprint among a run's pins; of a run of a tool (`tool.NAME`), that of the tool."""
+    kind, name = ("tool", blueprint.partition(".")[2]) if "." in blueprint else ("blueprint", blueprint)
+    return next((str(p["digest"]) for p in pins if (p["kind"], p["name"]) == (kind, name)), "")
 
 
 async def waiting_on(ctx: Ctx, run_id: UUID) -> WaitingOn | None:
