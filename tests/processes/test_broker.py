@@ -17,6 +17,7 @@ from typing import Self
 import pytest
 
 from stanchion.base import Denied, SystemClock, Unavailable
+from stanchion.processes.isolation import landlock_version
 from stanchion.processes.sockets import ask_unix
 from stanchion.tools import AdapterProblem
 from stanchion.tools.broker.client import BrokerClient, tls_route, unix_route
@@ -226,6 +227,13 @@ def test_up_starts_the_broker_first_starts_it_again_and_confines_the_others(tmp_
         os.kill(pids["broker"], signal.SIGKILL)
         assert gone(pids["broker"])
         until(lambda: up.pid_of("broker") not in {0, pids["broker"]} and up.ready_of("broker"), "the broker is back")
+        done = subprocess.run(
+            [sys.executable, "-m", "stanchion", "doctor", "--data", str(up.data), "-o", "json"], capture_output=True, text=True, env=clean_environment(), timeout=60, check=False
+        )  # fmt: skip
+        found = [(row["result"], row["detail"]) for row in json.loads(done.stdout) if row["check"] == "broker"]
+        assert found[0] == ("ok", f"ready, takes calls at {up.data / 'run' / 'broker.calls'}")
+        assert landlock_version() == 0 or found[1][0] == "ok"
+        assert f"{up.data}.keys" in found[1][1]
         api = up.api()
         assert api.get("/api/connectors")["items"] == []
         api.close()

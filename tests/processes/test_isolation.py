@@ -198,6 +198,18 @@ def test_a_process_that_has_threads_is_refused_rather_than_half_confined(tmp_pat
 def test_a_kernel_without_landlock_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(isolation, "landlock_version", lambda: 0)
     assert confine_from([tmp_path]) is Confinement.NONE
+    assert isolation.tried(Settings(data=tmp_path / "data")) == "this kernel has no Landlock"
+
+
+@needs_landlock
+def test_the_doctor_tries_what_it_says(tmp_path, monkeypatch):
+    keys, data = keys_and_data(tmp_path)
+    settings = Settings(data=data)
+    assert held_by_broker(settings) == (keys,)
+    assert isolation.tried(settings) == ""
+    # A confinement that keeps something else is found out.
+    monkeypatch.setattr(isolation, "confine", lambda _: Confinement.LANDLOCK)
+    assert "could still read" in isolation.tried(settings)
 
 
 def test_keys_in_somebody_elses_folder_are_kept_as_a_file_and_with_them_what_opens_the_providers(tmp_path):
