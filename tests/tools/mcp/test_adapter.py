@@ -309,3 +309,15 @@ async def test_without_the_extra_the_call_names_it(
     problem = await problem_of(adapter, ours, "echo", text="a")
     assert problem.code == "mcp.not_installed"
     assert "stanchion[mcp]" in problem.hint
+
+
+async def test_a_call_does_not_wait_longer_than_it_may_for_anothers_session(adapter: McpAdapter) -> None:
+    found = await discovered(adapter, document())
+    silent = replace(found, settings={**found.settings, "command": "sleep", "args": ["60"]}, digest="sha256:3")
+    first = asyncio.create_task(result_of(adapter, target(silent, "echo", timeout_s=3), text="a"))
+    await asyncio.sleep(0)
+    with pytest.raises(AdapterProblem) as caught:
+        await result_of(adapter, target(silent, "echo", timeout_s=0.2), text="a")
+    assert "by another call" in caught.value.message
+    with pytest.raises(AdapterProblem, match="did not answer the first message within 3 s"):
+        await first

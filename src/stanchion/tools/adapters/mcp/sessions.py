@@ -85,7 +85,7 @@ class Session:
         except TimeoutError:
             self._over.set()
             self._task.cancel()
-            raise SessionEnded(f"did not answer the first message within {timeout_s:g} s.") from None
+            raise SessionEnded(f"did not answer the first message within {timeout_s:.3g} s.") from None
         if self._failure is not None:
             raise self._said(self._failure)
 
@@ -223,23 +223,34 @@ class Sessions:
 
     async def use(self, key: str, reach: Callable[[Session], Awaitable[Transport]], timeout_s: float) -> Session:
         """The open session of that key, or a new one. Raises SessionEnded, and what `reach` raises."""
-        async with self._opening.setdefault(key, asyncio.Lock()):
+        opening = self._opening.setdefault(key, asyncio.Lock())
+        try:
+            async with asyncio.timeout(timeout_s):
+                await opening.acquire()
+        except TimeoutError:
+            raise SessionEnded(f"is being connected to by another call, for over {timeout_s:.3g} s.") from None
+        try:
             session = self._held.get(key)
             if session is None or session.ended:
                 if session is not None:
                     await self.drop(key, session)
-                await self._make_room()
-                session = Session()
-                if self._closed:
-                    raise SessionEnded("is not asked any more: the process is ending.")
-                self._held[key] = session
-                try:
-                    await session.open(await reach(session), timeout_s)
-                except BaseException:
-                    self._held.pop(key, None)
-                    await session.end()
-                    raise
+                session = await self._opened(key, reach, timeout_s)
+        finally:
+            opening.release()
         session.used_at = self._clock.monotonic()
+        return session
+
+    async def _opened(self, key: str, reach: Callable[[Session], Awaitable[Transport]], timeout_s: float) -> Session:
+        await self._make_room()
+        if self._closed:
+            raise SessionEnded("is not asked any more: the process is ending.")
+        session = self._held[key] = Session()
+        try:
+            await session.open(await reach(session), timeout_s)
+        except BaseException:
+            self._held.pop(key, None)
+            await session.end()
+            raise
         return session
 
     async def drop(self, key: str, session: Session) -> None:
