@@ -452,6 +452,12 @@ POSTGRES = SQL.replace(
         ("db.example/cases?", "db.example/cases?password=hunter2&", "connector.bad_database_url"),
         ("db.example/cases?", "db.example/cases?passfile=/etc/passwd&", "connector.bad_database_url"),
         ("robot@db.example", "", "connector.bad_database_url"),
+        ("robot@db.example", "robot@%2Frun%2Fpostgresql", "connector.bad_database_url"),
+        ("robot@db.example", "robot@db.example,%2Frun%2Fpostgresql", "connector.bad_database_url"),
+        ("db.example/cases?", "db.example/cases?host=/run/postgresql&", "connector.bad_database_url"),
+        ("db.example/cases?", "db.example/cases?sslkeylogfile=/tmp/keys&", "connector.bad_database_url"),
+        ("db.example/cases?", "db.example/cases?oauth_issuer=http://10.0.0.1&", "connector.bad_database_url"),
+        ("db.example/cases?", "db.example/cases?sslrootcert=/etc/passwd&", "connector.bad_database_url"),
         ("password:", "url_file: x.url, password:", "connector.unknown_field"),
         ("password:", "path: x.db, password:", "connector.unknown_field"),
         (

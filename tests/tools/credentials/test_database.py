@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -44,10 +45,15 @@ async def _called(owner: str, role: str, tmp_path: Path) -> None:
         worlds.document(
             "sql",
             {"cases": worlds.SQL_RESOURCES["cases"]},
-            database={"driver": "postgresql", "url": url, "password": "secret://local/db"},
-            egress={"private": ["127.0.0.1"]},
+            database={
+                "driver": "postgresql",
+                "url": "postgresql://robot@db.example/x",
+                "password": "secret://local/db",
+            },
         ),
     )
+    # The server of the tests listens on a socket alone, which no document may name.
+    body = {**body, "database": {**body["database"], "url": url}}
     connector = connector_of(body, "sha256:test")
     resource = connector.resources["cases"]
 
@@ -80,3 +86,43 @@ async def _called(owner: str, role: str, tmp_path: Path) -> None:
         assert "third" not in f"{caught.value} {caught.value.fields}"
     finally:
         await adapters.close()
+
+
+async def test_a_server_that_is_not_verified_is_never_told_the_password_itself(tmp_path: Path) -> None:
+    said = bytearray()
+
+    async def asks_for_it(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while (head := await reader.readexactly(8))[4:] in {b"\x04\xd2\x16\x2f", b"\x04\xd2\x16\x30"}:
+            writer.write(b"N")  # neither TLS nor GSS
+        await reader.readexactly(int.from_bytes(head[:4], "big") - 8)
+        writer.write(b"R" + (8).to_bytes(4, "big") + (3).to_bytes(4, "big"))  # AuthenticationCleartextPassword
+        said.extend(await reader.read(1000))
+        writer.close()
+
+    server = await asyncio.start_server(asks_for_it, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    adapters = Adapters(tmp_path, worlds.SystemClock())
+    body = worlds.checked(
+        adapters,
+        worlds.document(
+            "sql",
+            {"cases": worlds.SQL_RESOURCES["cases"]},
+            database={
+                "driver": "postgresql",
+                "url": f"postgresql://robot@127.0.0.1:{port}/x",
+                "password": "secret://local/db",
+            },
+            egress={"private": ["127.0.0.1"]},
+        ),
+    )
+    connector = connector_of(body, "sha256:test")
+    credentials = await resolve(
+        connector, Values(values={"secret://local/db": "hunter2"}), tenant="acme", environment="local"
+    )
+    try:
+        with pytest.raises(AdapterProblem):
+            await adapters.get("sql").test(connector, 5.0, credentials)
+    finally:
+        await adapters.close()
+        server.close()
+    assert b"hunter2" not in said

@@ -48,16 +48,22 @@ _RETRYABLE = {"55P03", "57014", "25P03"}
 # A worker that is frozen or cut off in the middle of a push must not keep the key's lock, which its successor waits for,
 # longer than this: the target then rolls back, and the successor's own push goes through.
 _IDLE_IN_TRANSACTION_MS = 5_000
-# Parts of a URL that name files of the process's machine or change who answers for it.
-_OF_THIS_MACHINE = {
-    "passfile",
-    "service",
-    "servicefile",
-    "sslkey",
-    "sslcert",
-    "sslcrl",
-    "sslcrldir",
-    "hostaddr",
+# What a document's URL may say. The rest of what libpq knows (parameters of libpq 18) names files, sockets or programs of the
+# broker's machine, has it call somewhere else by itself (`oauth_issuer`), write files (`sslkeylogfile`), or holds a credential.
+_SAYABLE = {
+    "user",
+    "host",
+    "port",
+    "dbname",
+    "sslmode",
+    "sslnegotiation",
+    "channel_binding",
+    "target_session_attrs",
+    "load_balance_hosts",
+    "connect_timeout",
+    "application_name",
+    "client_encoding",
+    "options",
 }
 # Refusals that pass: a server that starts or stops, all its connections taken.
 _BUSY = re.compile(r"starting up|shutting down|recovery|too many|remaining connection slots")
@@ -170,6 +176,9 @@ class PostgresDriver:
                         hint="Calls with credentials go through the broker: `stanchion serve broker`.",
                     )
                 found["password"] = credentials.value("/database/password")
+                if found.get("sslmode") != "verify-full":
+                    # Whoever stands between could ask for the password itself, which libpq would tell.
+                    found["require_auth"] = "!password"
             return found
         found = _read_url(read_private(inside(self._root, str(database["url_file"]))))
         if found is None:
@@ -234,13 +243,16 @@ def _read_url(text: str) -> dict[str, Any] | None:
 
 
 def url_complaint(text: str) -> str | None:
-    """Why a document's URL cannot be used, or None. It holds no password, which is a secret's, and no file or program."""
+    """Why a document's URL cannot be used, or None. It holds no password, which is a secret's, and no file, socket or
+    program: those belong to the broker's machine, which a document does not choose."""
     found = _read_url(text)
     if found is None or "host" not in found:
         return "is no PostgreSQL URL with a host"
     if "password" in found:
         return "holds a password"
-    named = sorted(_OF_THIS_MACHINE & found.keys())
+    if any(not host or host.startswith(("/", "@")) for host in str(found["host"]).split(",")):
+        return "names a socket of this machine, which a document cannot choose"
+    named = sorted(found.keys() - _SAYABLE)
     return f"names {', '.join(named)}, which a document cannot choose" if named else None
 
 
