@@ -510,6 +510,7 @@ async def test_without_the_extra_it_is_named(tmp_path: Path, monkeypatch: pytest
         ({"store": {"url": "memory://", "region": "x"}}, "connector.unknown_field"),
         ({"auth": {"azure": {"account_key": "secret://local/x#y"}}}, "connector.unknown_field"),
         ({"auth": {"s3": {"access_key_id": "a", "secret_access_key": "plain"}}}, None),
+        ({"egress": {"proxy": "https://proxy.example"}}, "connector.not_offered"),
         ({"prefix": "../x"}, "connector.path_escapes"),
         ({"format": "parquet"}, None),
         ({"delimiter": ";"}, "connector.unknown_field"),
@@ -535,7 +536,7 @@ async def test_without_the_extra_it_is_named(tmp_path: Path, monkeypatch: pytest
 def test_documents_that_are_refused(tmp_path: Path, change: dict[str, Any], code: str | None) -> None:
     adapters = Adapters(tmp_path, SystemClock())
     resource = {"format": "json", "key": "case_id", "fields": FIELDS, "fetch": {}}
-    whole = {name: change[name] for name in ("store", "auth") if name in change}
+    whole = {name: change[name] for name in ("store", "auth", "egress") if name in change}
     resource |= {name: value for name, value in change.items() if name not in whole}
     body = {**body_of({"cases": resource}, "folder://exports"), **whole}
     found = [found for found, _ in complaints(adapters, body)]
@@ -602,6 +603,7 @@ class TestGate:
             ("CONNECT [::ffff:127.0.0.1]:{port}x", b"405"),
             ("CONNECT 127.0.0.1", b"405"),
             ("GET http://127.0.0.1:{port}/", b"405"),
+            ("GET 127.0.0.1:{port}", b"405"),
             ("PUT http://127.0.0.1:{port}/", b"405"),
         ],
     )

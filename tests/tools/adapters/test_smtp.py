@@ -367,6 +367,7 @@ async def test_a_large_message(post: Post) -> None:
         ({"recipients": ["a*@b.example"]}, None),
         ({"recipients": ["everybody"]}, "connector.bad_address"),
         ({"tls": "none"}, None),
+        ({"egress": {"private": ["127.0.0.1"], "proxy": "http://proxy.example:3128"}}, "connector.not_offered"),
         (
             {"resources": {"m": {"fields": {"to": {"type": "string"}}, "push": {"idempotency": "none"}}}},
             "connector.missing_field",

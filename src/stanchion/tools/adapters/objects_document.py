@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from stanchion.base import Json
 from stanchion.blueprints import ConfigIssue, Schema
-from stanchion.tools.adapters.paths import path_complaint
+from stanchion.tools.adapters.paths import check_no_proxy, path_complaint
 from stanchion.tools.records import types_of
 
 Format = Literal["json", "jsonl", "csv", "text", "metadata"]
@@ -128,6 +128,7 @@ def scheme_of(store: Mapping[str, Json]) -> str:
 def check_objects(body: Mapping[str, Json]) -> Iterator[ConfigIssue]:
     """The store's address and credentials, and of each resource: paths, formats, and what its push relies on."""
     store = cast("Mapping[str, Json]", body["store"])
+    yield from check_no_proxy(body)
     yield from _check_store(store, cast("Mapping[str, Json]", body.get("auth") or {}))
     for name, resource in cast("Mapping[str, Mapping[str, Json]]", body["resources"]).items():
         yield from _check_resource(f"/resources/{name}", resource, scheme_of(store))

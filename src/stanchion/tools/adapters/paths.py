@@ -6,9 +6,11 @@ database URL is a private file too.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from stanchion.base import Denied
+from stanchion.base import Denied, Json
+from stanchion.blueprints import ConfigIssue
 
 
 def path_complaint(text: str) -> str | None:
@@ -34,3 +36,15 @@ def inside(root: Path, text: str) -> Path:
             hint="Use a path below it, without links that lead elsewhere.",
         )
     return found
+
+
+def check_no_proxy(body: Mapping[str, Json]) -> Iterator[ConfigIssue]:
+    """A complaint where a connector names a proxy (`egress.proxy`) and its adapter could not go through it."""
+    egress = body.get("egress")
+    if isinstance(egress, Mapping) and "proxy" in egress:
+        yield ConfigIssue(
+            pointer="/egress/proxy",
+            code="connector.not_offered",
+            message=f"The adapter {body['adapter']!r} connects to its system itself and goes through no proxy.",
+            hint="Leave it out.",
+        )

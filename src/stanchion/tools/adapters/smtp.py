@@ -17,6 +17,7 @@ from stanchion.base import Clock, Json
 from stanchion.blueprints import ConfigIssue, Schema
 from stanchion.tools.adapter import AdapterProblem, Target
 from stanchion.tools.adapters.call import Call, any_target
+from stanchion.tools.adapters.paths import check_no_proxy
 from stanchion.tools.adapters.plain import PlainAdapter
 from stanchion.tools.adapters.smtp_message import ADDRESS_FIELDS, FIELDS, BadMessage, address_of, allowed, mail_of
 from stanchion.tools.adapters.smtp_talk import Server, SmtpError, Talk
@@ -78,6 +79,7 @@ class SmtpAdapter(PlainAdapter):
 
     def check(self, body: Mapping[str, Json]) -> Iterable[ConfigIssue]:
         """The sender, the allowed recipients, and that each resource's fields are those of a mail."""
+        yield from check_no_proxy(body)
         if address_of(str(body["from"])) is None:
             yield ConfigIssue(
                 pointer="/from",
