@@ -362,3 +362,13 @@ async def until(found) -> None:
     async with asyncio.timeout(10):
         while not found():
             await asyncio.sleep(0.002)
+
+
+async def test_a_write_whose_answer_cannot_be_sent_may_have_been_applied(tmp_path):
+    """The target has answered: a problem of ours after that is no word that nothing was written (I5)."""
+    answers = iter(({"x": "y" * wire.FRAME_BYTES_MAX}, {"x": object()}))
+    async with served(tmp_path / "b", Service(lambda call: next(answers))), client_of(tmp_path / "b") as client:
+        for code in ("broker.frame_too_large", "json.unencodable"):
+            with pytest.raises(AdapterProblem) as caught:
+                await client.call(a_call())
+            assert (caught.value.code, caught.value.sent) == (code, True)

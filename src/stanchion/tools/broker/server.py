@@ -187,7 +187,7 @@ class BrokerServer:
             if not self._cutting:
                 return  # nobody waits for it
             answer = work.problem("broker.stopped", "was broken off because the broker had to stop")
-        connection.answer(number, answer)
+        connection.answer(number, answer, writes=work.writes)
 
     async def _outcome(self, peer: Peer, work: _Work) -> Answer | Problem:
         try:
@@ -314,15 +314,18 @@ class _Connection(asyncio.Protocol):
         """A call was answered."""
         self._running.pop(number, None)
 
-    def answer(self, number: int, answer: Answer | Problem) -> None:
-        """Say what became of a call. An answer that cannot be sent is a problem of that call alone."""
+    def answer(self, number: int, answer: Answer | Problem, *, writes: bool = False) -> None:
+        """Say what became of a call. An answer that cannot be sent is a problem of that call alone: of a write, one that says
+        that it may have been applied."""
         try:
             said = (
                 wire.problem_said(number, answer) if isinstance(answer, Problem) else wire.answer_said(number, answer)
             )
             data = wire.frame(said)
         except Problem as problem:
-            data = wire.frame(wire.problem_said(number, problem))
+            sent = answer.sent if isinstance(answer, AdapterProblem) else writes and not isinstance(answer, Problem)
+            unsaid = AdapterProblem(problem.code, problem.message, hint=problem.hint, sent=True) if sent else problem
+            data = wire.frame(wire.problem_said(number, unsaid))
         self._write(data)
 
     def send(self, message: Mapping[str, object]) -> None:
