@@ -91,6 +91,8 @@ WRONG: list[tuple[str, str, str, str]] = [
     ("secret://local/erp#client", "hunter2", "connector.credential", "hunter2"),
     ("secret://local/erp#client", "secret://locl/erp", "secret.unknown_provider", "secret://locl/erp"),
     ("secret://local/erp#client", "secret://local/../erp", "secret.bad_reference", "secret://local/../erp"),
+    ("resources:\n", "headers: {X-Client: 'secret://local/erp'}\nresources:\n", "connector.credential", "headers:"),
+    ('"{total}"', '"secret://local/erp"', "connector.credential", "body:"),
     ("X-Api-Key", "Authorization", "connector.bad_header", "Authorization"),
     ("X-Api-Key", "Content-Length", "connector.bad_header", "Content-Length"),
     ("  oauth2:\n", "  bearer: {token: 'secret://local/t'}\n  oauth2:\n", "connector.bad_auth", "grant:"),

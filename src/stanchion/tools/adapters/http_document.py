@@ -10,6 +10,7 @@ from yarl import URL
 
 from stanchion.base import Json
 from stanchion.blueprints import ConfigIssue, Schema
+from stanchion.secrets import references_in
 from stanchion.tools.adapters.http_operations import EXECUTE_SCHEMA, PUSH_SCHEMA, check_operations
 from stanchion.tools.adapters.http_paging import PAGE_NEEDS, PAGE_SCHEMA
 from stanchion.tools.adapters.http_parts import CONSTANTS, PATH, POINTER, check_shape, path_parameters
@@ -56,6 +57,7 @@ def check_http(body: Mapping[str, Json]) -> Iterable[ConfigIssue]:
     """All complaints beyond the schema."""
     yield from _check_base(str(body["base_url"]))
     yield from check_auth(body)
+    yield from _check_stray(body)
     yield from check_operations(body)
     for header in cast("Mapping[str, Json]", body.get("headers", {})):
         yield from _check_header(header)
@@ -67,6 +69,18 @@ def check_http(body: Mapping[str, Json]) -> Iterable[ConfigIssue]:
                 yield from _check_path(pointer, verb, operation)
                 if "page" in operation:
                     yield from _check_page(f"{pointer}/page", cast("Mapping[str, Json]", operation["page"]))
+
+
+def _check_stray(body: Mapping[str, Json]) -> Iterable[ConfigIssue]:
+    """References that stand where no credential is put: the text itself would be sent."""
+    for pointer, _ in references_in(body):
+        if not pointer.startswith("/auth/"):
+            yield ConfigIssue(
+                pointer=pointer,
+                code="connector.credential",
+                message="A credential is referred to where none is put; the reference itself would be sent.",
+                hint="Its sites are those of `auth`: header, query, body, basic, bearer, oauth2, sigv4, client_certificate.",
+            )
 
 
 def _check_base(text: str) -> Iterable[ConfigIssue]:

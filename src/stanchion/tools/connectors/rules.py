@@ -49,7 +49,7 @@ def _check_credentials(pointer: str, value: Json | Mapping[str, Json]) -> Iterat
             pointer=pointer,
             code="connector.credential",
             message="This looks like a credential.",
-            hint="A connector never holds one: it is published, shown and kept for ever. Name a file of mode 0600.",
+            hint="A connector never holds one: it is published, shown and kept for ever. Name it: secret://local/NAME.",
         )
     elif isinstance(value, Mapping):
         for name, item in value.items():
