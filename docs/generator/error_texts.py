@@ -52,6 +52,8 @@ KINDS: Mapping[str, str] = {
 NOT_CODES = frozenset(
     [
         "approval.requested",
+        "order.placed",
+        "triggers.verify",
         "guards.collect",
         "judgement.verdict",
         "rollout.guards",
@@ -183,6 +185,24 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "policy.cedar_syntax": ("This is not Cedar.", "The message says what was met; a statement ends with `;`."),
         "policy.cedar_template": ("A statement has a slot (`?principal`), and nothing fills it.", "Name the principal or the resource."),
         "policy.cedar_too_many": ("More statements than one policy may have.", "Split the policy."),
+    },
+    "Documents: triggers": {
+        "trigger.dedupe": ("`dedupe` does not tell messages apart, or is neither a text nor a whole number.", "Name one member that every message has of its own: `${event.id}`."),
+        "trigger.input": ("The mapping does not give what the Blueprint takes.", "`stanchion blueprint show` shows its input."),
+        "trigger.secret_header": ("A header that is a credential would be read by expressions.", "Leave it out."),
+        "trigger.source": ("A trigger has not exactly one source.", "Write a `webhook` or `event`; for both, two triggers."),
+        "trigger.tolerance": ("The tolerance is nothing, or more than an hour.", "`5m` is what senders expect."),
+        "trigger.when": ("`when` gives neither true nor false.", "Compare the members of the event."),
+    },
+    "Triggers": {
+        "hook.refused": ("A webhook is not believed: no such hook, no signature, another one, or of another time. It is the one answer, so that it tells a stranger nothing; the metric `stanchion_trigger_refusals_total` says why.", "Sign the exact bytes, with the secret and at the time of sending."),
+        "trigger.bad_call": ("What a process asked of the broker about a webhook has another form.", "Run the same version everywhere."),
+        "trigger.bad_dedupe": ("A message comes to nothing that duplicates could be known by.", "Send an id, or let `dedupe` name a member that every payload has."),
+        "trigger.bad_event": ("The payload does not fit the trigger's `event`; `errors` names each place.", "Mend the sender, or release a trigger that takes it."),
+        "trigger.bad_header": ("A header that expressions read is too long or holds what no text can.", "Send it in the payload."),
+        "trigger.broker_away": ("The process has no broker, which alone can verify a webhook.", "Start `stanchion serve broker`."),
+        "trigger.unknown": ("There is no such live trigger.", "`stanchion trigger list` shows them."),
+        "trigger.wants_signature": ("An event was sent with an API key to a trigger of webhooks.", "Publish one with `source: {event: {}}`."),
     },
     "Documents: tools": {
         "tool.approval": ("`approval` has both a policy and `none`, or neither.", "Write one of the two."),

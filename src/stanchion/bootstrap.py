@@ -13,7 +13,7 @@ from fastapi import APIRouter
 
 from stanchion import approvals, artifacts, audit, identity, releases, runs, tools
 from stanchion.artifacts import KindSpec
-from stanchion.base import Problem, SystemClock, SystemIds
+from stanchion.base import Json, Problem, SystemClock, SystemIds
 from stanchion.base.settings import Settings
 from stanchion.blueprints import LOGIC_GATE, TRANSFORM, BlueprintKind, ConfigKind, VerbSpec
 from stanchion.context import Ctx, Env, Environment, system_actor
@@ -30,10 +30,10 @@ from stanchion.releases.gates import GATES
 from stanchion.releases.gates import measure as measure_reviews
 from stanchion.releases.gates.routes import build_router as build_gates_router
 from stanchion.runs import killing, revoking, sweeping
-from stanchion.secrets import forwarding, keeping
+from stanchion.secrets import SecretHolder, forwarding, keeping
 from stanchion.secrets.holding import holding
 from stanchion.telemetry import Telemetry
-from stanchion.tools import catalogue
+from stanchion.tools import catalogue, triggers
 from stanchion.tools.broker.client import BrokerClient
 from stanchion.tools.broker.remote import RemoteAdapters
 from stanchion.tools.broker.scrubbing import Scrubbers
@@ -138,6 +138,7 @@ def build_parts(env: Env, settings: Settings, *, own: bool = True) -> Parts:
         ConfigKind(),
         flags.FlagKind(),
         catalogue.ToolKind(verbs),
+        triggers.TriggerKind(),
     )
     resolver = releases.Resolver(env, lambda body, lookup: catalogue.program_of(body, verbs, lookup))
     return Parts(adapters=adapters, verbs=verbs, kinds={kind.kind: kind for kind in kinds}, resolver=resolver)
@@ -223,9 +224,17 @@ async def built_broker(
         )
         try:
             async with tended(Broker(env, parts.adapters, judges, scrubbers)) as broker:
-                yield broker, partial(forwarding.answer, held.holder)
+                yield broker, partial(_answer, held.holder, triggers.Verifier(env, held.secrets))
         finally:
             await parts.adapters.close()
+
+
+async def _answer(
+    holder: SecretHolder, verifier: triggers.Verifier, operation: str, said: Mapping[str, Json]
+) -> Mapping[str, Json]:
+    if operation == triggers.VERIFY:
+        return await verifier.answer(operation, said)
+    return await forwarding.answer(holder, operation, said)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,6 +283,7 @@ def build_duties(env: Env, settings: Settings) -> Sequence[Duty]:
         Duty(name="approvals.gauges", every_s=5.0, run=approvals.measure),
         Duty(name="effects.gauges", every_s=5.0, run=tools.EffectGauges().measure),
         Duty(name="reviews.gauges", every_s=5.0, run=measure_reviews),
+        Duty(name="triggers.prune", every_s=600.0, run=triggers.prune),
         Duty(name="secrets.end", every_s=60.0, run=keeping.end_due),
         Duty(name="runs.expire_keys", every_s=60.0, run=sweeping.expire_keys),
     )
@@ -281,7 +291,7 @@ def build_duties(env: Env, settings: Settings) -> Sequence[Duty]:
 
 def killable_kinds() -> Killable:
     """What can be killed in this deployment, by kind. A kind that comes later registers here, and asks at its point of use."""
-    kinds = (*map(killing.PinnedKind, ("blueprint", "connector", "flag", "tool")), killing.TenantKind())
+    kinds = (*map(killing.PinnedKind, ("blueprint", "connector", "flag", "tool", "trigger")), killing.TenantKind())
     return {kind.kind: kind for kind in kinds}
 
 
@@ -317,6 +327,13 @@ async def built_routers(
         calls=identity.CedarCalls(live_policies or policies.Snapshot(env, withdrawn=withdrawn)),
         verbs=parts.verbs,
     )
+    delivering = triggers.means_of(
+        env,
+        starter=starter,
+        resolver=parts.resolver,
+        kills=switches,
+        verify=triggers.AWAY if broker is None else triggers.RemoteVerify(broker.ask),
+    )
     repinning = releases_revoking.Means(
         kinds=parts.kinds, resolver=parts.resolver, verbs=parts.verbs, notifier=notifier, hook=hook
     )
@@ -337,6 +354,7 @@ async def built_routers(
             artifacts.build_router(),
             tools.build_router(adapters, switches),
             catalogue.build_router(calling),
+            triggers.build_router(env, delivering),
             kills.build_router(killable_kinds()),
             keeping.build_router(holder, tools.LiveReferences()),
             audit.build_router(),

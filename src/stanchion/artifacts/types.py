@@ -16,7 +16,7 @@ Risk = Literal["low", "medium", "high"]
 
 # Every kind that there can be (DESIGN §2); which of them a deployment has is what registers.
 KINDS: Final = frozenset(
-    ("blueprint", "prompt", "route", "tool", "index", "connector", "policy", "config", "flag", "eval_suite")
+    ("blueprint", "prompt", "route", "tool", "index", "connector", "policy", "config", "flag", "eval_suite", "trigger")
 )
 
 

@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "effect": ("nouns.effect", "effect", "Effects on external systems: list, show, resolve."),
     "connector": ("nouns.connector", "connector", "Connectors: list, show, test, discover."),
     "tool": ("nouns.tool", "tool", "Tools: list, show, call, check, approve, enable, disable, kill."),
+    "trigger": ("nouns.trigger", "trigger", "Triggers: list, show, deliveries, test."),
     "artifact": ("nouns.artifact", "artifact", "Immutable versions: list, show, diff, usage, history, retire."),
     "release": (
         "nouns.release",

@@ -123,7 +123,6 @@ CREATE TABLE public.artifacts (
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     labels jsonb DEFAULT '{}'::jsonb NOT NULL,
     risk text DEFAULT 'low'::text NOT NULL,
-    CONSTRAINT artifacts_kind_check CHECK ((kind = ANY (ARRAY['blueprint'::text, 'prompt'::text, 'route'::text, 'tool'::text, 'index'::text, 'connector'::text, 'policy'::text, 'config'::text, 'flag'::text, 'eval_suite'::text]))),
     CONSTRAINT artifacts_name_check CHECK ((name ~ '^[a-z][a-z0-9-]{0,62}$'::text)),
     CONSTRAINT artifacts_risk_check CHECK ((risk = ANY (ARRAY['low'::text, 'medium'::text, 'high'::text]))),
     CONSTRAINT artifacts_version_check CHECK ((version > 0))
@@ -711,6 +710,25 @@ CREATE TABLE public.tool_trials (
     CONSTRAINT tool_trials_point_check CHECK ((point = ANY (ARRAY['dry_run'::text, 'idempotency'::text, 'disable_path'::text])))
 );
 ALTER TABLE ONLY public.tool_trials FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.trigger_deliveries (
+    tenant text NOT NULL,
+    id uuid NOT NULL,
+    environment text NOT NULL,
+    trigger text NOT NULL,
+    version integer NOT NULL,
+    source text NOT NULL,
+    received_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    dedupe text NOT NULL,
+    outcome text NOT NULL,
+    reason text NOT NULL,
+    run_id uuid,
+    CONSTRAINT trigger_deliveries_check CHECK (((run_id IS NOT NULL) = (outcome = ANY (ARRAY['started'::text, 'repeated'::text])))),
+    CONSTRAINT trigger_deliveries_outcome_check CHECK ((outcome = ANY (ARRAY['started'::text, 'repeated'::text, 'filtered'::text, 'failed'::text]))),
+    CONSTRAINT trigger_deliveries_reason_check CHECK ((length(reason) <= 1000)),
+    CONSTRAINT trigger_deliveries_source_check CHECK ((source = ANY (ARRAY['webhook'::text, 'event'::text]))),
+    CONSTRAINT trigger_deliveries_version_check CHECK ((version > 0))
+);
+ALTER TABLE ONLY public.trigger_deliveries FORCE ROW LEVEL SECURITY;
 CREATE TABLE public.trusted_keys (
     tenant text NOT NULL,
     id uuid NOT NULL,
@@ -784,6 +802,8 @@ ALTER TABLE ONLY public.approvals
     ADD CONSTRAINT approvals_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.approvals
     ADD CONSTRAINT approvals_run_id_path_attempt_key UNIQUE (run_id, path, attempt);
+ALTER TABLE public.artifacts
+    ADD CONSTRAINT artifacts_kind_check CHECK ((kind = ANY (ARRAY['blueprint'::text, 'prompt'::text, 'route'::text, 'tool'::text, 'index'::text, 'connector'::text, 'policy'::text, 'config'::text, 'flag'::text, 'eval_suite'::text, 'trigger'::text]))) NOT VALID;
 ALTER TABLE ONLY public.artifacts
     ADD CONSTRAINT artifacts_pkey PRIMARY KEY (tenant, kind, name, version);
 ALTER TABLE ONLY public.artifacts
@@ -880,6 +900,8 @@ ALTER TABLE ONLY public.tool_states
     ADD CONSTRAINT tool_states_pkey PRIMARY KEY (tenant, environment, name, version);
 ALTER TABLE ONLY public.tool_trials
     ADD CONSTRAINT tool_trials_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.trigger_deliveries
+    ADD CONSTRAINT trigger_deliveries_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.trusted_keys
     ADD CONSTRAINT trusted_keys_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.withdrawal_revisions
@@ -941,6 +963,9 @@ CREATE INDEX runs_worker_lost ON public.runs USING btree (queue, ready_at) WHERE
 CREATE UNIQUE INDEX secret_versions_current ON public.secret_versions USING btree (tenant, path) WHERE (state = 'current'::text);
 CREATE INDEX secret_versions_due ON public.secret_versions USING btree (ends_at) WHERE (state = 'previous'::text);
 CREATE INDEX tool_trials_by_version ON public.tool_trials USING btree (tenant, environment, name, digest, id);
+CREATE INDEX trigger_deliveries_by_age ON public.trigger_deliveries USING btree (received_at);
+CREATE INDEX trigger_deliveries_by_dedupe ON public.trigger_deliveries USING btree (tenant, environment, trigger, dedupe, id) WHERE (run_id IS NOT NULL);
+CREATE INDEX trigger_deliveries_by_trigger ON public.trigger_deliveries USING btree (tenant, environment, trigger, id);
 CREATE UNIQUE INDEX trusted_keys_by_name ON public.trusted_keys USING btree (tenant, name) WHERE (removed_at IS NULL);
 CREATE INDEX trusted_keys_by_tenant ON public.trusted_keys USING btree (tenant, id);
 CREATE UNIQUE INDEX trusted_keys_in_force ON public.trusted_keys USING btree (tenant, fingerprint, origin_tenant, COALESCE(origin_environment, ''::text)) WHERE (removed_at IS NULL);
@@ -1063,6 +1088,8 @@ ALTER TABLE ONLY public.tool_trials
     ADD CONSTRAINT tool_trials_run_id_fkey FOREIGN KEY (run_id) REFERENCES public.runs(id);
 ALTER TABLE ONLY public.tool_trials
     ADD CONSTRAINT tool_trials_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.trigger_deliveries
+    ADD CONSTRAINT trigger_deliveries_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.trusted_keys
     ADD CONSTRAINT trusted_keys_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.withdrawal_revisions
@@ -1120,6 +1147,7 @@ CREATE POLICY engine ON public.tenants TO stanchion_engine USING (true) WITH CHE
 CREATE POLICY engine ON public.tool_approvals TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.tool_states TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.tool_trials TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.trigger_deliveries TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.trusted_keys TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.withdrawal_revisions TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.withdrawals TO stanchion_engine USING (true) WITH CHECK (true);
@@ -1208,12 +1236,14 @@ CREATE POLICY tenant_wall ON public.step_runs TO stanchion_app USING ((tenant = 
 CREATE POLICY tenant_wall ON public.tool_approvals TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.tool_states TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.tool_trials TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.trigger_deliveries TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.trusted_keys TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.withdrawals TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 ALTER TABLE public.tenants ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.tool_approvals ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.tool_states ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.tool_trials ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.trigger_deliveries ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.trusted_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.withdrawal_revisions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.withdrawals ENABLE ROW LEVEL SECURITY;
@@ -1310,6 +1340,8 @@ GRANT SELECT,INSERT,UPDATE ON TABLE public.tool_states TO stanchion_app;
 GRANT SELECT ON TABLE public.tool_states TO stanchion_engine;
 GRANT SELECT,INSERT ON TABLE public.tool_trials TO stanchion_app;
 GRANT SELECT ON TABLE public.tool_trials TO stanchion_engine;
+GRANT SELECT,INSERT ON TABLE public.trigger_deliveries TO stanchion_app;
+GRANT SELECT,DELETE ON TABLE public.trigger_deliveries TO stanchion_engine;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.trusted_keys TO stanchion_app;
 GRANT SELECT ON TABLE public.trusted_keys TO stanchion_engine;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.withdrawal_revisions TO stanchion_app;

@@ -18,7 +18,7 @@ from stanchion.identity.cedar import CedarAuthorizer, role_matrix
 from stanchion.identity.cedar_calls import BUILT_IN, CedarCalls, call_schema, denied
 from stanchion.identity.cedar_text import CedarFault, faults_in
 from stanchion.identity.pepper import Pepper
-from stanchion.identity.principals import PrincipalsNow
+from stanchion.identity.principals import PrincipalsNow, trigger_actor
 from stanchion.identity.routes import build_router
 from stanchion.identity.service import (
     create_key,
@@ -93,5 +93,6 @@ __all__ = [
     "revoke_key",
     "revoke_role",
     "role_matrix",
+    "trigger_actor",
     "whoami",
 ]

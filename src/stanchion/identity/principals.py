@@ -14,6 +14,19 @@ from stanchion.identity.types import Principal
 
 _ENTRIES_MAX: Final = 10_000
 _SYSTEM: Final = "system:"
+_TRIGGER: Final = "trigger:"
+
+
+def trigger_actor(tenant: str, name: str) -> Actor:
+    """The actor that a trigger's runs have: a service of its own name, which no principal can have. It decides nothing."""
+    return Actor(
+        tenant=tenant,
+        principal=f"{_TRIGGER}{name}",
+        principal_id="",
+        kind="service",
+        roles=frozenset({"service"}),
+        credential="trigger",
+    )
 
 
 class PrincipalsNow:
@@ -33,6 +46,8 @@ class PrincipalsNow:
             return system_actor(
                 "engine" if who == "engine" else "scheduler" if who == "scheduler" else "bootstrap", tenant
             )
+        if principal.startswith(_TRIGGER):
+            return trigger_actor(tenant, principal.removeprefix(_TRIGGER))
         found = await self._row(tenant, principal)
         if found is None or found.disabled_at is not None:
             why = "is disabled" if found is not None else "does not exist in this tenant"

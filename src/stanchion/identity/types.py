@@ -55,6 +55,8 @@ ACTIONS: Final = (
     "tools.approve",
     "tools.enable",
     "tools.disable",
+    "triggers.read",
+    "triggers.fire",
     "audit.read",
     "identity.whoami",
     "tenants.read",

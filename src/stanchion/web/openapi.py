@@ -10,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 
 from stanchion.base import invariant
 from stanchion.http import PROBLEM_JSON, ProblemModel
-from stanchion.web.access import OPEN_PATHS
+from stanchion.web.access import HOOKS, OPEN_PATHS
 
 Doc = dict[str, Any]
 
@@ -32,7 +32,7 @@ _PROBLEMS: Final = {
 # What an operation without credential, body and parameters can answer.
 _OPEN_PROBLEMS: Final = ("429", "500", "503")
 _DESCRIPTION: Final = (
-    "Governed Blueprints, run durably. Every operation but the health probes and the sign-in page needs a credential: "
+    "Governed Blueprints, run durably. Every operation but the health probes, the sign-in page and signed webhooks needs a credential: "
     "an API key as bearer token, or the session cookie of a browser. Errors are RFC 9457 problem details with a stable "
     "`code`. Lists are pages: send `next` as `after` for the following one."
 )
@@ -98,7 +98,7 @@ def without_example(doc: Doc) -> list[str]:
 
 
 def _complete(path: str, operation: Doc, schemas: Doc) -> None:
-    is_open = path in OPEN_PATHS
+    is_open = path in OPEN_PATHS or path.startswith(HOOKS)
     operation["security"] = [] if is_open else [{"apiKey": []}, {"session": []}]
     responses = cast("dict[str, Doc]", operation["responses"])
     if _is_default_422(responses.get("422")):

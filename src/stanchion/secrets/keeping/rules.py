@@ -16,7 +16,8 @@ GRACE_S_DEFAULT: Final = 3600
 GRACE_S_MAX: Final = 30 * 86_400
 CONNECTORS_MAX: Final = 100
 VERSION_MAX: Final = 2**31 - 1
-_CONNECTOR: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
+# A trigger has its webhook's secret as `trigger:NAME`, which no connector can be called.
+_CONNECTOR: Final = re.compile(r"(?:trigger:)?[a-z][a-z0-9-]{0,62}")
 _ENVIRONMENT: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
 
 
