@@ -33,7 +33,7 @@ PAGES_MAX = 1000
 _IDEMPOTENCY: tuple[Json, ...] = ("key", "natural", "probe", "none")
 # What a discovery says of the operations.
 CAPABILITIES: Mapping[str, Mapping[str, Json]] = {
-    "fetch": {"paging": sorted(paging.PAGE_NEEDS)},
+    "fetch": {"paging": [*sorted(paging.PAGE_NEEDS)]},
     "lookup": {"needs": "a path with {key}"},
     "push": {"idempotency": [*_IDEMPOTENCY], "effects": ["write", "destructive"]},
     "execute": {"idempotency": [*_IDEMPOTENCY], "effects": ["read", "write", "destructive"]},
