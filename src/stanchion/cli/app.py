@@ -27,7 +27,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "approval": ("nouns.approval", "approval", "What waits for a person: list, show, approve, reject."),
     "dlq": ("nouns.dlq", "dlq", "Dead letters: list, show, requeue, discard."),
     "effect": ("nouns.effect", "effect", "Effects on external systems: list, show, resolve."),
-    "connector": ("nouns.connector", "connector", "Connectors: list, show, test, discover."),
+    "connector": ("nouns.connector", "connector", "Connectors: list, show, test, discover, import."),
     "tool": ("nouns.tool", "tool", "Tools: list, show, call, check, approve, enable, disable, kill."),
     "trigger": ("nouns.trigger", "trigger", "Triggers: list, show, deliveries, test."),
     "artifact": ("nouns.artifact", "artifact", "Immutable versions: list, show, diff, usage, history, retire."),
