@@ -110,6 +110,8 @@ def test_the_longest_that_a_target_asked_for_is_honoured(first: float, second: f
         (AdapterProblem("adapter.status", "x", status=404), False),
         (AdapterProblem("adapter.status", "x", status=422), False),
         (AdapterProblem("adapter.wrong_type", "x"), False),
+        (AdapterProblem("adapter.recipient_refused", "of another protocol", status=550), False),
+        (AdapterProblem("mcp.failed", "x", retryable=True), True),
         (Denied("secret.wrong_environment", "x"), False),
         (Unavailable("db.unavailable", "x"), False),
     ],

@@ -395,12 +395,15 @@ async def test_a_problem_that_echoes_the_credential_is_scrubbed_and_keeps_what_i
     assert problem.__suppress_context__
 
 
-async def test_a_target_that_does_not_know_the_new_value_yet_is_called_with_the_one_before(held: Held) -> None:
+@pytest.mark.parametrize(("code", "fields"), [("adapter.status", {"status": 401}), ("adapter.not_authenticated", {})])
+async def test_a_target_that_does_not_know_the_new_value_yet_is_called_with_the_one_before(
+    held: Held, code: str, fields: dict[str, Any]
+) -> None:
     held.secrets.before = "the-one-before"
 
     async def knows_only_the_old(target):
         if target.credentials.value("/password") == PASSWORD:
-            raise target.problem("adapter.status", "answered with status 401.", status=401)
+            raise target.problem(code, "did not let us in.", **fields)
         return Envelope(records=[], metrics={}, trace={}, narrative="", metadata={"truncated": False})
 
     held.adapter.answer = knows_only_the_old

@@ -29,6 +29,19 @@ OPEN_S_MAX: Final = 120.0
 # A target may ask for more patience than that; never for more than an hour.
 ASKED_S_MAX: Final = 3600.0
 
+# Problems that say it by their code, where repeating may help: a certificate that is not valid does not become so.
+_NOT_WELL: Final = frozenset(
+    {
+        "adapter.unreachable",
+        "adapter.timeout",
+        "adapter.truncated",
+        "adapter.bad_answer",
+        "mcp.failed",
+        "egress.unresolved",
+    }
+)
+# Problems whose `status` is one of HTTP.
+_OF_HTTP: Final = frozenset({"adapter.status", "adapter.token_refused"})
 _STATUS_TOO_MANY: Final = 429
 _STATUS_UNAVAILABLE: Final = 503
 
@@ -66,9 +79,9 @@ def fresh(at: datetime) -> Breaker:
 def is_failure(problem: Problem) -> bool:
     """Whether a problem of a call says that the target is not well."""
     status = problem.fields.get("status")
-    if isinstance(status, int):
+    if problem.code in _OF_HTTP and isinstance(status, int):
         return status >= 500 or status == _STATUS_TOO_MANY
-    return problem.retryable and problem.code in {"adapter.timeout", "adapter.unreachable", "adapter.truncated"}
+    return problem.retryable and problem.code in _NOT_WELL
 
 
 def asked_s(problem: Problem) -> float | None:

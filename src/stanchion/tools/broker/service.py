@@ -9,10 +9,13 @@ loses every trace of the credential (I9). See docs/explanation/broker.md.
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, cast
+from uuid import UUID
 
 import psycopg
 
@@ -24,7 +27,7 @@ from stanchion.identity import CallAuthorizer, CallQuestion, Principals
 from stanchion.runs import PinResolver
 from stanchion.secrets import Secret, SecretRef, Secrets
 from stanchion.tools.adapter import Adapter, AdapterProblem, AdapterRegistry, Target
-from stanchion.tools.broker import checks, store
+from stanchion.tools.broker import checks, store, wire
 from stanchion.tools.broker.breaker import Breakers
 from stanchion.tools.broker.connectors import PublishedConnectors
 from stanchion.tools.broker.limits import ConnectorLimits
@@ -41,8 +44,11 @@ Answer = Envelope | Mapping[str, "Json"]
 # One call of the target, given its credentials and the seconds left.
 Ask = Callable[[Credentials, float], Awaitable[Answer]]
 _TEND_S: Final = 0.5
+_REFUSED_CREDENTIAL: Final = frozenset({"adapter.not_authenticated", "adapter.token_refused"})
 # Of the time a caller waits, what is left for the call itself must be worth beginning.
 _LEFT_S_MIN: Final = 0.05
+# Attempts that are remembered, so that a call sent twice is performed once: minutes of them at any rate that is reached.
+_ATTEMPTS_MAX: Final = 65_536
 # A database and a token endpoint say by their own codes that they did not take the credential.
 _NOT_LET_IN: Final = {"adapter.not_authenticated", "adapter.token_refused"}
 
@@ -81,6 +87,8 @@ class Broker:
         self._breakers = Breakers(env)
         self._measures = Measures(env)
         self._scrubbers = scrubbers or Scrubbers()
+        # Attempts of effects that were brought here: (effect, which attempt).
+        self._attempts: OrderedDict[tuple[UUID | None, int | None], None] = OrderedDict()
 
     async def perform(self, call: BrokerCall, peer: Peer) -> Answer:
         """Check and perform one call.
@@ -108,13 +116,14 @@ class Broker:
         target = checks.target_of(call, connector, timeout_s=call.timeout_s)
         writes = checks.writes(target)
         await self._authorize(call, target)
-        self._hold_back(call, (connector.digest,), writes=writes)
+        uses: tuple[str, ...] = (connector.digest,)
+        self._hold_back(call, uses, writes=writes)
         if writes:
-            await self._check_write(call, target)
+            uses = await self._check_write(call, target)
             if is_simulated(connector, self._env.environment):
                 self._measures.simulated(call)
                 return _simulated(call, target, self._env)
-        return await self._asked(call, target, until)
+        return await self._asked(call, target, until, partial(self._hold_back, call, uses, writes=writes))
 
     # --- who may, and what stands in the way
 
@@ -162,8 +171,9 @@ class Broker:
             self._env.telemetry.emit("withdrawal.stopped", 1.0, "broker")
             raise held_back("revoked", stopped.ref, stopped.again_s, "a version that the step uses was revoked")
 
-    async def _check_write(self, call: BrokerCall, target: Target) -> None:
-        """The ledger, the released Blueprint and the approval, looked at again by the one who performs (I5, I7, I8, I12)."""
+    async def _check_write(self, call: BrokerCall, target: Target) -> tuple[str, ...]:
+        """The ledger, the released Blueprint and the approval, looked at again by the one who performs (I5, I7, I8, I12).
+        Returns the digests of what the write uses."""
         asker = call.asker
         if asker is None:
             raise Internal("internal.invariant", "a write without an asker came this far")
@@ -174,7 +184,7 @@ class Broker:
             standing = checks.check_standing(call, target, record, found)
             pinned = await self._judges.programs.load(call.tenant, standing.pins)
             op = checks.op_of(pinned, standing.block, asker.path)
-            checks.check_step(op, target)
+            checks.check_step(op, target, pinned)
             if op.approvals:
                 await self._judges.approvals.covered(
                     tx,
@@ -184,13 +194,33 @@ class Broker:
                     paths=op.approvals,
                     record_digest=checks.shown_digest(op, raw),
                 )
-        self._hold_back(call, checks.uses_of(pinned, op, call.digest), writes=True)
+        uses = checks.uses_of(pinned, op, call.digest)
+        self._hold_back(call, uses, writes=True)
+        if call.op != "probe":
+            self._check_first(target, (standing.effect_id, standing.effect_attempts))
+        return uses
+
+    def _check_first(self, target: Target, attempt: tuple[UUID | None, int | None]) -> None:
+        """Return if this attempt was not brought here before: its intent stands until the outcome is recorded, and a
+        repetition of the same call must not pass on it. The worker asks once per attempt; what it heard then counts, so
+        this says that it may have been sent. Raises AdapterProblem `broker.repeated`."""
+        if attempt in self._attempts:
+            raise target.problem(
+                "broker.repeated",
+                "was asked for this attempt of the step before; nothing was sent now.",
+                hint="The next attempt of the step asks the target first.",
+                sent=True,
+            )
+        self._attempts[attempt] = None
+        if len(self._attempts) > _ATTEMPTS_MAX:
+            self._attempts.popitem(last=False)
 
     # --- the call
 
     async def _looked(self, call: BrokerCall, connector: Connector, until: float) -> Answer:
         """A person's test or discovery, which the web process has authorized. It changes nothing."""
-        self._hold_back(call, (connector.digest,), writes=False)
+        still = partial(self._hold_back, call, (connector.digest,), writes=False)
+        still()
         adapter = self._adapters.get(connector.adapter, tenant=call.tenant)
 
         async def look(credentials: Credentials, left_s: float) -> Answer:
@@ -205,33 +235,42 @@ class Broker:
                 "truncated": found.truncated,
             }
 
-        return await self._called(call, connector, until, look)
+        return await self._called(call, connector, until, look, still)
 
-    async def _asked(self, call: BrokerCall, target: Target, until: float) -> Answer:
+    async def _asked(self, call: BrokerCall, target: Target, until: float, still: Callable[[], None]) -> Answer:
         """A step's call of its operation."""
         adapter = self._adapters.get(target.connector.adapter, tenant=call.tenant)
 
         async def ask(credentials: Credentials, left_s: float) -> Answer:
             return await _ask(adapter, call, replace(target, timeout_s=left_s, credentials=credentials))
 
-        return await self._called(call, target.connector, until, ask)
+        return await self._called(call, target.connector, until, ask, still)
 
-    async def _called(self, call: BrokerCall, connector: Connector, until: float, ask: Ask) -> Answer:
-        """Call the target with its credentials, if its breaker and its limits let it; scrub what comes back."""
+    async def _called(
+        self, call: BrokerCall, connector: Connector, until: float, ask: Ask, still: Callable[[], None]
+    ) -> Answer:
+        """Call the target with its credentials, if its breaker and its limits let it; scrub what comes back. `still` is
+        asked once more after all waiting, right before the call: it raises if a kill or a revocation came meanwhile."""
         self._breakers.check(call.tenant, connector.name)
         credentials = await self._credentials(call.tenant, connector, self._judges.secrets)
         try:
-            return await self._tried(call, connector, until, ask, credentials)
+            return await self._tried(call, connector, until, ask, credentials, still)
         except AdapterProblem as problem:
             if not _is_refused_credential(problem):
                 raise
             previous = await self._previous(call.tenant, connector, credentials)
             if previous is None:
                 raise
-        return await self._tried(call, connector, until, ask, previous)
+        return await self._tried(call, connector, until, ask, previous, still)
 
     async def _tried(
-        self, call: BrokerCall, connector: Connector, until: float, ask: Ask, credentials: Credentials
+        self,
+        call: BrokerCall,
+        connector: Connector,
+        until: float,
+        ask: Ask,
+        credentials: Credentials,
+        still: Callable[[], None],
     ) -> Answer:
         async with self._limits.admitted(call.tenant, connector, timeout_s=until - self._env.clock.monotonic()):
             left_s = min(connector.timeout_s, until - self._env.clock.monotonic())
@@ -241,6 +280,7 @@ class Broker:
                     f"Of the time for this {call.op} of {connector.name!r} nothing was left; nothing was sent.",
                     hint="Raise the `timeout` of the step or of the connector.",
                 )
+            still()
             admission = await self._breakers.admit(call.tenant, connector.name, timeout_s=left_s)
             self._scrubber(credentials)  # from here on they are in use, and the log must not have them
             try:
@@ -249,7 +289,13 @@ class Broker:
                 await self._breakers.ended(admission, problem)
                 raise self._scrubber(credentials).problem(problem) from None
             await self._breakers.ended(admission, None)
-        return _scrubbed(self._scrubber(credentials), answer)
+        try:
+            return _scrubbed(self._scrubber(credentials), answer)
+        except Problem as problem:
+            if not wire.writes(call):
+                raise
+            # The target has answered: that its answer cannot be shown is no word that nothing was written (I5).
+            raise AdapterProblem(problem.code, "The answer to a write is no JSON.", sent=True) from None
 
     async def _credentials(self, tenant: str, connector: Connector, secrets: Secrets) -> Credentials:
         """Resolved for this deployment's environment: the second lock of I10 is in the secret."""
@@ -333,7 +379,8 @@ def _simulated(call: BrokerCall, target: Target, env: Env) -> Answer:
 
 
 def _is_refused_credential(problem: AdapterProblem) -> bool:
-    refused = problem.fields.get("status") in {401, 403} or problem.code in _NOT_LET_IN
+    """Whether the target did not take the credential, and certainly did nothing."""
+    refused = problem.fields.get("status") in {401, 403} or problem.code in _REFUSED_CREDENTIAL
     return refused and not problem.sent
 
 
