@@ -16,7 +16,7 @@ from bench.rows import LATEST, Row, load
 DOCUMENT = Path(__file__).parent.parent / "docs" / "explanation" / "performance.md"
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 # Metrics of which less is better.
-LESS = ("evaluate", "served", "cpu", "start_to_result", "commit", "rss", "size", "waiting")
+LESS = ("added", "evaluate", "served", "cpu", "start_to_result", "commit", "rss", "size", "waiting")
 # Figures that are shown without a verdict.
 PLAIN = ("steps", "checkpoints_per_commit")
 
@@ -26,6 +26,7 @@ PARTS: tuple[tuple[str, str, Callable[[Sequence[Row]], str] | None], ...] = (
     ("curve", "More worker processes", curve.sentence),
     ("sustained", "500,000 steps in one go", sustained.sentence),
     ("flags", "Flags, evaluated from memory", None),
+    ("broker", "A call over the broker", None),
 )
 
 
