@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-from stanchion.base import Denied, Internal, Invalid, Json
+from stanchion.base import Denied, Internal, Invalid, Json, digest
 from stanchion.blueprints import Op, Program
 from stanchion.runs import Pinned
 from stanchion.tools.adapter import Target
@@ -96,7 +96,7 @@ def check_record_is_raw(target: Target, record: Record, raw: Json) -> None:
         if target.operation.verb == "execute"
         else check_record(target.name, target.resource.fields, raw)
     )
-    if held != record:
+    if digest(held) != digest(record):  # `==` would take true for 1
         raise Denied(
             "broker.record_differs",
             f"What is to be sent to {target.name} is not what the step has.",
@@ -166,8 +166,9 @@ def op_of(pinned: Pinned, block: str, path: str) -> Op:
     )
 
 
-def check_step(op: Op, target: Target) -> None:
-    """Return if the step makes this write: destinations and tools are fixed in the released Blueprint (I12).
+def check_step(op: Op, target: Target, pinned: Pinned) -> None:
+    """Return if the step makes this write: destinations and tools are fixed in the released Blueprint (I12), and the tool's
+    version in the run's pins (I7). A step that only simulates writes nothing.
 
     Raises Denied `broker.other_step`.
     """
@@ -179,7 +180,10 @@ def check_step(op: Op, target: Target) -> None:
         "operation" if verb == "execute" else "resource": target.resource.name,
         "tool": "" if asker is None else asker.tool,
     }
-    if step is None or step.verb != verb or any(said.get(name, "") != value for name, value in wanted.items()):
+    tools = {pin.digest for pin in pinned.pins.pins if (pin.kind, pin.name) == ("tool", wanted["tool"])}
+    unpinned = asker is not None and bool(asker.tool) and asker.tool_digest not in tools
+    other = step is None or step.verb != verb or any(said.get(name, "") != value for name, value in wanted.items())
+    if step is None or other or unpinned or said.get("simulate") is True:
         through = f" through the tool {wanted['tool']!r}" if wanted["tool"] else ""
         raise Denied(
             "broker.other_step", f"Step {op.path!r} does not {verb} to {target.name}{through}.", hint=_NOTHING_SENT

@@ -24,6 +24,8 @@ MARK: Final = "[credential]"
 _ENCODED_BYTES_MIN: Final = 4
 # Sets of credentials whose patterns are kept: one per connector in use.
 _KEPT_MAX: Final = 256
+# Facts that callers decide by, in our own words; whether a write was sent must not hang on what a credential is.
+_KEPT: Final = frozenset({"sent", "status", "retry_after_s"})
 
 # How a character of base64 may itself be written: the other alphabet, percent-encoded, JSON-escaped.
 _BASE64: Final = {
@@ -161,10 +163,15 @@ class Scrubber:
         """A problem of the same class whose words and facts hold no value; without its cause, which a log would show."""
         if self._pattern is None:
             return problem
-        fields = {self.text(name): self._fact(value) for name, value in problem.fields.items()}
+        fields = {
+            name if name in _KEPT else self.text(name): value
+            if name in _KEPT and isinstance(value, bool | int | float)
+            else self._fact(value)
+            for name, value in problem.fields.items()
+        }
         made: Any = type(problem)
         return made(
-            self.text(problem.code),
+            problem.code,
             self.text(problem.message),
             hint=self.text(problem.hint),
             retryable=problem.retryable,

@@ -49,8 +49,6 @@ _REFUSED_CREDENTIAL: Final = frozenset({"adapter.not_authenticated", "adapter.to
 _LEFT_S_MIN: Final = 0.05
 # Attempts that are remembered, so that a call sent twice is performed once: minutes of them at any rate that is reached.
 _ATTEMPTS_MAX: Final = 65_536
-# A database and a token endpoint say by their own codes that they did not take the credential.
-_NOT_LET_IN: Final = {"adapter.not_authenticated", "adapter.token_refused"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,7 @@ class Standing:
     effect_args: str | None
     effect_connector: str | None
     effect_operation: str | None
+    effect_attempts: int | None
 
 
 async def standing(tx: Tx, tenant: str, run_id: UUID, path: str, digest: str) -> Standing | None:
@@ -44,7 +45,8 @@ async def standing(tx: Tx, tenant: str, run_id: UUID, path: str, digest: str) ->
         "select r.status, r.epoch, r.root_id, r.requested_by, r.pins, r.block,"
         " coalesce(p.pins @> jsonb_build_array(jsonb_build_object('kind', 'connector', 'digest', %(digest)s::text)), false)"
         " as pinned, e.id as effect_id, e.state as effect_state, e.epoch as effect_epoch, e.key as effect_key,"
-        " e.args_digest as effect_args, e.connector_digest as effect_connector, e.operation as effect_operation"
+        " e.args_digest as effect_args, e.connector_digest as effect_connector, e.operation as effect_operation,"
+        " e.attempts as effect_attempts"
         " from runs r left join pin_sets p on p.tenant = r.tenant and p.digest = r.pins"
         " left join effects e on e.tenant = r.tenant and e.run_id = r.id and e.path = %(path)s"
         " where r.tenant = %(tenant)s and r.id = %(run_id)s",
