@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 # Kinds of codes that reach their problem through a variable, so that the syntax tree does not tell.
 KINDS: Mapping[str, str] = {
+    "broker.bad_frame": "invalid",
     "blueprint.unknown_parameter": "document",
     "blueprint.unknown_record_field": "document",
     "cli.stream_broken": "unavailable",
@@ -244,7 +245,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "Documents: connectors": {
         "connector.bad_base_url": ("The base URL has no host, or holds a user, a query or a fragment.", "Write `https://host/path`."),
-        "connector.bad_database_url": ("`database.url` is no PostgreSQL URL, holds a password, or names files of the machine.", "`postgresql://user@host:5432/database?sslmode=verify-full`; the password stands in `password`."),
+        "connector.bad_database_url": ("`database.url` is no PostgreSQL URL, holds a password, or names a socket, a file or another thing of the machine.", "`postgresql://user@host:5432/database?sslmode=verify-full`; the password stands in `password`."),
         "connector.bad_egress": ("A host, network or URL of `egress` that is none, or in a spelling with two readings.", "The message says what is wrong; write it plainly."),
         "connector.bad_field": ("A field without a usable type.", 'Write `{type: string}` or `{type: [integer, "null"]}`.'),
         "connector.bad_header": ("A header that cannot be set.", "Leave it out."),
@@ -365,7 +366,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "adapter.no_credentials": ("The connector needs credentials and this process holds none.", "Calls with credentials go through the broker."),
         "adapter.no_key": ("A write was asked for without an idempotency key.", _REPORT),
         "adapter.rpc_error": ("JSON-RPC answered with an error code.", "The message has the code; the system's own log says what it means."),
-        "adapter.token_refused": ("The token endpoint gave no access token; nothing was sent to the target.", "Check `auth.oauth2` and its secrets: `stanchion secret check`."),
+        "adapter.token_refused": ("The token endpoint gave no access token; nothing was sent to the target.", "`stanchion secret check` says whether what `auth.oauth2` refers to resolves."),
         "adapter.wrong_content_type": ("The answer is of another media type.", "Is it the right path?"),
         "egress.address_denied": ("The host has an address that is not public and that the connector does not list; or one that no connector reaches.", "If that system is meant, list it under `egress.private` of the connector."),
         "egress.bad_ca_file": ("The certificate authorities to trust cannot be read.", "A PEM file; `egress.ca_file` is below the connectors' folder."),
@@ -408,8 +409,9 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "broker.not_pinned": ("The run is not pinned to the version of the connector that was asked for.", _REPORT),
         "broker.other_arguments": ("The intent in the ledger is for other arguments.", _REPORT),
         "broker.other_effect": ("The intent in the ledger is for another call.", _REPORT),
-        "broker.other_step": ("The released Blueprint's step does not write there.", _REPORT),
+        "broker.other_step": ("The released Blueprint's step does not write there, only simulates, or has another version of the tool.", _REPORT),
         "broker.record_differs": ("What was to be sent is not what the step has, which an approval was shown.", _REPORT),
+        "broker.repeated": ("The broker was asked for the same attempt of a step before. What that one came to counts; nothing was sent now.", _REPORT),
         "broker.stale_claim": ("The run belongs to another worker by now.", "Nothing: its new worker goes on with it."),
         "broker.stale_intent": ("The intent in the ledger is of an earlier claim.", "Nothing: the run's worker goes on with it."),
         "broker.unknown_connector": ("The tenant published no such version of that connector.", "Was the database restored without it?"),

@@ -73,9 +73,11 @@ def test_a_client_can_tell_from_the_status_what_to_repeat() -> None:
     wrong = []
     for code in [name for section in SECTIONS.values() for name in section if not name.startswith(_ELSEWHERE)]:
         if kinds[code] != "document":
-            status = problems._STATUS_BY_CODE.get(code, problems._STATUS[Kind(kinds[code])])
-            if (errors.retryable(code) == "yes") != (status in {408, 429, 503}):
-                wrong.append((code, status, errors.retryable(code)))
+            again, kind = errors.retryable(code), Kind(kinds[code])
+            final = kind is Kind.UNAVAILABLE and again == "no"
+            status = problems._STATUS_BY_CODE.get(code, 502 if final else problems._STATUS[kind])
+            if (again in {"yes", "sometimes"}) != (status in {408, 429, 503}):
+                wrong.append((code, status, again))
     assert wrong == []
 
 

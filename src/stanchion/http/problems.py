@@ -37,6 +37,7 @@ _STATUS_BY_CODE: Final[Mapping[str, int]] = {
     "request.unsupported_media_type": 415,
     # A size that stays too large however often it is sent; 429 would ask for that.
     "run.input_too_large": 413,
+    "broker.frame_too_large": 413,
 }
 
 _TITLES: Final[Mapping[Kind, str]] = {
@@ -81,7 +82,10 @@ class ProblemModel(BaseModel):
 
 
 def status_of(problem: Problem) -> int:
-    """The HTTP status of a problem: that of its kind, but for the few codes that HTTP names more exactly."""
+    """The HTTP status of a problem: that of its kind, but for the few codes that HTTP names more exactly; and what is away
+    and stays so however often it is asked for is no 503, which invites to ask again."""
+    if problem.kind is Kind.UNAVAILABLE and not problem.retryable:
+        return _STATUS_BY_CODE.get(problem.code, 502)
     return _STATUS_BY_CODE.get(problem.code, _STATUS[problem.kind])
 
 
@@ -113,7 +117,7 @@ def _headers(problem: Problem) -> dict[str, str]:
     headers = {"cache-control": "no-store"}
     if problem.kind is Kind.UNAUTHENTICATED:
         headers["www-authenticate"] = 'Bearer realm="stanchion"'
-    wait_s = problem.fields.get("retry_after_s", 1 if problem.kind is Kind.UNAVAILABLE else None)
+    wait_s = problem.fields.get("retry_after_s", 1 if status_of(problem) == 503 else None)
     if isinstance(wait_s, int | float):
         headers["retry-after"] = str(max(1, math.ceil(wait_s)))
     allow = problem.fields.get("allow")

@@ -27,6 +27,7 @@ _PROBLEMS: Final = {
     "422": ("Invalid", "The content is wrong; `errors` names each place."),
     "429": ("LimitExceeded", "A limit is reached; `Retry-After` says when it is not."),
     "500": ("Internal", "A defect of Stanchion."),
+    "502": ("BadGateway", "Something behind Stanchion, or its settings, refuse; asking again changes nothing."),
     "503": ("Unavailable", "Something that serving needs is away; `Retry-After` says when to try again."),
 }
 # What an operation without credential, body and parameters can answer.

@@ -75,6 +75,7 @@ async def test_a_killed_connector_receives_nothing_and_after_the_lift_each_write
 async def test_reads_of_a_killed_connector_wait_too(bench, snapshot, kind) -> None:
     handler = kind(bench.adapters, snapshot)
     call = call_of(bench.world, await new_run(bench.env, bench.superuser))
+    call.config = {"connector": "casebook", "resource": "cases", "key": "C1"}
     made = await kill(bench.env, snapshot)
     assert await wait_of(handler, bench, call) == str(made.id)
 

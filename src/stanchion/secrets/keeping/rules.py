@@ -108,7 +108,6 @@ def changed_meanwhile(name: str) -> Conflict:
         "secret.changed_meanwhile",
         f"Somebody else changed the secret {name} at the same time; nothing was changed by this.",
         hint="See `stanchion secret list`, and try again if it is still right.",
-        retryable=True,
     )
 
 
