@@ -93,18 +93,28 @@ class ShiftedClock(SystemClock):
     def now(self):
         return super().now() + timedelta(seconds=self.ahead_s)
 
+    stopped_at: float | None = None
+
+    def stop(self) -> None:
+        """No bucket fills up any more."""
+        self.stopped_at = super().monotonic()
+
     def monotonic(self) -> float:
-        return super().monotonic() + self.ahead_s
+        return (super().monotonic() if self.stopped_at is None else self.stopped_at) + self.ahead_s
 
 
 class Shop:
     """What a test has: the API, the sender's side, and the tables."""
 
     client: httpx.AsyncClient
+    admin: httpx.AsyncClient
+    clients: list[httpx.AsyncClient]
+    stage: Any
     app: Any
     ctx: Ctx
     held: Any
     switches: kills.Snapshot
+    withdrawn: withdrawals.Snapshot
 
     def __init__(self, env, clock: ShiftedClock, kinds) -> None:
         self.env = env
@@ -113,6 +123,11 @@ class Shop:
 
     async def apply(self, *documents: Document):
         return await apply(self.ctx, documents, kinds=self.kinds, changelog="why")
+
+    async def look(self) -> None:
+        """What every process does within a second."""
+        await self.switches.refresh()
+        await self.withdrawn.refresh()
 
     async def sealed(self, path: str, value: str, tenant: str) -> Sealed:
         key = await self.held.holder.sealing_key()
@@ -127,16 +142,27 @@ class Shop:
     async def rotate(self, path: str, value: str) -> None:
         await rotate_secret(self.ctx, self.held.holder, path, await self.sealed(path, value, TENANT))
 
-    def signed(self, body: bytes, message_id: str = "msg_1", *, key: str | None = None, age_s: float = 0) -> dict[str, str]:
+    def signed(
+        self, body: bytes, message_id: str = "msg_1", *, key: str | None = None, age_s: float = 0
+    ) -> dict[str, str]:
         at = int(self.clock.now().timestamp() - age_s)
         return {"content-type": "application/json", **sign([key or secret(1)], message_id, at, body)}
 
     async def hook(
-        self, event: Any = None, message_id: str = "msg_1", *, name="order-placed", tenant=TENANT, headers=None, body=None, **more
+        self,
+        event: Any = None,
+        message_id: str = "msg_1",
+        *,
+        name="order-placed",
+        tenant=TENANT,
+        headers=None,
+        body=None,
+        client=None,
+        **more,
     ) -> httpx.Response:
         body = order() if event is None and body is None else body if body is not None else json.dumps(event).encode()
         made = self.signed(body, message_id, **more) if headers is None else headers
-        return await self.client.post(f"/api/hooks/{tenant}/{name}", content=body, headers=made)
+        return await (client or self.client).post(f"/api/hooks/{tenant}/{name}", content=body, headers=made)
 
     async def rows(self, query: str, *values: Any) -> list[Any]:
         async with self.env.db.engine_tx() as tx:
@@ -151,9 +177,7 @@ class Shop:
 
     async def refusals(self) -> dict[str, float]:
         """Why webhooks were refused, by reason: what the operator's metric says."""
-        metric = next(
-            one for one in self.env.telemetry.registry.collect() if one.name == "stanchion_trigger_refusals"
-        )
+        metric = next(one for one in self.env.telemetry.registry.collect() if one.name == "stanchion_trigger_refusals")
         return {one.labels["reason"]: one.value for one in metric.samples if one.name.endswith("_total")}
 
 
@@ -179,17 +203,28 @@ async def shop_on(urls: DatabaseUrls, folder: Path) -> AsyncIterator[Shop]:
             served(path, Service(), answer_ask=partial(answer, triggers.Verifier(broker_env, shop.held.secrets))),
             client_of(path) as broker,
             kills.kept(env, role="app") as shop.switches,
-            withdrawals.kept(env, role="app") as withdrawn,
+            withdrawals.kept(env, role="app") as shop.withdrawn,
             bootstrap.built_routers(
-                env, settings, stage.authenticator, shop.switches, None, withdrawn, broker
+                env, settings, stage.authenticator, shop.switches, None, shop.withdrawn, broker
             ) as routers,
+            bootstrap.built_routers(
+                env, settings, stage.authenticator, shop.switches, None, shop.withdrawn, broker
+            ) as seconds,
         ):
             await shop.keep("hooks/shop", secret(1), "trigger:order-placed")
             # The stage has routes of identity and audit of its own, as the routers do.
-            shop.app = stage.app(*(one for one in routers if one.tags == ["triggers"] or one.prefix == "/api/kills"))
-            async with client(shop.app) as stranger, client(shop.app, stage.admin_key) as shop.admin:
-                shop.client = stranger
+            shop.stage, shop.app = stage, stage.app(*wanted(routers))
+            async with (
+                client(shop.app) as shop.client,
+                client(stage.app(*wanted(seconds))) as second,
+                client(shop.app, stage.admin_key) as shop.admin,
+            ):
+                shop.clients = [shop.client, second]
                 yield shop
+
+
+def wanted(routers):
+    return [one for one in routers if one.tags == ["triggers"] or one.prefix == "/api/kills"]
 
 
 async def answer(verifier: triggers.Verifier, operation: str, said):

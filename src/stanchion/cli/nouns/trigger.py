@@ -72,6 +72,6 @@ def deliveries(session: Session, name: str, outcome: str | None, limit: int, eve
 @remote
 def test(session: Session, name: str, event: tuple[str, ...], headers: tuple[str, ...]) -> None:
     """Put a sample message through filter and mapping, and show what would be started. Starts nothing."""
-    given = dict(one.partition("=")[::2] for one in headers)
+    given = {name: value for name, _, value in (one.partition("=") for one in headers)}
     body = {"event": read_input(session, "", event, schema={}), "headers": given}
     session.one(session.api.post(path("triggers", name, "test"), body), _TRIED, key="starts")

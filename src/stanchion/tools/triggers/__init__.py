@@ -9,7 +9,16 @@ duplicates are known. The signature is verified by the broker, which alone has t
 
 from stanchion.tools.triggers.kind import TriggerKind
 from stanchion.tools.triggers.routes import build_router
-from stanchion.tools.triggers.service import Means, fire, list_deliveries, list_triggers, means_of, prune, receive
+from stanchion.tools.triggers.service import (
+    Means,
+    fire,
+    list_deliveries,
+    list_triggers,
+    means_of,
+    prune,
+    receive,
+    secret_references,
+)
 from stanchion.tools.triggers.types import Delivery, Message, Receipt, Trigger, Verdict
 from stanchion.tools.triggers.verifying import AWAY, VERIFY, RemoteVerify, Verifier, Verify, grantee_of
 
@@ -34,4 +43,5 @@ __all__ = [
     "means_of",
     "prune",
     "receive",
+    "secret_references",
 ]

@@ -102,8 +102,8 @@ def scope_of(body: Mapping[str, Json]) -> Schema:
     """What expressions of a trigger read: `event` as it is declared, and `headers`, each a text, empty if it did not come."""
     source = body.get("source")
     said = source.get("webhook") if isinstance(source, dict) else None
-    listed = said.get("headers", []) if isinstance(said, dict) else []
-    names = [*SIGNED_HEADERS, *(str(one) for one in (listed if isinstance(listed, list) else []))]
+    listed = said.get("headers") if isinstance(said, dict) else None
+    names = [*SIGNED_HEADERS, *(str(one) for one in (listed if isinstance(listed, list) else ()))]
     headers: Json = {variable_of(name): {"type": "string"} for name in names}
     return {
         "type": "object",

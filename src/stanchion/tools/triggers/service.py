@@ -7,7 +7,7 @@ off in between, the sender's next attempt finds the key, and gets the run that t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
@@ -18,9 +18,11 @@ from stanchion.blueprints import validate_value, with_defaults
 from stanchion.context import Ctx, Env
 from stanchion.controls import RateLimit, RateLimiter, address_key
 from stanchion.controls.kills import Kills
+from stanchion.db import Tx
 from stanchion.http import PageParams, Slice, decode_cursor, slice_of
 from stanchion.identity import trigger_actor
 from stanchion.runs import PinResolver, Starter
+from stanchion.secrets import references_in
 from stanchion.tools.triggers import rules, store
 from stanchion.tools.triggers.types import (
     Delivery,
@@ -32,7 +34,7 @@ from stanchion.tools.triggers.types import (
     Trigger,
     Verdict,
 )
-from stanchion.tools.triggers.verifying import Verify
+from stanchion.tools.triggers.verifying import Verify, grantee_of
 
 BODY_BYTES_MAX: Final = 256 * 1024
 # What one address may send before anything is looked at, and what one trigger takes of what was verified.
@@ -43,6 +45,7 @@ PER_TRIGGER: Final = RateLimit(per_s=100.0, burst=500)
 KEPT_DAYS: Final = 7
 KEPT_MAX: Final = 50_000
 _BATCH: Final = 5_000
+_PAGE: Final = 100
 _REASON_MAX: Final = 1000
 
 
@@ -315,18 +318,31 @@ async def try_message(ctx: Ctx, means: Means, name: str, event: Json, headers: M
 
 async def prune(env: Env) -> int:
     """The scheduler's duty: forget deliveries of more than KEPT_DAYS ago, and of each trigger all beyond the newest KEPT_MAX."""
+    old = await _forgotten(env, lambda tx: store.delete_old(tx, days=KEPT_DAYS, limit=_BATCH))
+    return old + await _forgotten(env, lambda tx: store.delete_beyond(tx, most=KEPT_MAX, limit=_BATCH))
+
+
+async def _forgotten(env: Env, forget: Callable[[Tx], Awaitable[int]]) -> int:
     gone = 0
-    for forget in (
-        lambda tx: store.delete_old(tx, days=KEPT_DAYS, limit=_BATCH),
-        lambda tx: store.delete_beyond(tx, most=KEPT_MAX, limit=_BATCH),
-    ):
-        while True:
-            async with env.db.engine_tx() as tx:
-                count = await forget(tx)
-            gone += count
-            if count < _BATCH:
-                break
-    return gone
+    while True:
+        async with env.db.engine_tx() as tx:
+            count = await forget(tx)
+        gone += count
+        if count < _BATCH:
+            return gone
+
+
+async def secret_references(tx: Tx, tenant: str, environment: str) -> list[tuple[str, str, str]]:
+    """The references to secrets of the live triggers: (by whom the secret is had, JSON pointer, text), by trigger."""
+    found: list[tuple[str, str, str]] = []
+    after: str | None = None
+    while True:
+        rows = await store.live(tx, tenant, environment, after=after, limit=_PAGE)
+        for row in rows:
+            found.extend((grantee_of(row.name), place, text) for place, text in sorted(references_in(row.body)))
+        if len(rows) < _PAGE:
+            return found
+        after = rows[-1].name
 
 
 async def _live(ctx: Ctx, name: str) -> LiveTrigger | None:
