@@ -46,7 +46,7 @@ def kill() -> None:
 @click.option("--yes", is_flag=True, help="Do not ask; for scripts.")
 @remote
 def set_kill(session: Session, target: str, version: int | None, reason: str, yes: bool) -> None:
-    """Stop every use of TARGET: blueprint/NAME, connector/NAME, flag/NAME or tenant. New work is refused, runs in flight wait."""
+    """Stop every use of TARGET: blueprint/NAME, connector/NAME, tool/NAME, flag/NAME or tenant. New work is refused, runs wait."""
     kind, name = _target(session, target)
     impact: dict[str, Any] = session.api.get(path("kills", kind, name, "impact"), version=version)
     what = f"{kind}/{name}" + (f" v{version}" if version else "")
@@ -112,7 +112,7 @@ def _target(session: Session, said: str) -> tuple[str, str]:
         raise Invalid(
             "cli.usage",
             f"{said!r} names nothing to kill.",
-            hint="Write blueprint/NAME, connector/NAME, flag/NAME or tenant.",
+            hint="Write blueprint/NAME, connector/NAME, tool/NAME, flag/NAME or tenant.",
         )
     return kind, name
 
