@@ -103,4 +103,4 @@ async def target(adapters: Adapters, body: dict[str, Any], values: Values, name:
     connector = connector_of(checked(adapters, body), "sha256:test")
     resource, operation = resource_of(connector, name, "execute")
     credentials = await resolve(connector, values, tenant="acme", environment="local")
-    return Target(connector=connector, resource=resource, operation=operation, timeout_s=5.0, credentials=credentials)
+    return Target(connector=connector, resource=resource, operation=operation, timeout_s=20.0, credentials=credentials)

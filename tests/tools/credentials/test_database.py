@@ -89,15 +89,19 @@ async def _called(owner: str, role: str, tmp_path: Path) -> None:
 
 
 async def test_a_server_that_is_not_verified_is_never_told_the_password_itself(tmp_path: Path) -> None:
-    said = bytearray()
+    said, done = bytearray(), asyncio.Event()
 
     async def asks_for_it(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while (head := await reader.readexactly(8))[4:] in {b"\x04\xd2\x16\x2f", b"\x04\xd2\x16\x30"}:
-            writer.write(b"N")  # neither TLS nor GSS
-        await reader.readexactly(int.from_bytes(head[:4], "big") - 8)
-        writer.write(b"R" + (8).to_bytes(4, "big") + (3).to_bytes(4, "big"))  # AuthenticationCleartextPassword
-        said.extend(await reader.read(1000))
-        writer.close()
+        try:
+            while (head := await reader.readexactly(8))[4:] in {b"\x04\xd2\x16\x2f", b"\x04\xd2\x16\x30"}:
+                writer.write(b"N")  # neither TLS nor GSS
+            await reader.readexactly(int.from_bytes(head[:4], "big") - 8)
+            writer.write(b"R" + (8).to_bytes(4, "big") + (3).to_bytes(4, "big"))  # AuthenticationCleartextPassword
+            said.extend(await reader.read(1000))
+        finally:
+            writer.close()
+            await writer.wait_closed()
+            done.set()
 
     server = await asyncio.start_server(asks_for_it, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -125,4 +129,5 @@ async def test_a_server_that_is_not_verified_is_never_told_the_password_itself(t
     finally:
         await adapters.close()
         server.close()
+        await asyncio.wait_for(done.wait(), 10)
     assert b"hunter2" not in said
