@@ -8,8 +8,10 @@ import json
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from aiohttp import web
@@ -22,6 +24,7 @@ from stanchion.tools.adapters.objects_content import Position, position_of
 from stanchion.tools.adapters.objects_gate import Gate
 from stanchion.tools.egress import Egress, EgressProblem, Endpoint
 from stanchion.tools.egress.rules import private_of
+from stanchion.tools.types import Asker
 from tests.conformance.object_worlds import KEY_ID, SECRET_KEY
 from tests.support.certificates import Authority
 from tests.support.s3 import Bucket, serving
@@ -281,6 +284,16 @@ async def test_memory_is_a_store_of_its_connector(tmp_path: Path) -> None:
     assert len(await one.all("all")) == 2
     other = Shop(adapters, {**one.body, "connector": "other"})
     assert await other.all("all") == []
+    # Nor does another tenant, whose connector may well have the same name.
+    asker = {"run_id": UUID(int=1), "root_id": UUID(int=1), "path": "a", "epoch": 1, "principal": "ada"}
+    counts: list[int] = []
+    for tenant in ("acme", "globex"):
+        asked = replace(one.target("matched", "push"), asker=Asker(tenant=tenant, **asker))
+        if tenant == "acme":
+            await one.adapter.push(asked, {"case_id": "C9", "fine": 1, "object_etag": None}, "eff_9")
+        found = replace(one.target("all", "fetch"), asker=asked.asker)
+        counts.append(len((await one.adapter.fetch(found, {}, 10, None)).records))
+    assert counts == [1, 0]
     await adapters.close()
 
 

@@ -183,8 +183,10 @@ def _digest(target: Target, settings: Mapping[str, Json]) -> bytes:
     auth = target.connector.settings.get("auth") or {}
     egress = target.connector.settings.get("egress") or {}
     found = hashlib.sha256(dumps([dict(settings), auth, egress]))
-    # Stores in memory are of a connector: another one does not see into them.
-    found.update(target.connector.name.encode() if str(settings["url"]).startswith("memory") else b"")
+    if str(settings["url"]).startswith("memory"):
+        # Stores in memory are of a tenant's connector: another one does not see into them.
+        tenant = target.asker.tenant if target.asker is not None else ""
+        found.update(dumps([tenant, target.connector.name]))
     for value in sorted(target.credentials.plain_values() if target.credentials is not None else ()):
         found.update(b"\x00" + value.encode())
     return found.digest()
