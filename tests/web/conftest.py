@@ -10,6 +10,7 @@ from stanchion.db import Database
 from stanchion.identity import CedarAuthorizer
 from stanchion.web import create_app
 from tests.conftest import make_env
+from tests.support.broker import brokered
 from tests.support.fuzz import SETTINGS
 from tests.support.web import set_stage
 
@@ -32,7 +33,8 @@ def complete_app(tmp_path_factory):
         settings = Settings(data=tmp_path_factory.mktemp("data"))
         async with (
             flags.kept(stage.env) as live_flags,
-            built_routers(stage.env, settings, stage.authenticator, live_flags=live_flags) as routers,
+            brokered(stage.env, settings) as broker,
+            built_routers(stage.env, settings, stage.authenticator, live_flags=live_flags, broker=broker) as routers,
         ):
             yield create_app(stage.env, routers, authenticator=stage.authenticator, settings=SETTINGS)
 
