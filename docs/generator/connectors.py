@@ -59,10 +59,6 @@ _DOCUMENT = {
         "How long one call may take: 100ms to 10m. A step's `timeout` bounds the whole attempt.",
         f"`{TIMEOUT_S_DEFAULT:g}s`",
     ),
-    "limits": Field("{calls_per_s: 10}", "How much of the system it takes, over all processes.", "no limit"),
-    "limits.calls_per_s": Field("10", "Calls a second, on average.", "no limit"),
-    "limits.burst": Field("20", "How many may begin at once after a pause.", "what a second allows"),
-    "limits.concurrent": Field("4", "Calls at the same time.", "no limit"),
     "limits": Field(
         "{calls_per_s: 20, burst: 40, concurrent: 8}",
         "How much of the target all processes together take; see [Rate limits](../explanation/broker.md#rate-limits).",

@@ -181,7 +181,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "Documents: authorization policies": {
         "policy.cedar_empty": ("`cedar` holds no statement.", "Write a `permit` or a `forbid`."),
-        "policy.cedar_id": ("A statement has no `@id`, one that is no name, or one that another has.", "Begin it with `@id(\"what-it-permits\")`: verdicts name statements by it."),
+        "policy.cedar_id": ("A statement has no `@id`, one that is no name, or one that another has.", 'Begin it with `@id("what-it-permits")`: verdicts name statements by it.'),
         "policy.cedar_schema": ("A statement speaks of something that calls do not have, or reads an argument without asking whether it is there.", "The hint names the nearest; [authorization](authorization.md) lists what there is."),
         "policy.cedar_syntax": ("This is not Cedar.", "The message says what was met; a statement ends with `;`."),
         "policy.cedar_template": ("A statement has a slot (`?principal`), and nothing fills it.", "Name the principal or the resource."),
@@ -197,6 +197,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "Triggers": {
         "hook.refused": ("A webhook is not believed: no such hook, no signature, another one, or of another time. It is the one answer, so that it tells a stranger nothing; the metric `stanchion_trigger_refusals_total` says why.", "Sign the exact bytes, with the secret and at the time of sending."),
+        "hook.paused": ("A webhook is believed, and its run may not start now: a kill, a drain, a Blueprint that is not live.", "`stanchion trigger deliveries` says why; the sender sends it again."),
         "trigger.bad_call": ("What a process asked of the broker about a webhook has another form.", "Run the same version everywhere."),
         "trigger.bad_dedupe": ("A message comes to nothing that duplicates could be known by.", "Send an id, or let `dedupe` name a member that every payload has."),
         "trigger.bad_event": ("The payload does not fit the trigger's `event`; `errors` names each place.", "Mend the sender, or release a trigger that takes it."),

@@ -38,7 +38,7 @@ MASKS = (
     (re.compile(r"(/[\w.-]+)+/\.stanchion"), "FOLDER"),
     (re.compile(r"[ \t]+"), " "),
 )
-_FENCE_S = 30.0
+_FENCE_S = 90.0
 
 
 @dataclass(frozen=True)

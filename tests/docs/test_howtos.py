@@ -18,7 +18,7 @@ from tests.tools.mcp.support import need, need_box
 _START = """
 python3 -m venv .venv && . .venv/bin/activate && pip install --quiet stanchion || return 1
 stanchion up > up.log 2>&1 &
-for _ in $(seq 300); do grep -q "is ready" up.log && return; sleep 0.1; done
+for _ in $(seq 900); do grep -q "is ready" up.log && return; sleep 0.1; done
 cat up.log; return 1
 """
 
@@ -61,6 +61,7 @@ def running(reader, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]
         "roll-out-a-change.md",
         "use-the-http-api.md",
         "size-and-tune.md",
+        "start-a-run-from-a-webhook.md",
         "stop-something-now.md",
         "try-it-in-a-sandbox.md",
         "turn-something-on-for-some.md",

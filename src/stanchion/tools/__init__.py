@@ -20,7 +20,6 @@ from stanchion.tools.effects import (
     EffectGauges,
     EffectPort,
     EffectState,
-    Versioned,
     effect_key,
     list_effects,
     resolve,
