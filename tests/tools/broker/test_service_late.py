@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -11,6 +12,7 @@ from stanchion.base import Denied, Problem
 from stanchion.controls.kills import Blocked
 from stanchion.runs import Pin, Pinned, PinSet
 from stanchion.tools.adapter import AdapterProblem
+from stanchion.tools.broker import store
 from stanchion.tools.broker.scrubbing import Scrubber
 from stanchion.tools.types import Envelope
 from tests.tools.broker.held import PEER, Held
@@ -120,3 +122,44 @@ def test_scrubbing_keeps_whether_something_was_sent() -> None:
     assert scrubbed.sent
     assert (scrubbed.code, scrubbed.fields["status"]) == ("adapter.status", 500)
     assert "sent" not in scrubbed.message
+
+
+@pytest.mark.parametrize(
+    ("asker", "code"),
+    [
+        ({"principal": "system:bootstrap"}, "broker.no_such_run"),
+        ({"run_id": UUID(int=7), "root_id": UUID(int=7)}, "broker.no_such_run"),
+        ({"epoch": 2}, "broker.stale_claim"),
+    ],
+)
+async def test_a_read_is_for_a_run_that_stands_as_the_call_says(held: Held, asker: dict[str, Any], code: str) -> None:
+    """Whoever can reach the socket may say anything: as whom, of which tenant, by which version."""
+    for op in ("fetch", "lookup"):
+        with pytest.raises(Denied) as caught:
+            await held.perform(op, asker=asker)
+        assert caught.value.code == code
+    assert held.adapter.asked == []
+    assert held.policy.asked == []
+
+
+async def test_a_read_is_by_the_pinned_version(held: Held) -> None:
+    older = Held(held.env, held.superuser, timeout="6s")
+    await older.publish()
+    with pytest.raises(Denied) as caught:
+        await held.perform("fetch", digest=older.digest)
+    assert caught.value.code == "broker.not_pinned"
+    assert held.adapter.asked == []
+
+
+async def test_the_run_of_many_reads_is_looked_at_once_in_a_while(held: Held, monkeypatch) -> None:
+    asked: list[Any] = []
+    standing = store.standing
+
+    async def counted(*said: Any) -> Any:
+        asked.append(said)
+        return await standing(*said)
+
+    monkeypatch.setattr(store, "standing", counted)
+    for _ in range(3):
+        await held.perform("fetch")
+    assert len(asked) == 1

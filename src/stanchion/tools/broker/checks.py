@@ -104,14 +104,13 @@ def check_record_is_raw(target: Target, record: Record, raw: Json) -> None:
         )
 
 
-def check_standing(call: BrokerCall, target: Target, record: Record, found: Standing | None) -> Standing:
-    """Return what was found if the run and its effect stand as the call says.
+def check_run(call: BrokerCall, found: Standing | None) -> Standing:
+    """Return what was found if the run stands as the call says: whose it is, who started it, who has it, its pins.
 
     Raises Denied: `broker.no_such_run`, `broker.stale_claim` (another worker has the run), `broker.not_pinned` (the run is
-    not pinned to this version), `broker.no_intent`, `broker.stale_intent`, `broker.other_effect` (the ledger has another
-    key, connector or operation for this step), `broker.other_arguments`.
+    not pinned to this version).
     """
-    asker = _asker(call)
+    asker = asker_of(call)
     if found is None or (found.root_id, found.requested_by) != (asker.root_id, asker.principal):
         raise Denied(
             "broker.no_such_run", f"There is no run {asker.run_id} as the call describes it.", hint=_NOTHING_SENT
@@ -128,6 +127,16 @@ def check_standing(call: BrokerCall, target: Target, record: Record, found: Stan
             f"Run {asker.run_id} is not pinned to this version of {call.connector!r}.",
             hint=_NOTHING_SENT,
         )
+    return found
+
+
+def check_standing(call: BrokerCall, target: Target, record: Record, found: Standing | None) -> Standing:
+    """Return what was found if the run and its effect stand as the call says.
+
+    Raises Denied: as `check_run`; `broker.no_intent`, `broker.stale_intent`, `broker.other_effect` (the ledger has another
+    key, connector or operation for this step), `broker.other_arguments`.
+    """
+    asker, found = asker_of(call), check_run(call, found)
     if found.effect_state != "INTENT":
         state = "nothing" if found.effect_state is None else found.effect_state
         raise Denied(
@@ -204,7 +213,8 @@ def uses_of(pinned: Pinned, op: Op, connector_digest: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((connector_digest, pinned.pins.pins[0].digest, *own)))
 
 
-def _asker(call: BrokerCall) -> Asker:
+def asker_of(call: BrokerCall) -> Asker:
+    """The step on whose behalf; `target_of` has refused a call without one."""
     if call.asker is None:
         raise Internal("internal.invariant", "a call without an asker came this far")
     return call.asker

@@ -49,6 +49,8 @@ _REFUSED_CREDENTIAL: Final = frozenset({"adapter.not_authenticated", "adapter.to
 _LEFT_S_MIN: Final = 0.05
 # Attempts that are remembered, so that a call sent twice is performed once: minutes of them at any rate that is reached.
 _ATTEMPTS_MAX: Final = 65_536
+# How long the run of a read is believed to stand as it was found, in seconds, and how many runs are.
+_RUN_S, _RUNS_MAX = 2.0, 16_384
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,8 @@ class Broker:
         self._breakers = Breakers(env)
         self._measures = Measures(env)
         self._scrubbers = scrubbers or Scrubbers()
+        # Runs that reads were made for, and when each was looked at.
+        self._runs: OrderedDict[tuple[str, str, UUID, UUID, int, str], float] = OrderedDict()
         # Attempts of effects that were brought here: (effect, which attempt).
         self._attempts: OrderedDict[tuple[UUID | None, int | None], None] = OrderedDict()
 
@@ -113,6 +117,8 @@ class Broker:
             return await self._looked(call, connector, until)
         target = checks.target_of(call, connector, timeout_s=call.timeout_s)
         writes = checks.writes(target)
+        if not writes:
+            await self._check_read(call)
         await self._authorize(call, target)
         uses: tuple[str, ...] = (connector.digest,)
         self._hold_back(call, uses, writes=writes)
@@ -168,6 +174,21 @@ class Broker:
         if stopped is not None:
             self._env.telemetry.emit("withdrawal.stopped", 1.0, "broker")
             raise held_back("revoked", stopped.ref, stopped.again_s, "a version that the step uses was revoked")
+
+    async def _check_read(self, call: BrokerCall) -> None:
+        """The run that a read is for, looked at by the one who performs: without it, who can reach the socket could read as
+        anybody, of any tenant, by any version. What was found is believed for `_RUN_S`, so most reads cost no statement."""
+        asker, now = checks.asker_of(call), self._env.clock.monotonic()
+        key = (call.tenant, call.digest, asker.run_id, asker.root_id, asker.epoch, asker.principal)
+        if now - self._runs.get(key, -_RUN_S) < _RUN_S:
+            return
+        async with self._env.db.connection("engine") as tx:
+            found = await store.standing(tx, call.tenant, asker.run_id, asker.path, call.digest)
+        checks.check_run(call, found)
+        self._runs[key] = now
+        self._runs.move_to_end(key)
+        if len(self._runs) > _RUNS_MAX:
+            self._runs.popitem(last=False)
 
     async def _check_write(self, call: BrokerCall, target: Target) -> tuple[str, ...]:
         """The ledger, the released Blueprint and the approval, looked at again by the one who performs (I5, I7, I8, I12).
