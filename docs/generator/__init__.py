@@ -26,6 +26,7 @@ from docs.generator import (
     policies,
     settings,
     tools,
+    triggers,
 )
 
 DOCS = Path(__file__).resolve().parents[1]
@@ -48,6 +49,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     **policies.PARTS,
     **settings.PARTS,
     **tools.PARTS,
+    **triggers.PARTS,
 }
 
 

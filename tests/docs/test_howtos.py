@@ -61,11 +61,11 @@ def running(reader, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]
         "roll-out-a-change.md",
         "use-the-http-api.md",
         "size-and-tune.md",
-        "start-a-run-from-a-webhook.md",
         "stop-something-now.md",
         "try-it-in-a-sandbox.md",
         "turn-something-on-for-some.md",
         "write-to-an-http-api.md",
+        "start-a-run-from-a-webhook.md",
     ],
 )
 def test_howto(repo, running, page) -> None:

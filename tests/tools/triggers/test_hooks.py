@@ -160,11 +160,15 @@ async def test_kills_of_the_trigger_and_of_its_blueprint(shop: Shop) -> None:
         assert made.status_code == 201, made.text
         await shop.look()
         answer = await shop.hook()
-        assert (answer.status_code, answer.json()["code"]) == (403, "kill.active")
+        assert (answer.status_code, answer.json()["code"]) == (503, "hook.paused")
+        assert "flood" not in answer.text
+        assert answer.headers["retry-after"] == "60"
         lifted = await shop.admin.post(f"/api/kills/{made.json()['id']}/lift", json={"reason": "It stopped."})
         assert lifted.status_code == 200, lifted.text
         await shop.look()
     assert await shop.runs() == []
+    reasons = await shop.rows("select reason from trigger_deliveries order by id")
+    assert [reason.partition(":")[0] for (reason,) in reasons] == ["kill.active"] * 2
     assert (await shop.hook()).status_code == 202
 
 

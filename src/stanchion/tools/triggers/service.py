@@ -13,7 +13,7 @@ from typing import Final
 from uuid import UUID
 
 from stanchion import audit
-from stanchion.base import Conflict, Invalid, Json, NotFound, Problem, Unauthenticated, Unavailable, loads
+from stanchion.base import Conflict, Denied, Invalid, Json, NotFound, Problem, Unauthenticated, Unavailable, loads
 from stanchion.blueprints import validate_value, with_defaults
 from stanchion.context import Ctx, Env
 from stanchion.controls import RateLimit, RateLimiter, address_key
@@ -82,6 +82,16 @@ def refused() -> Unauthenticated:
     )
 
 
+def paused() -> Unavailable:
+    """The answer to a sender whose message is believed while its run may not start: the delivery log says why."""
+    return Unavailable(
+        "hook.paused",
+        "This hook starts nothing at the moment.",
+        hint="Send the message again later.",
+        retry_after_s=60,
+    )
+
+
 async def receive(
     env: Env,
     means: Means,
@@ -108,7 +118,8 @@ async def receive(
         request_id: of the request.
 
     Raises Unauthenticated `hook.refused` for all that is not believed; LimitExceeded `limit.rate`; Unavailable if the broker
-    is away; of what is believed, what `deliver` raises.
+    is away, and `hook.paused` if it is believed while a kill, a drain or what is missing keeps its run from starting; Invalid as
+    `rules.judge`, and for an input that the Blueprint does not take.
     """
     means.per_address.take(address_key(address))
     reason = await means.verify(tenant, name, headers, body)
@@ -120,7 +131,10 @@ async def receive(
     if live is None:  # gone since it was verified
         raise refused()
     means.per_trigger.take(f"{tenant}/{name}")
-    return await _deliver(ctx, means, rules.trigger_of(live), "webhook", body, headers)
+    try:
+        return await _deliver(ctx, means, rules.trigger_of(live), "webhook", body, headers)
+    except (Denied, Conflict, NotFound) as problem:  # who stopped what and why is no business of the sender's
+        raise paused() from problem
 
 
 async def fire(ctx: Ctx, means: Means, name: str, event: Json, message_id: str) -> Receipt:
