@@ -139,6 +139,8 @@ async def hangs(request: web.Request) -> web.StreamResponse:
 FAULTS = [
     (lambda: web.Response(status=400), "adapter.status", False, False),
     (lambda: web.Response(status=401), "adapter.status", False, False),
+    (lambda: web.Response(status=408), "adapter.status", True, True),
+    (lambda: web.Response(status=409), "adapter.status", True, False),
     (lambda: web.Response(status=410), "adapter.status", False, False),
     (lambda: web.Response(status=429, headers={"Retry-After": "7"}), "adapter.status", False, True),
     (lambda: web.Response(status=500), "adapter.status", True, True),

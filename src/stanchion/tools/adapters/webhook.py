@@ -23,6 +23,8 @@ from stanchion.tools.types import Connector, Discovery, Envelope, Record
 from stanchion.tools.webhooks import sign
 
 _RETRYABLE: Final = {408, 425, 429, 500, 502, 503, 504}
+# A receiver that gave up waiting, or knows of a conflict, may have taken it: as the adapter `http` reads them.
+_UNSURE: Final = {408, 409}
 _RETRY_AFTER_S_MAX: Final = 86_400.0
 # What of an answer is read so that its connection can be used again.
 _ANSWER_BYTES_MAX: Final = 65_536
@@ -162,7 +164,7 @@ class WebhookAdapter(PlainAdapter):
             ) from None
 
     def _judge(self, target: Target, response: aiohttp.ClientResponse) -> None:
-        """Return if the receiver took it. After a 5xx it may have: then `sent` is true."""
+        """Return if the receiver took it. After a 5xx, 408 or 409 it may have: then `sent` is true."""
         status = response.status
         if 200 <= status < 300:
             return
@@ -184,7 +186,7 @@ class WebhookAdapter(PlainAdapter):
             if status in {401, 403, 404}
             else "",
             retryable=status in _RETRYABLE,
-            sent=status >= 500,
+            sent=status >= 500 or status in _UNSURE,
             status=status,
             **more,
         )
