@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -89,10 +89,11 @@ def discover(session: Session, name: str) -> None:
 
 def _capability(said: dict[str, Any]) -> str:
     """`paging by position; needs a key`."""
-    return "; ".join(
-        f"{word} {', '.join(str(item) for item in value) if isinstance(value, list) else value}"  # pyright: ignore[reportUnknownVariableType]
-        for word, value in said.items()
-    )
+    return "; ".join(f"{word} {', '.join(map(str, _items(value)))}" for word, value in said.items())
+
+
+def _items(value: Any) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else [value]
 
 
 # Larger documents describe more than one connector.
