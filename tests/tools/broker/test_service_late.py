@@ -12,7 +12,7 @@ from stanchion.base import Denied, Problem
 from stanchion.controls.kills import Blocked
 from stanchion.runs import Pin, Pinned, PinSet
 from stanchion.tools.adapter import AdapterProblem
-from stanchion.tools.broker import store
+from stanchion.tools.broker import service, store
 from stanchion.tools.broker.scrubbing import Scrubber
 from stanchion.tools.types import Envelope
 from tests.tools.broker.held import PEER, Held
@@ -163,3 +163,22 @@ async def test_the_run_of_many_reads_is_looked_at_once_in_a_while(held: Held, mo
     for _ in range(3):
         await held.perform("fetch")
     assert len(asked) == 1
+
+
+async def test_a_write_that_waited_is_held_to_the_ledger_once_more(held: Held, monkeypatch) -> None:
+    """Meanwhile another worker took the run, asked the target, and found nothing there."""
+    monkeypatch.setattr(service, "_WAITED_S", -1.0)
+
+    class Slow:
+        async def resolve(self, *said: Any, **more: Any) -> Any:
+            await held.sql("update runs set epoch = epoch + 1 where id = %s", held.run_id)
+            return await held.secrets.resolve(*said, **more)
+
+        previous = held.secrets.previous
+
+    with pytest.raises(Denied) as caught:
+        await held.another(secrets=Slow()).perform(held.call(), PEER)
+    assert caught.value.code == "broker.stale_claim"
+    assert held.adapter.asked == []
+    await held.sql("update runs set epoch = 1 where id = %s", held.run_id)
+    await held.perform()

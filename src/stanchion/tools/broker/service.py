@@ -13,7 +13,6 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Final, cast
 from uuid import UUID
 
@@ -43,6 +42,8 @@ from stanchion.tools.types import RECORDS_MAX, Connector, Envelope, Record
 Answer = Envelope | Mapping[str, "Json"]
 # One call of the target, given its credentials and the seconds left.
 Ask = Callable[[Credentials, float], Awaitable[Answer]]
+# Asked right before the call: raises if what the checks found stands no more.
+Still = Callable[[], Awaitable[None]]
 _TEND_S: Final = 0.5
 _REFUSED_CREDENTIAL: Final = frozenset({"adapter.not_authenticated", "adapter.token_refused"})
 # Of the time a caller waits, what is left for the call itself must be worth beginning.
@@ -51,6 +52,8 @@ _LEFT_S_MIN: Final = 0.05
 _ATTEMPTS_MAX: Final = 65_536
 # How long the run of a read is believed to stand as it was found, in seconds, and how many runs are.
 _RUN_S, _RUNS_MAX = 2.0, 16_384
+# A write that waited longer than this (seconds) for its turn or its credentials is held to the ledger once more.
+_WAITED_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +130,7 @@ class Broker:
             if is_simulated(connector, self._env.environment):
                 self._measures.simulated(call)
                 return _simulated(call, target, self._env)
-        return await self._asked(call, target, until, partial(self._hold_back, call, uses, writes=writes))
+        return await self._asked(call, target, until, self._still(call, uses, target if writes else None))
 
     # --- who may, and what stands in the way
 
@@ -174,6 +177,21 @@ class Broker:
         if stopped is not None:
             self._env.telemetry.emit("withdrawal.stopped", 1.0, "broker")
             raise held_back("revoked", stopped.ref, stopped.again_s, "a version that the step uses was revoked")
+
+    def _still(self, call: BrokerCall, uses: tuple[str, ...], written: Target | None) -> Still:
+        """What is asked again right before the call: kills and revocations, and of a write that had to wait, the ledger: its
+        run may be another worker's by now, who has asked the target and found nothing."""
+        checked_at = self._env.clock.monotonic()
+
+        async def still() -> None:
+            if written is not None and self._env.clock.monotonic() - checked_at > _WAITED_S:
+                asker = checks.asker_of(call)
+                async with self._env.db.connection("engine") as tx:
+                    found = await store.standing(tx, call.tenant, asker.run_id, asker.path, call.digest)
+                checks.check_standing(call, written, checks.record_of(call), found)
+            self._hold_back(call, uses, writes=written is not None)
+
+        return still
 
     async def _check_read(self, call: BrokerCall) -> None:
         """The run that a read is for, looked at by the one who performs: without it, who can reach the socket could read as
@@ -238,8 +256,8 @@ class Broker:
 
     async def _looked(self, call: BrokerCall, connector: Connector, until: float) -> Answer:
         """A person's test or discovery, which the web process has authorized. It changes nothing."""
-        still = partial(self._hold_back, call, (connector.digest,), writes=False)
-        still()
+        still = self._still(call, (connector.digest,), None)
+        await still()
         adapter = self._adapters.get(connector.adapter, tenant=call.tenant)
 
         async def look(credentials: Credentials, left_s: float) -> Answer:
@@ -256,7 +274,7 @@ class Broker:
 
         return await self._called(call, connector, until, look, still)
 
-    async def _asked(self, call: BrokerCall, target: Target, until: float, still: Callable[[], None]) -> Answer:
+    async def _asked(self, call: BrokerCall, target: Target, until: float, still: Still) -> Answer:
         """A step's call of its operation."""
         adapter = self._adapters.get(target.connector.adapter, tenant=call.tenant)
 
@@ -265,9 +283,7 @@ class Broker:
 
         return await self._called(call, target.connector, until, ask, still)
 
-    async def _called(
-        self, call: BrokerCall, connector: Connector, until: float, ask: Ask, still: Callable[[], None]
-    ) -> Answer:
+    async def _called(self, call: BrokerCall, connector: Connector, until: float, ask: Ask, still: Still) -> Answer:
         """Call the target with its credentials, if its breaker and its limits let it; scrub what comes back. `still` is
         asked once more after all waiting, right before the call: it raises if a kill or a revocation came meanwhile."""
         self._breakers.check(call.tenant, connector.name)
@@ -289,7 +305,7 @@ class Broker:
         until: float,
         ask: Ask,
         credentials: Credentials,
-        still: Callable[[], None],
+        still: Still,
     ) -> Answer:
         async with self._limits.admitted(call.tenant, connector, timeout_s=until - self._env.clock.monotonic()):
             left_s = min(connector.timeout_s, until - self._env.clock.monotonic())
@@ -299,7 +315,7 @@ class Broker:
                     f"Of the time for this {call.op} of {connector.name!r} nothing was left; nothing was sent.",
                     hint="Raise the `timeout` of the step or of the connector.",
                 )
-            still()
+            await still()
             admission = await self._breakers.admit(call.tenant, connector.name, timeout_s=left_s)
             self._scrubber(credentials)  # from here on they are in use, and the log must not have them
             try:
