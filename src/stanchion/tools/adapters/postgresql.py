@@ -32,8 +32,9 @@ from stanchion.tools.types import Record
 
 Connection = psycopg.AsyncConnection[Any]
 
-# Connections per database: at once, kept for use between calls, and for how long (seconds).
-_AT_ONCE, _IDLE_MAX, _IDLE_S = 16, 4, 30.0
+# Connections per database: at once (one broker calls for all workers), kept for use between calls, and for how long
+# (seconds). Opening one costs the server and us many times a short call: as many are kept as are in use under load.
+_AT_ONCE, _IDLE_MAX, _IDLE_S = 32, 32, 30.0
 _CONNECT: Final[dict[str, Any]] = {
     "keepalives_idle": 5,
     "keepalives_interval": 2,
@@ -206,6 +207,14 @@ class PostgresDriver:
                 pool.idle.append((call.clock.monotonic(), connection))
             else:
                 await connection.close()
+            await self._close_unused(call.clock.monotonic())
+
+    async def _close_unused(self, now: float) -> None:
+        """Close what nobody has used for long, of every database and of every password there was."""
+        for pool in list(self._pools.values()):
+            while pool.idle and now - pool.idle[0][0] > _IDLE_S:
+                _, unused = pool.idle.pop(0)
+                await unused.close()
 
     async def _begun(self, call: Call, pool: _Pool, way_in: Mapping[str, Any], read_only: bool) -> Connection:
         """A connection in a new transaction. One kept for use may have died meanwhile; then a new one is opened."""
