@@ -37,8 +37,6 @@ def receipt_of(envelope: Envelope) -> Mapping[str, Json]:
         receipt["fields"] = meta["fields"]
     if meta.get("simulated") is True:
         receipt["simulated"] = True
-    if meta.get("simulated") is True:
-        receipt["simulated"] = True
     if envelope.records:
         result = envelope.records[0].get("result")
         fits = len(dumps(result)) <= RESULT_BYTES_MAX
