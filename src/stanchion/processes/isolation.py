@@ -16,15 +16,16 @@ import ctypes
 import os
 import stat
 import struct
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
-from stanchion.base import Unavailable
+from stanchion.base import Unavailable, dumps, loads
 from stanchion.base.settings import Settings
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every architecture
@@ -145,33 +146,37 @@ def _refused(reason: str) -> Unavailable:
 
 
 def tried(settings: Settings) -> str:
-    """Do in a child what web, worker and scheduler do, and have it look for the keys; how it went, empty if they are kept.
+    """Do in a process what web, worker and scheduler do, and have it look for the keys; how it went, empty if they are kept.
 
     For `stanchion doctor`: it says what holds on this machine, not what should.
     """
-    pid = os.fork()
-    if pid == 0:
-        os._exit(_look(settings))
-    _, status = os.waitpid(pid, 0)
-    return _LOOKED.get(os.waitstatus_to_exitcode(status), "the attempt to keep them from a process failed")
+    held = held_by_broker(settings)
+    return tried_with(keep=held, look=held, needed=needed_by_others(settings))
 
 
-_LOOKED: Final = {
-    0: "",
-    1: "this kernel has no Landlock",
-    2: "a process that had given them up could still read them",
-}
-
-
-def _look(settings: Settings) -> int:
+def tried_with(*, keep: Sequence[Path], look: Sequence[Path], needed: Sequence[Path]) -> str:
+    """Have a process give up `keep`, and say whether it could read `look` all the same."""
+    if landlock_version() == 0:
+        return "this kernel has no Landlock"
+    said = {name: [str(path) for path in paths] for name, paths in (("keep", keep), ("look", look), ("needed", needed))}
+    # A process of its own and no fork of this one, which may have threads.
+    command = [sys.executable, "-m", "stanchion.processes.isolation"]
     try:
-        if confine(settings) is Confinement.NONE:
-            return 1
-    except Unavailable:
-        return 3
-    for secret in held_by_broker(settings):
+        done = subprocess.run(command, input=dumps(said), capture_output=True, timeout=_TRY_S, check=False)  # noqa: S603 - ourselves
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"the attempt to keep them from a process failed ({type(error).__name__})"
+    return _LOOKED.get(done.returncode, "the attempt to keep them from a process failed")
+
+
+_TRY_S: Final = 30.0
+_LOOKED: Final = {0: "", 2: "a process that had given them up could still read them"}
+
+
+def _look(keep: Sequence[Path], look: Sequence[Path], needed: Sequence[Path]) -> int:
+    confine_from(keep, needed=needed)
+    for secret in look:
         files = (secret, *(secret.iterdir() if secret.is_dir() else ()))
-        if any(path.is_file() and os.access(path, os.R_OK) and _opens(path) for path in files):
+        if any(path.is_file() and _opens(path) for path in files):
             return 2
     return 0
 
@@ -200,3 +205,8 @@ def wipe_environment() -> None:
 
 def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
+
+
+if __name__ == "__main__":
+    asked = cast("dict[str, list[str]]", loads(sys.stdin.buffer.read()))
+    sys.exit(_look(*([Path(path) for path in asked[name]] for name in ("keep", "look", "needed"))))
