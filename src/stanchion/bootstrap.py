@@ -295,6 +295,12 @@ def killable_kinds() -> Killable:
     return {kind.kind: kind for kind in kinds}
 
 
+def _delivering(env: Env, parts: Parts, starter: runs.Starter, broker: BrokerClient | None) -> triggers.Means:
+    """What messages of triggers go through."""
+    verify = triggers.AWAY if broker is None else triggers.RemoteVerify(broker.ask)
+    return triggers.means_of(env, starter=starter, resolver=parts.resolver, kills=starter.kills, verify=verify)
+
+
 @asynccontextmanager
 async def built_routers(
     env: Env,
@@ -317,22 +323,14 @@ async def built_routers(
     watcher = runs.Watcher(env)
     hook = approvals.PendingApprovals(env)
     tool_pins = catalogue.ToolResolver(parts.resolver, parts.verbs)
-    tool_starter = runs.Starter(env, tool_pins, notifier, switches, withdrawn)
     calling = catalogue.Means(
-        starter=tool_starter,
+        starter=runs.Starter(env, tool_pins, notifier, switches, withdrawn),
         watcher=watcher,
         states=tool_states or catalogue.States(env, role="app"),  # unread, like flags
         kills=switches,
         withdrawn=withdrawn,
         calls=identity.CedarCalls(live_policies or policies.Snapshot(env, withdrawn=withdrawn)),
         verbs=parts.verbs,
-    )
-    delivering = triggers.means_of(
-        env,
-        starter=starter,
-        resolver=parts.resolver,
-        kills=switches,
-        verify=triggers.AWAY if broker is None else triggers.RemoteVerify(broker.ask),
     )
     repinning = releases_revoking.Means(
         kinds=parts.kinds, resolver=parts.resolver, verbs=parts.verbs, notifier=notifier, hook=hook
@@ -354,7 +352,7 @@ async def built_routers(
             artifacts.build_router(),
             tools.build_router(adapters, switches),
             catalogue.build_router(calling),
-            triggers.build_router(env, delivering),
+            triggers.build_router(env, _delivering(env, parts, starter, broker)),
             kills.build_router(killable_kinds()),
             keeping.build_router(holder, tools.LiveReferences()),
             audit.build_router(),
