@@ -61,6 +61,8 @@ tools.call           .  x  x  .  x  x  .  x  .
 tools.approve        .  .  .  x  .  x  .  .  .
 tools.enable         .  .  .  .  x  x  .  .  .
 tools.disable        .  .  .  .  x  x  .  .  .
+triggers.read        x  x  x  x  x  x  x  .  .
+triggers.fire        .  .  .  .  x  x  .  x  .
 audit.read           .  .  .  .  .  x  x  .  .
 identity.whoami      x  x  x  x  x  x  x  x  .
 tenants.read         .  .  .  .  .  x  x  .  .
