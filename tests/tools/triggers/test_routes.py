@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stanchion.identity import trigger_actor
+from stanchion.identity import PrincipalsNow, trigger_actor
 from stanchion.tools import LiveReferences, triggers
 from stanchion.tools.triggers import service
 from tests.support.web import client
@@ -115,3 +115,9 @@ async def test_what_a_live_trigger_refers_to_is_not_removed_and_is_checked(shop:
         ("trigger:order-placed", "/source/webhook/secret", "secret://local/hooks/shop")
     ]
     assert (await shop.hook(body=order())).status_code == 202
+
+
+async def test_its_runs_call_connectors_with_the_rights_of_a_service(shop: Shop) -> None:
+    actor = await PrincipalsNow(shop.env, role="engine").actor("default", "trigger:order-placed")
+    assert (actor.principal, actor.kind, actor.roles) == ("trigger:order-placed", "service", frozenset({"service"}))
+    assert actor == trigger_actor("default", "order-placed")
