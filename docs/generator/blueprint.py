@@ -66,7 +66,11 @@ _VERBS: Mapping[str, Mapping[str, Field]] = {
     "fetch": {
         "connector": Field("casebook", "Which connector; it must be live or in the same apply."),
         "resource": Field("cases", "Which of its resources; it must have a `fetch`."),
-        "tool": Field("post-cost", "The [tool](tools.md) that the step uses: it must be enabled, and narrows what may be done.", "none"),
+        "tool": Field(
+            "post-cost",
+            "The [tool](tools.md) that the step uses: it must be enabled, and narrows what may be done.",
+            "none",
+        ),
         "where": Field("{status: open}", "A value for each parameter that the resource's `fetch` declares.", "none"),
         "limit": Field("500", "Take at most so many. Without it, more than 10,000 records fail the step.", "all"),
         "page": Field("${steps.first.page}", "Go on where an earlier `fetch` ended.", "from the beginning"),
@@ -74,7 +78,11 @@ _VERBS: Mapping[str, Mapping[str, Field]] = {
     "lookup": {
         "connector": Field("casebook", "Which connector."),
         "resource": Field("cases", "Which of its resources; it must have a `lookup`."),
-        "tool": Field("post-cost", "The [tool](tools.md) that the step uses: it must be enabled, and narrows what may be done.", "none"),
+        "tool": Field(
+            "post-cost",
+            "The [tool](tools.md) that the step uses: it must be enabled, and narrows what may be done.",
+            "none",
+        ),
         "key": Field("${input.case_id}", "The value of the resource's key field."),
         "missing": Field("null", "`fail`: no such record fails the step. `null`: go on with `record: null`.", "`fail`"),
     },
@@ -82,14 +90,24 @@ _VERBS: Mapping[str, Mapping[str, Field]] = {
         "connector": Field("outcomes", "Which connector. Its `environment` must be that of the deployment."),
         "resource": Field("outcomes", "Which of its resources; it must have a `push`."),
         "record": Field("${steps.outcome.value}", "The record to write: exactly the fields of the resource."),
-        "tool": Field("post-cost", "The [tool](tools.md) that the step uses: it must be enabled, and narrows what may be done.", "none"),
+        "tool": Field(
+            "post-cost",
+            "The [tool](tools.md) that the step uses: it must be enabled, and narrows what may be done.",
+            "none",
+        ),
         "simulate": Field("true", "Intent and outcome are recorded and nothing is sent.", "`false`"),
     },
     "execute": {
-        "connector": Field("erp", "Which connector. For what writes, its `environment` must be that of the deployment."),
+        "connector": Field(
+            "erp", "Which connector. For what writes, its `environment` must be that of the deployment."
+        ),
         "operation": Field("cancel-invoice", "Which of the operations under its `execute`."),
         "arguments": Field("{number: '${input.number}'}", "Values for the operation's parameters.", "none"),
-        "tool": Field("post-cost", "The [tool](tools.md) that the step uses: it must be enabled, and narrows what may be done.", "none"),
+        "tool": Field(
+            "post-cost",
+            "The [tool](tools.md) that the step uses: it must be enabled, and narrows what may be done.",
+            "none",
+        ),
         "simulate": Field("true", "Intent and outcome are recorded and nothing is sent.", "`false`"),
     },
     "transform": {

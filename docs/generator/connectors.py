@@ -65,10 +65,16 @@ _DOCUMENT = {
         "none",
     ),
     "limits.calls_per_s": Field("20", "Calls that begin in a second, on average.", "no limit"),
-    "limits.burst": Field("40", "Calls that may begin at once after a pause; with `calls_per_s`.", "what a second allows"),
+    "limits.burst": Field(
+        "40", "Calls that may begin at once after a pause; with `calls_per_s`.", "what a second allows"
+    ),
     "limits.concurrent": Field("8", "Calls at the same time.", "no limit"),
-    "resources": Field("{cases: {…}}", "The kinds of records it offers, by name (lower case).", "needed without `execute`"),
-    "execute": Field("{close-case: {…}}", "The operations it offers to EXECUTE, by name; see [below](#an-operation).", "none"),
+    "resources": Field(
+        "{cases: {…}}", "The kinds of records it offers, by name (lower case).", "needed without `execute`"
+    ),
+    "execute": Field(
+        "{close-case: {…}}", "The operations it offers to EXECUTE, by name; see [below](#an-operation).", "none"
+    ),
 }
 _RESOURCE = {
     "description": Field("Open and closed cases.", "What a record is.", "empty"),
@@ -160,7 +166,9 @@ _ADAPTERS: Mapping[str, Mapping[str, Mapping[str, Field]]] = {
             "headers": Field(
                 "{Accept-Language: en}", "Constant headers. Those that carry credentials are refused.", "none"
             ),
-            "auth": Field("{bearer: {token: secret://local/erp}}", "Its credentials; see [below](#credentials).", "none"),
+            "auth": Field(
+                "{bearer: {token: secret://local/erp}}", "Its credentials; see [below](#credentials).", "none"
+            ),
             **{f"auth.{name}": field for name, field in connectors_http.AUTH.items()},
         },
         "fetch": {
@@ -223,8 +231,12 @@ _ADAPTERS: Mapping[str, Mapping[str, Mapping[str, Field]]] = {
         },
         "execute": {
             "tool": Field("getTinyImage", "The tool's name at the server.", "the operation's name"),
-            "digest": Field("sha256:…", "The digest of name and definition, as `stanchion connector discover` writes it."),
-            "definition": Field("{description: …, inputSchema: {…}}", "What was reviewed: the tool as its server lists it."),
+            "digest": Field(
+                "sha256:…", "The digest of name and definition, as `stanchion connector discover` writes it."
+            ),
+            "definition": Field(
+                "{description: …, inputSchema: {…}}", "What was reviewed: the tool as its server lists it."
+            ),
             "definition.title": Field("Tiny image", "As listed.", "none"),
             "definition.description": Field("Returns an image.", "As listed.", "none"),
             "definition.inputSchema": Field("{type: object}", "As listed; arguments are held to it before a call."),
@@ -235,7 +247,9 @@ _ADAPTERS: Mapping[str, Mapping[str, Mapping[str, Field]]] = {
                 "{readOnlyHint: true}", "As listed. Hints make `effect` stricter, never milder.", "none"
             ),
             "key_argument": Field(
-                "request_id", "The argument by which the tool takes an idempotency key.", "needed for `idempotency: key`"
+                "request_id",
+                "The argument by which the tool takes an idempotency key.",
+                "needed for `idempotency: key`",
             ),
             "error_means": Field(
                 "nothing_written",

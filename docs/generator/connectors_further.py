@@ -44,7 +44,9 @@ FURTHER: Mapping[str, Mapping[str, Mapping[str, Field]]] = {
             "delimiter": Field('";"', 'What separates the columns of CSV: `,` `;` `|` or a tab (`"\\t"`).', "`,`"),
         },
         "fetch": {},
-        "lookup": {"object": Field("cases/{key}.json", "The path of the one object that holds the record; it uses `{key}`.")},
+        "lookup": {
+            "object": Field("cases/{key}.json", "The path of the one object that holds the record; it uses `{key}`.")
+        },
         "push": {
             "object": Field(
                 "outcomes/{case_id}/{idempotency_key}.json",
@@ -81,7 +83,8 @@ FURTHER: Mapping[str, Mapping[str, Mapping[str, Field]]] = {
         },
         "push": {
             "idempotency": Field(
-                "none", "A mail server takes the same mail twice and cannot be asked, so a lost answer is a person's to settle."
+                "none",
+                "A mail server takes the same mail twice and cannot be asked, so a lost answer is a person's to settle.",
             ),
             "effect": _EFFECT,
         },

@@ -32,7 +32,10 @@ _OUTCOMES = {
     "started": ("202 with `run_id`", "It started a run."),
     "repeated": ("202 with the same `run_id`", "Its run was there already."),
     "filtered": ("202 with `started: false`", "`when` is false."),
-    "failed": ("422, or 503 `hook.paused`", "It does not fit `event`, filter or mapping failed, or the run may not start now: a kill, a drain."),
+    "failed": (
+        "422, or 503 `hook.paused`",
+        "It does not fit `event`, filter or mapping failed, or the run may not start now: a kill, a drain.",
+    ),
 }
 
 
@@ -40,15 +43,27 @@ def _outcomes() -> str:
     if missing := set(OUTCOMES) ^ _OUTCOMES.keys():
         raise SystemExit(f"triggers: the outcomes differ: {missing}")
     rows = [(code(name), *_OUTCOMES[name]) for name in OUTCOMES]
-    rows.append(("–", "401 `hook.refused`", "It is not believed. Nothing is noted; `stanchion_trigger_refusals_total` counts why."))
+    rows.append(
+        (
+            "–",
+            "401 `hook.refused`",
+            "It is not believed. Nothing is noted; `stanchion_trigger_refusals_total` counts why.",
+        )
+    )
     return table(("outcome", "answer", "what it means"), rows)
 
 
 def _bounds() -> str:
     rows = [
         ("body of a webhook", f"{service.BODY_BYTES_MAX // 1024} KiB"),
-        ("messages of one address, to each web process", f"{service.PER_ADDRESS.per_s:g} a second, {service.PER_ADDRESS.burst} at once"),
-        ("believed messages of one trigger, to each web process", f"{service.PER_TRIGGER.per_s:g} a second, {service.PER_TRIGGER.burst} at once"),
+        (
+            "messages of one address, to each web process",
+            f"{service.PER_ADDRESS.per_s:g} a second, {service.PER_ADDRESS.burst} at once",
+        ),
+        (
+            "believed messages of one trigger, to each web process",
+            f"{service.PER_TRIGGER.per_s:g} a second, {service.PER_TRIGGER.burst} at once",
+        ),
         ("deliveries are kept", f"{service.KEPT_DAYS} days, of each trigger the newest {service.KEPT_MAX:,}"),
         ("`dedupe`, a header that is read", f"{rules.DEDUPE_CHARS_MAX} characters"),
     ]

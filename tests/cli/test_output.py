@@ -74,7 +74,9 @@ def test_a_column_of_what_happens_seldom_is_there_only_if_it_happened(capsys):
     shown = output.columns("id", "simulated", simulated=output.some)
     output.write_table([{"id": "a", "simulated": 0}, {"id": "b", "simulated": False}], shown)
     assert capsys.readouterr().out.splitlines() == ["ID", "a", "b"]
-    output.write_table([{"id": "a", "simulated": 0}, {"id": "b", "simulated": 3}, {"id": "c", "simulated": True}], shown)
+    output.write_table(
+        [{"id": "a", "simulated": 0}, {"id": "b", "simulated": 3}, {"id": "c", "simulated": True}], shown
+    )
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
         ["ID", "SIMULATED"],
         ["a"],

@@ -49,7 +49,9 @@ def test_defaults_are_as_the_page_says(repo: Path) -> None:
     assert f"the default of {settings.worker.capacity} will do" in text
     assert f"`worker.grace_s` ({settings.worker.grace_s:g} s)" in text
     per_process = app + engine + 2
-    assert f"that is {per_process} a process: one web, two workers, a scheduler and a broker are {5 * per_process}" in text
+    assert (
+        f"that is {per_process} a process: one web, two workers, a scheduler and a broker are {5 * per_process}" in text
+    )
     server = configuration._DEFAULTS
     assert f"the embedded PostgreSQL allows {server['max_connections']}" in text
     assert f"{server['shared_buffers'].replace('MB', ' MB')} embedded" in text

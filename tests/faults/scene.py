@@ -228,6 +228,12 @@ class Scene:
         return self._spawn("web", {"STANCHION_WEB_PORT": str(port), **more})
 
     @property
+    def broker(self) -> int:
+        """Pid of the broker."""
+        [found] = [pid for pid, process in self.processes.items() if process.args[-1] == "broker"]
+        return found
+
+    @property
     def workers(self) -> list[int]:
         """Pids of the worker processes that were not killed or awaited, oldest first."""
         return [pid for pid, process in self.processes.items() if process.args[-1] == "worker"]

@@ -35,6 +35,29 @@ async def test_a_killed_workers_runs_go_on_elsewhere(scene: Scene) -> None:
     assert recovery <= 2.0
 
 
+@pytest.mark.timeout(240)
+async def test_a_killed_broker_takes_nothing_along(scene: Scene) -> None:
+    """SIGKILL of the one process that reaches out, five times, while writes are in its hands; another takes its place."""
+    # Not more in hand than the target takes in a second: what a broker has in hand is asked about before it goes on.
+    scene.rate_hz, scene.settings = 10.0, {"STANCHION_WORKER_CAPACITY": "24"}
+    recoveries: list[float] = []
+    async with scene.playing(workers=2):
+        await scene.flowing()
+        worker = scene.workers[0]
+        for _ in range(5):
+            await scene.holding(worker)
+            scene.kill(scene.broker)
+            killed = time.monotonic()
+            scene.spawn_broker()
+            recoveries.append(await scene.flowing(since=killed))
+        asked = sum(scene.metric(pid, "stanchion_effects_total", 'state="UNKNOWN"') for pid in scene.workers)
+        outcome = await scene.settle()
+    print(
+        f"SIGKILL of the broker: flowing again after {seconds(recoveries)}, {asked:.0f} writes of unknown outcome; {outcome}"
+    )
+    assert statistics.median(recoveries) <= 10.0
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 async def test_a_frozen_worker_that_wakes_past_its_lease_changes_nothing(scene: Scene) -> None:

@@ -70,9 +70,10 @@ async def _serve(boot: Boot, environment: Mapping[str, str], scrubbers: Scrubber
         opened(build_env(settings, required_urls(settings), process=boot.name)) as env,
         kills.kept(env, role="engine") as switches,
         withdrawals.kept(env, role="engine") as withdrawn,
-        built_broker(
-            env, settings, environment, switches=switches, withdrawn=withdrawn, scrubbers=scrubbers
-        ) as (service, answer_ask),
+        built_broker(env, settings, environment, switches=switches, withdrawn=withdrawn, scrubbers=scrubbers) as (
+            service,
+            answer_ask,
+        ),
     ):
         server = BrokerServer(service, env, Bounds(calls_max=settings.broker.calls_max), answer_ask)
         async with (

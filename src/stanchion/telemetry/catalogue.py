@@ -180,7 +180,9 @@ CATALOGUE: dict[str, EventSpec] = {
         _counter(
             "kill.changed", "kills_changed_total", "Kill switches set and lifted.", "kind", "change", log="warning"
         ),
-        _counter("trigger.delivered", "trigger_deliveries_total", "Messages of triggers that were believed.", "outcome"),
+        _counter(
+            "trigger.delivered", "trigger_deliveries_total", "Messages of triggers that were believed.", "outcome"
+        ),
         _counter("trigger.refused", "trigger_refusals_total", "Webhooks that were not believed.", "reason"),
         _counter("secret.changed", "secrets_changed_total", "Changes of secrets.", "change", log="info"),
         _counter("kill.stopped", "kill_stopped_total", "Uses that a kill switch stopped, by point of use.", "point"),

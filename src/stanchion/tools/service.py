@@ -56,7 +56,9 @@ async def test_connector(ctx: Ctx, name: str, adapters: AdapterRegistry, kills: 
     kills.admit(ctx.tenant, "connector", name, connector.digest)
     started = ctx.env.clock.monotonic()
     try:
-        detail = await adapters.get(connector.adapter, tenant=ctx.tenant).test(connector, min(connector.timeout_s, TEST_TIMEOUT_S))
+        detail = await adapters.get(connector.adapter, tenant=ctx.tenant).test(
+            connector, min(connector.timeout_s, TEST_TIMEOUT_S)
+        )
         ok, code, hint = True, "", ""
     except Problem as problem:
         ok, code, detail, hint = False, problem.code, problem.message, problem.hint
@@ -65,7 +67,9 @@ async def test_connector(ctx: Ctx, name: str, adapters: AdapterRegistry, kills: 
     return Tested(ok=ok, code=code, detail=detail, hint=hint, duration_ms=round(seconds * 1000))
 
 
-async def discover_connector(ctx: Ctx, name: str, adapters: AdapterRegistry, kills: Kills) -> tuple[Connector, Discovery]:
+async def discover_connector(
+    ctx: Ctx, name: str, adapters: AdapterRegistry, kills: Kills
+) -> tuple[Connector, Discovery]:
     """What the target of a live connector offers, as resources for its document; nothing is changed, here or there.
 
     Raises NotFound `connector.unknown`, Denied `kill.active`, Unavailable `kill.unread`, AdapterProblem.
@@ -75,7 +79,9 @@ async def discover_connector(ctx: Ctx, name: str, adapters: AdapterRegistry, kil
     kills.admit(ctx.tenant, "connector", name, connector.digest)
     started = ctx.env.clock.monotonic()
     try:
-        found = await adapters.get(connector.adapter, tenant=ctx.tenant).discover(connector, min(connector.timeout_s, DISCOVER_TIMEOUT_S))
+        found = await adapters.get(connector.adapter, tenant=ctx.tenant).discover(
+            connector, min(connector.timeout_s, DISCOVER_TIMEOUT_S)
+        )
     finally:
         seconds = ctx.env.clock.monotonic() - started
         ctx.env.telemetry.emit("adapter.called", seconds, connector.adapter, "discover")

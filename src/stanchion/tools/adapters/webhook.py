@@ -80,7 +80,9 @@ class WebhookAdapter(PlainAdapter):
             yield ConfigIssue(pointer="/base_url", code="connector.bad_base_url", message=f"The URL {error}.")
             return
         if URL(text).query_string or URL(text).fragment:
-            yield ConfigIssue(pointer="/base_url", code="connector.bad_base_url", message="The URL has a query or fragment.")
+            yield ConfigIssue(
+                pointer="/base_url", code="connector.bad_base_url", message="The URL has a query or fragment."
+            )
         egress = cast("Mapping[str, Json]", body.get("egress") or {})
         if URL(text).scheme == "http" and not egress.get("private"):
             yield ConfigIssue(

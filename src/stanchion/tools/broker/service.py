@@ -216,13 +216,15 @@ class Broker:
             raise Internal("internal.invariant", "a write without an asker came this far")
         record, raw = checks.record_of(call), checks.raw_of(call)
         checks.check_record_is_raw(target, record, raw)
+        # One connection at a time: whoever held one while waiting for another would wait for ever, were all others to do so.
         async with self._env.db.connection("engine") as tx:
             found = await store.standing(tx, call.tenant, asker.run_id, asker.path, call.digest)
-            standing = checks.check_standing(call, target, record, found)
-            pinned = await self._judges.programs.load(call.tenant, standing.pins)
-            op = checks.op_of(pinned, standing.block, asker.path)
-            checks.check_step(op, target, pinned)
-            if op.approvals:
+        standing = checks.check_standing(call, target, record, found)
+        pinned = await self._judges.programs.load(call.tenant, standing.pins)
+        op = checks.op_of(pinned, standing.block, asker.path)
+        checks.check_step(op, target, pinned)
+        if op.approvals:
+            async with self._env.db.connection("engine") as tx:
                 await self._judges.approvals.covered(
                     tx,
                     tenant=call.tenant,

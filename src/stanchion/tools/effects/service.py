@@ -210,9 +210,7 @@ async def _performed(adapter: Adapter, target: Target, record: Record, key: str)
     return await adapter.push(target, record, key)
 
 
-async def resolve(
-    ctx: Ctx, effect_id: UUID, *, happened: bool, evidence: str, attempt: int | None = None
-) -> Effect:
+async def resolve(ctx: Ctx, effect_id: UUID, *, happened: bool, evidence: str, attempt: int | None = None) -> Effect:
     """A person says whether an effect of unknown outcome happened, and on what grounds; its run goes on.
 
     If it happened, the step gets a receipt that names the person; if not, the step attempts it anew.

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import importlib
 
-_DOMAINS = ("runs", "engine", "fanout", "sweeping", "deadletters", "approvals", "effects", "audit", "queue", "simulated")
+_DOMAINS = (
+    "runs",
+    "engine",
+    "fanout",
+    "sweeping",
+    "deadletters",
+    "approvals",
+    "effects",
+    "audit",
+    "queue",
+    "simulated",
+)
 
 
 def register() -> None:
