@@ -180,7 +180,8 @@ def test_every_setting_is_in_the_reference_and_every_default_passes_its_own_pars
         assert entry.option.help
         assert entry.variable == "STANCHION_" + entry.key.upper().replace(".", "_")
         if isinstance(entry.default, int | float | str):
-            assert entry.option.parse(str(entry.default).lower() if entry.default in {True, False} else entry.default)
+            said = str(entry.default).lower() if isinstance(entry.default, bool) else entry.default
+            assert entry.option.parse(said) == entry.default
 
 
 @pytest.mark.parametrize(
