@@ -64,7 +64,7 @@ async def test_connectors_are_listed_shown_and_tested(bench: Bench) -> None:
         assert failed.json()["ok"] is False
         assert failed.json()["code"] == "adapter.unreachable"
         gone = await client.post("/api/connectors/casebook/discover")
-        assert (gone.status_code, gone.json()["code"]) == (503, "adapter.unreachable")
+        assert (gone.status_code, gone.json()["code"]) == (502, "adapter.unreachable")
         missing = await client.get("/api/connectors/nothing")
         assert missing.status_code == 404
         assert missing.json()["code"] == "connector.unknown"

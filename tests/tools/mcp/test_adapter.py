@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
@@ -269,9 +268,13 @@ async def test_a_killed_server_costs_one_call_at_most(adapter: McpAdapter, ours:
     assert (await result_of(adapter, target(ours, "echo"), text="a"))["text"] == "a"
     for pid in servers_of(os.getpid()):
         os.kill(pid, signal.SIGKILL)
-    with contextlib.suppress(AdapterProblem):  # a call that was quicker than the news of it
-        await result_of(adapter, target(ours, "echo"), text="b")
-    assert (await result_of(adapter, target(ours, "echo"), text="b"))["text"] == "b"
+    failed = 0
+    for _ in range(3):  # one may be quicker than the news of it, another than the end of what runs in the box
+        try:
+            assert (await result_of(adapter, target(ours, "echo"), text="b"))["text"] == "b"
+        except AdapterProblem:
+            failed += 1
+    assert failed <= 1
 
 
 def alive(pid: int) -> bool:

@@ -10,7 +10,8 @@ from stanchion.releases.guarding.types import EndedRun, Measured, Scan
 from stanchion.releases.watching import MEASURED, Guard, Kind, Observation
 
 # Codes with which a step is refused by policy and not by a defect of its own: wrong environment, no approval, another one's
-# file. A kill is no denial: it says nothing of the candidate.
+# file, a tool or a secret that it may not have. A kill is no denial: it says nothing of the candidate; nor is what the broker
+# refuses because a worker asks for something else than the ledger and the Blueprint say (`broker.…`).
 DENIALS: Final = frozenset(
     {
         "auth.denied",
@@ -18,6 +19,11 @@ DENIALS: Final = frozenset(
         "approval.arguments_changed",
         "connector.path_escapes",
         "effect.wrong_environment",
+        "secret.not_granted",
+        "secret.wrong_environment",
+        "tool.connector_changed",
+        "tool.disabled",
+        "tool.other_operation",
     }
 )
 # Ids are made of time, some while before their row is committed. A look goes on so far behind the newest id it has seen;
