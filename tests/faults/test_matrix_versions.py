@@ -21,7 +21,8 @@ async def test_old_and_new_versions_share_a_database_and_take_turns(scene: Scene
     old_v, new_v = stanchion_v(), stanchion_v() + 1
     new = {"PYTHONPATH": str(next_build(tmp_path / "next"))}
     async with scene.playing(workers=2):
-        old_workers, [old_web] = scene.workers, [pid for pid in scene.processes if pid not in scene.workers]
+        old_workers = scene.workers
+        [old_web] = [pid for pid in scene.processes if pid not in old_workers and pid != scene.broker]
         await scene.flowing()
         # A new web process first, and no new worker: what it starts waits for one, and no old worker touches it.
         old_url = scene.web_url
@@ -52,6 +53,11 @@ async def test_old_and_new_versions_share_a_database_and_take_turns(scene: Scene
         )
         assert (answer.code, answer.problem) == ("blueprint.unreadable", True), said
         assert "stamp" in said["detail"]
+        # A new broker before them, for it reads what they run: an old one does not know the verb. No call fails of that.
+        old_broker = scene.broker
+        scene.spawn_broker(**new)
+        scene.signal(old_broker, signal.SIGTERM)
+        assert await scene.ended(old_broker) == 0
         # New workers in, old ones out, one by one.
         for old in old_workers:
             await scene.registered(scene.spawn_worker(**new))
