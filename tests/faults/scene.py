@@ -324,10 +324,18 @@ class Scene:
             states = await self.query("select status, waiting_kind, count(*) from runs group by 1, 2")
             errors = await self.query("select error::text from runs where error is not null limit 3")
             workers = await self.query("select pid, state, running, lease_until - clock_timestamp() from workers")
+            steps = await self.query(
+                "select path, status, attempt > 1, wake_at - clock_timestamp() > interval '1 s', min(errors::text), count(*)"
+                " from step_runs where status not in ('SUCCEEDED', 'SKIPPED', 'PENDING') group by 1, 2, 3, 4"
+            )
+            breakers = await self.query(
+                "select connector, state, until - clock_timestamp(), reason from connector_breakers"
+            )
         except psycopg.Error as error:
-            states, errors, workers = [repr(error)], [], []
+            states, errors, workers, steps, breakers = [repr(error)], [], [], [], []
         return (
-            f"{what}; runs {states}; errors {errors}; workers {workers}; {self.notes.failure_counts()}\n{self.logs()}"
+            f"{what}; runs {states}; errors {errors}; workers {workers}; steps (again, waiting) {steps};"
+            f" breakers {breakers}; {self.notes.failure_counts()}\n{self.logs()}"
         )
 
     async def registered(self, pid: int, since: float | None = None, within_s: float = 40) -> float:
