@@ -272,6 +272,28 @@ async def test_sessions_are_kept_per_egress_and_given_back_when_nobody_asks() ->
     assert one.closed
 
 
+async def test_sessions_that_many_calls_come_back_to_at_once_are_not_closed_under_them() -> None:
+    """After a quiet night the first calls of several connectors come together: each finds the others' sessions unused, and
+    while it closes one, another of them is taken into use again."""
+
+    class Clock(SystemClock):
+        at = 0.0
+
+        def monotonic(self) -> float:
+            return self.at
+
+    clock = Clock()
+    kept = Sessions(clock)
+    egresses = [egress_of(f"https://{name}.example/") for name in "abcdef"]
+    for egress in egresses:
+        await kept.of(egress)
+    clock.at = 1000.0
+    found = await asyncio.gather(*(kept.of(egress) for egress in egresses))
+    assert [one.closed for one in found] == [False] * len(egresses)
+    assert [await kept.of(egress) for egress in egresses] == found
+    await kept.close()
+
+
 # --- approved private hosts
 
 

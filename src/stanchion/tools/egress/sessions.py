@@ -177,10 +177,10 @@ class Sessions:
         kept = self._open.get(egress)
         found = kept[0] if kept is not None and not kept[0].closed else session(egress)
         self._open[egress] = found, now
-        for other, (unused, since) in list(self._open.items()):
-            if now - since > _UNUSED_S:
-                del self._open[other]
-                await unused.close()
+        # Taken out all at once, before anything is waited for: another call may come back to one of them meanwhile.
+        unused = [other for other, (_, since) in self._open.items() if now - since > _UNUSED_S]
+        for ended in [self._open.pop(other)[0] for other in unused]:
+            await ended.close()
         return found
 
     async def close(self) -> None:
