@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 from pathlib import Path
@@ -194,6 +195,16 @@ async def test_a_change_that_was_interrupted_is_taken_up(safe):
     assert await value(safe) == "pl4nted-1"
 
 
+async def test_changes_at_the_same_time_lose_no_key_that_is_in_use(safe):
+    """Two people at once, or one whose first request took too long: each makes a key, and none drops the other's."""
+    await safe.set("erp/api-key", "pl4nted-1")
+    other = holder_of(safe.ctx.env, KeyFile(safe.file.path, data=Path("/nowhere")))
+    done = await asyncio.wait_for(asyncio.gather(*(one.rekey(fresh=True) for one in (safe.holder, other) * 3)), 20)
+    assert len({one.key_id for one in done}) == 1
+    assert [kek.id for kek in safe.file.read()] == [done[0].key_id]
+    assert await value(safe) == "pl4nted-1"
+
+
 async def test_a_key_file_that_is_gone_is_not_made_anew_over_what_it_encrypted(safe):
     await safe.set("erp/api-key", "pl4nted-1")
     kept = safe.file.path.read_text()
@@ -211,8 +222,6 @@ async def test_a_key_file_that_is_gone_is_not_made_anew_over_what_it_encrypted(s
 
 
 async def test_two_who_make_a_tenants_first_data_key_make_one(safe):
-    import asyncio
-
     other = Keyring(safe.ctx.env, safe.file)
     made = await asyncio.gather(*(ring.writing("default") for ring in (safe.holder.keyring, other) for _ in range(5)))
     assert len(set(made)) == 1

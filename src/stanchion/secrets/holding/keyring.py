@@ -64,15 +64,24 @@ class Keyring:
         return key
 
     async def rekey(self, *, fresh: bool) -> Rekeyed:
-        """As `SecretHolder.rekey`. What is interrupted is taken up by the next call: no key leaves the file that is in use."""
-        keks = await self.keks()
+        """As `SecretHolder.rekey`. What is interrupted is taken up by the next call: no key leaves the file that is in use.
+
+        Of several at the same time each reads the file anew under the lock, so all end with the newest key of any.
+        """
+        await self.keks()  # there is a file from here on
         if fresh:
-            keks = (Kek(self._env.ids.secret(KEY_BYTES)), *keks)
-            self._file.write(keks, self._env.ids)
-        newest, count = keks[0], 0
-        while moved := await self._rewrap_batch(newest):
+            await self._renewed()
+        count = 0
+        while moved := await self._rewrap_batch():
             count += moved
-        return Rekeyed(key_id=newest.id, data_keys=count, dropped=await self._dropped(keks) if fresh else 0)
+        dropped = await self._dropped() if fresh else 0
+        return Rekeyed(key_id=(await self.keks())[0].id, data_keys=count, dropped=dropped)
+
+    async def _renewed(self) -> None:
+        """Put a new key before those of the file."""
+        async with self._env.db.engine_tx() as tx:
+            await store.lock_data_keys(tx)
+            self._file.write((Kek(self._env.ids.secret(KEY_BYTES)), *self._file.read()), self._env.ids)
 
     async def _made(self, tx: Tx, tenant: str) -> DataKey:
         await store.lock_data_keys(tx)
@@ -98,9 +107,10 @@ class Keyring:
             retryable=False,
         )
 
-    async def _rewrap_batch(self, newest: Kek) -> int:
+    async def _rewrap_batch(self) -> int:
         async with self._env.db.engine_tx() as tx:
             await store.lock_data_keys(tx)
+            newest = self._file.read()[0]
             found = await store.data_keys_under_others(tx, newest.id, _BATCH)
             for stored in found:
                 key = _unwrapped(await self._kek(stored.kek_id), stored)
@@ -109,11 +119,11 @@ class Keyring:
                 await store.rewrap(tx, DataKey(tenant=stored.tenant, id=stored.id, kek_id=newest.id, wrapped=wrapped))
         return len(found)
 
-    async def _dropped(self, keks: tuple[Kek, ...]) -> int:
+    async def _dropped(self) -> int:
         """Write the file without the keys that nothing is encrypted under any more."""
         async with self._env.db.engine_tx() as tx:
             await store.lock_data_keys(tx)
-            used = await store.kek_ids(tx)
+            keks, used = self._file.read(), await store.kek_ids(tx)
             kept = (keks[0], *(kek for kek in keks[1:] if kek.id in used))
             self._file.write(kept, self._env.ids)
         return len(keks) - len(kept)
