@@ -340,11 +340,12 @@ def _retry_after(header: str | None, now: datetime) -> float | None:
     """Seconds to wait (RFC 9110 §10.2.3), from a number or a date; at most a day."""
     if header is None:
         return None
-    if header.strip().isdigit():
-        return float(min(int(header.strip()[:9]), 86_400))
+    text = header.strip()
+    if text.isascii() and text.isdigit():
+        return float(min(int(text[:9]), 86_400))
     try:
         at = parsedate_to_datetime(header)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
     return min(max((at - now).total_seconds(), 0.0), 86_400.0)
