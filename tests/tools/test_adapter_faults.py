@@ -520,7 +520,9 @@ async def test_retry_after_is_passed_on(http: worlds.World) -> None:
     assert problem.fields["retry_after_s"] == 0.0
 
 
-@pytest.mark.parametrize("said", ["²", "٧", "Wed, 21 Oct 99999999999 07:28:00 GMT", "Wed, 99 Oct 2015 07:28:00 GMT", "-1"])
+@pytest.mark.parametrize(
+    "said", ["²", "٧", "Wed, 21 Oct 99999999999 07:28:00 GMT", "Wed, 99 Oct 2015 07:28:00 GMT", "-1"]
+)
 async def test_a_retry_after_that_is_no_time_is_left_alone(http: worlds.World, said: str) -> None:
     http.faults["next"].append(answer(status=503, headers={"Retry-After": said}))
     problem = await problem_of(http.adapter.fetch(http.target("cases", "fetch"), {"least": None}, 10, None))
