@@ -479,6 +479,9 @@ async def test_outside_production_what_belongs_elsewhere_is_simulated_and_says_s
     assert await bench.audited(run_id) == ["effect.attempted", "effect.completed"]
     [completed, _] = (await list_records(admin(bench.env), PageParams(limit=10), run_id=run_id)).items
     assert '"simulated":true' in completed.record
+    text = bench.env.telemetry.expose().decode()
+    series = f'connector="{effect["connector"]}",operation="{effect["operation"]}"'
+    assert f"stanchion_connector_simulated_total{{{series}}} 1.0" in text
     # Resumed, it is what it was.
     await reclaim(bench.superuser, run_id, 2)
     assert await bench.handler().execute(bench.env, call_of(bench.world, run_id, epoch=2, attempt=2)) == result

@@ -134,14 +134,14 @@ CATALOGUE: dict[str, EventSpec] = {
         _counter(
             "connector.retried",
             "connector_retries_total",
-            "Attempts of steps after their first, by connector.",
+            "Attempts of steps after their first, by connector and operation.",
             "connector",
             "operation",
         ),
         _counter(
             "connector.simulated",
             "connector_simulated_total",
-            "Writes that the broker simulated.",
+            "Writes that were simulated, dry runs among them.",
             "connector",
             "operation",
         ),

@@ -16,13 +16,12 @@ from stanchion.tools.connectors import connector_of, resource_of
 from stanchion.tools.effects import EffectPort
 from stanchion.tools.held import held, waiting
 from stanchion.tools.records import check_arguments, check_parameters, check_record, check_result
+from stanchion.tools.series import Series
 from stanchion.tools.types import OUTPUT_BYTES_MAX, RECORDS_MAX, Asker, Connector, Envelope
 from stanchion.tools.uses import NO_TOOLS, ToolGuard, ToolUse, limit_of, simulating
 
 # Connectors parsed from their bodies, by digest: immutable, so kept until others are used more.
 _PARSED_MAX = 256
-# Connectors that a metric tells apart by name; each is a series in every worker.
-_LABELS_MAX = 200
 # What a call leaves of its step's time, so that the outcome is recorded before the engine breaks the step off.
 _ROOM_SHARE, _ROOM_S = 0.2, 1.0
 
@@ -35,7 +34,7 @@ class _ToolHandler:
         self._kills = kills
         self._tools = tools
         self._parsed: OrderedDict[str, Connector] = OrderedDict()
-        self._labels: set[str] = set()
+        self._series = Series()
 
     async def _target(self, env: Env, call: StepCall, verb: str) -> tuple[Adapter, Target]:
         """Where the step goes. Raises Suspend while the connector is killed, and what `ToolGuard.admit` raises."""
@@ -56,7 +55,7 @@ class _ToolHandler:
             used = await self._tools.admit(env, call, connector, operation, simulated=simulated)
             operation = used.operation
         if call.attempt > 1:
-            env.telemetry.emit("connector.retried", 1.0, self._label(connector.name), verb)
+            env.telemetry.emit("connector.retried", 1.0, *self._series.of(connector.name, f"{resource.name}.{verb}"))
         target = Target(
             connector=connector,
             resource=resource,
@@ -75,13 +74,6 @@ class _ToolHandler:
             ),
         )
         return adapter, target
-
-    def _label(self, name: str) -> str:
-        """A connector's name as a label of a metric: of the first hundreds, else `other`."""
-        if name in self._labels or len(self._labels) < _LABELS_MAX:
-            self._labels.add(name)
-            return name
-        return "other"
 
     def _connector(self, digest: str, body: Mapping[str, Json]) -> Connector:
         found = self._parsed.get(digest)

@@ -501,7 +501,7 @@ async def test_calls_are_measured_by_connector_and_operation(held: Held) -> None
     with pytest.raises(Invalid):
         await held.perform("push", operation="fetch")
     text = held.env.telemetry.expose().decode()
-    assert 'stanchion_connector_calls_total{connector="casebook",operation="fetch",outcome="ok"} 1.0' in text
+    assert 'stanchion_connector_calls_total{connector="casebook",operation="outcomes.fetch",outcome="ok"} 1.0' in text
     assert (
         'connector_errors_total{class="invalid",code="broker.bad_call",connector="casebook",operation="push"} 1.0'
         in text

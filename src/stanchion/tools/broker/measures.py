@@ -8,43 +8,42 @@ from stanchion.base import Problem
 from stanchion.context import Env
 from stanchion.tools.adapter import AdapterProblem
 from stanchion.tools.broker.types import BrokerCall
+from stanchion.tools.series import CONNECTORS_MAX, OTHER, Series
 
-# A series costs about 2 kB in each process and more where it is collected; what comes after so many names is counted together.
-CONNECTORS_MAX: Final = 200
-OTHER: Final = "other"
+# Refusals before the call came as far as its connector, and as far as an operation of it: until then, both names are
+# whatever a peer sent.
+_NO_CONNECTOR: Final = {"broker.bad_token", "broker.token_expired", "broker.unknown_connector"}
+_NO_OPERATION: Final = {
+    "broker.no_asker",
+    "broker.bad_call",
+    "connector.unknown_resource",
+    "connector.no_such_operation",
+}
 
 
 class Measures:
-    """Counts calls, refusals, latency and simulated effects. One per broker process."""
+    """Counts calls, refusals and latency. One per broker process."""
 
     def __init__(self, env: Env, connectors_max: int = CONNECTORS_MAX) -> None:
         self._env = env
-        self._connectors_max = connectors_max
-        self._connectors: set[str] = set()
+        self._series = Series(connectors_max)
 
     def label(self, connector: str) -> str:
         """The connector's name as a label: its own for the first of them, else `other`."""
-        if connector in self._connectors:
-            return connector
-        if len(self._connectors) >= self._connectors_max:
-            return OTHER
-        self._connectors.add(connector)
-        return connector
+        return self._series.connector(connector)
 
     def ended(self, call: BrokerCall, seconds: float, problem: Problem | None) -> None:
         """A call came to its end. Only calls that a checked connector exists for are told apart by its name."""
-        connector = self.label(call.connector) if problem is None or _is_known(problem) else OTHER
+        connector, operation = self._labels(call, problem)
         outcome = "ok" if problem is None else "failed" if isinstance(problem, AdapterProblem) else "refused"
-        self._env.telemetry.emit("connector.called", 1.0, connector, call.op, outcome)
-        self._env.telemetry.emit("connector.duration", seconds, connector, call.op)
+        self._env.telemetry.emit("connector.called", 1.0, connector, operation, outcome)
+        self._env.telemetry.emit("connector.duration", seconds, connector, operation)
         if problem is not None:
-            self._env.telemetry.emit("connector.failed", 1.0, connector, call.op, problem.kind.value, problem.code)
+            self._env.telemetry.emit("connector.failed", 1.0, connector, operation, problem.kind.value, problem.code)
 
-    def simulated(self, call: BrokerCall) -> None:
-        """A write was answered without being performed."""
-        self._env.telemetry.emit("connector.simulated", 1.0, self.label(call.connector), call.op)
-
-
-def _is_known(problem: Problem) -> bool:
-    """Whether the call came as far as its connector: before that, its name is whatever a peer sent."""
-    return problem.code not in {"broker.bad_token", "broker.token_expired", "broker.unknown_connector"}
+    def _labels(self, call: BrokerCall, problem: Problem | None) -> tuple[str, str]:
+        if problem is not None and problem.code in _NO_CONNECTOR:
+            return OTHER, call.op
+        if not call.resource or (problem is not None and problem.code in _NO_OPERATION):
+            return self._series.of(call.connector, call.op)
+        return self._series.of(call.connector, f"{call.resource}.{call.op}")

@@ -87,8 +87,8 @@ class Broker:
         self._judges = judges
         self._connectors = PublishedConnectors(env)
         self._limits = ConnectorLimits(env)
-        self._breakers = Breakers(env)
         self._measures = Measures(env)
+        self._breakers = Breakers(env, self._measures.label)
         self._scrubbers = scrubbers or Scrubbers()
         # Runs that reads were made for, and when each was looked at.
         self._runs: OrderedDict[tuple[str, str, UUID, UUID, int, str], float] = OrderedDict()
@@ -128,7 +128,6 @@ class Broker:
         if writes:
             uses = await self._check_write(call, target)
             if is_simulated(connector, self._env.environment):
-                self._measures.simulated(call)
                 return _simulated(call, target, self._env)
         return await self._asked(call, target, until, self._still(call, uses, target if writes else None))
 

@@ -19,6 +19,7 @@ from stanchion.tools.effects import rules, store
 from stanchion.tools.effects.ledger import Ledger
 from stanchion.tools.effects.types import ApprovalCheck, Effect, EffectState, Next
 from stanchion.tools.held import held, revoked, waiting
+from stanchion.tools.series import Series
 from stanchion.tools.simulated import envelope_of, is_simulated
 from stanchion.tools.types import Envelope, Record
 
@@ -44,6 +45,7 @@ class EffectPort:
         self._kills = kills
         self._withdrawals = withdrawals
         self._ledger = Ledger(env, approvals)
+        self._series = Series()
 
     async def perform(self, call: StepCall, adapter: Adapter, target: Target, record: Record, raw: Json) -> Receipt:
         """Write `record` to the target, or execute its operation with it, at most once, and return the receipt.
@@ -81,7 +83,6 @@ class EffectPort:
         """Perform nothing, and say so in the receipt. An attempt that nobody saw the end of has sent nothing either."""
         receipt = rules.receipt_of(envelope_of(target, record, effect.key, environment=self._env.environment))
         await self._ended(call, target, effect, EffectState.DONE, receipt=receipt)
-        self._env.telemetry.emit("effect.simulated", 1.0, target.connector.adapter)
         return receipt
 
     async def _hold_back(self, call: StepCall, target: Target, effect: Effect, *, asked: bool) -> None:
@@ -198,6 +199,9 @@ class EffectPort:
     ) -> None:
         await self._ledger.end(call, effect, state, receipt=receipt, error=error)
         self._env.telemetry.emit("effect.ended", 1.0, target.connector.adapter, state.value)
+        if receipt is not None and receipt.get("simulated") is True:  # by this process, by a dry run, or by the broker
+            self._env.telemetry.emit("effect.simulated", 1.0, target.connector.adapter)
+            self._env.telemetry.emit("connector.simulated", 1.0, *self._series.of(effect.connector, effect.operation))
 
     async def flush(self) -> None:
         """Wait until every intent and receipt in hand is committed."""
