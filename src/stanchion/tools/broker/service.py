@@ -88,7 +88,7 @@ class Broker:
         self._connectors = PublishedConnectors(env)
         self._limits = ConnectorLimits(env)
         self._measures = Measures(env)
-        self._breakers = Breakers(env, self._measures.label)
+        self._breakers = Breakers(env)
         self._scrubbers = scrubbers or Scrubbers()
         # Runs that reads were made for, and when each was looked at.
         self._runs: OrderedDict[tuple[str, str, UUID, UUID, int, str], float] = OrderedDict()
