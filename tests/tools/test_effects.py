@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from stanchion.audit import list_records
-from stanchion.base import Conflict, Denied, Invalid, NotFound, Problem, Unavailable
+from stanchion.base import Conflict, Denied, Invalid, LimitExceeded, NotFound, Problem, Unavailable
 from stanchion.context import Environment
 from stanchion.http import PageParams
 from stanchion.runs import LostClaim, Suspend, WaitingKind
@@ -31,7 +31,7 @@ from stanchion.tools import (
 from stanchion.tools.adapter import AdapterProblem
 from stanchion.tools.effects import TRANSITIONS
 from stanchion.tools.effects.ledger import Ledger
-from stanchion.tools.held import held_back
+from stanchion.tools.held import held_back, waiting
 from tests.conftest import make_env
 from tests.tools.support import RAW, Bench, Crash, admin, call_of, new_run, reclaim, suspended
 
@@ -534,6 +534,45 @@ async def test_what_the_broker_holds_back_waits_and_was_not_sent(bench: Bench) -
     await reclaim(bench.superuser, run_id, 2)
     await bench.handler().execute(bench.env, call_of(bench.world, run_id, epoch=2, attempt=2))
     assert await bench.received() == ["C1"]
+
+
+class NoBroker(HeldBack):
+    """The way to a broker where none can take the call."""
+
+    def __init__(self, inner: Any, problem: Problem) -> None:
+        super().__init__(inner)
+        self.problem = problem
+
+    async def push(self, *_: Any) -> Any:
+        raise self.problem
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        AdapterProblem("broker.unavailable", "None is there.", retryable=True, sent=False, waits_for="broker"),
+        LimitExceeded("broker.busy", "It has its hands full.", retry_after_s=0.5),
+        Unavailable("db.unavailable", "The broker has no database."),
+    ],
+    ids=lambda problem: problem.code,
+)
+async def test_a_call_that_no_broker_takes_costs_no_attempt(bench: Bench, problem: Problem) -> None:
+    run_id = await new_run(bench.env, bench.superuser)
+    handler = bench.handler("x")
+    handler._adapters.by_name["sql"] = NoBroker(bench.adapters.get("sql"), problem)  # type: ignore[index, attr-defined]
+    with pytest.raises(Suspend) as caught:
+        await handler.execute(bench.env, call_of(bench.world, run_id))
+    assert (caught.value.kind, caught.value.ref, caught.value.after_s) == (WaitingKind.BROKER, problem.code, 2.0)
+    assert (await bench.effect(run_id))["state"] == "FAILED"
+    await reclaim(bench.superuser, run_id, 2)
+    await bench.handler().execute(bench.env, call_of(bench.world, run_id, epoch=2, attempt=1))
+    assert await bench.received() == ["C1"]
+
+
+async def test_a_read_whose_broker_was_lost_while_it_read_is_tried_again_as_a_failure(bench: Bench) -> None:
+    """Else a call that ends its broker would do so for ever."""
+    lost = AdapterProblem("broker.unavailable", "The connection was lost.", retryable=True, sent=False)
+    assert waiting(lost) is None
 
 
 class Approvals:

@@ -142,7 +142,7 @@ class _Waits:
         if kind in {"approval", "effect"}:
             what = f"approval {ref}" if kind == "approval" else str(waiting.get("text") or f"effect {ref}")
             self._say(f"waits: {what}  (stanchion {kind} show {ref})")
-        elif kind in {"retry", "worker_lost"} or (idle and kind != "child"):
+        elif kind in {"retry", "worker_lost", "broker"} or (idle and kind != "child"):
             self._say(f"waits: {waiting.get('text') or kind}")
         else:
             return

@@ -881,7 +881,7 @@ ALTER TABLE ONLY public.run_measurements
 ALTER TABLE ONLY public.runs
     ADD CONSTRAINT runs_pkey PRIMARY KEY (id);
 ALTER TABLE public.runs
-    ADD CONSTRAINT runs_waiting_kind_check CHECK ((waiting_kind = ANY (ARRAY['approval'::text, 'child'::text, 'retry'::text, 'concurrency'::text, 'effect'::text, 'worker'::text, 'worker_lost'::text, 'killed'::text, 'revoked'::text]))) NOT VALID;
+    ADD CONSTRAINT runs_waiting_kind_check CHECK ((waiting_kind = ANY (ARRAY['approval'::text, 'child'::text, 'retry'::text, 'concurrency'::text, 'effect'::text, 'worker'::text, 'worker_lost'::text, 'killed'::text, 'revoked'::text, 'broker'::text]))) NOT VALID;
 ALTER TABLE ONLY public.secret_versions
     ADD CONSTRAINT secret_versions_pkey PRIMARY KEY (tenant, path, version);
 ALTER TABLE ONLY public.secrets

@@ -205,6 +205,9 @@ _TEXTS: Final[Mapping[WaitingKind, str]] = {
         "What it uses next is revoked: {ref}. It goes on with another version (stanchion release repin), or when this one is"
         " reinstated."
     ),
+    WaitingKind.BROKER: (
+        "Step {path} waits for the broker, which could not take its call ({ref}); nothing was sent. It looks again by itself."
+    ),
 }
 
 

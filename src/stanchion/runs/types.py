@@ -55,6 +55,7 @@ class WaitingKind(StrEnum):
     WORKER_LOST = "worker_lost"
     KILLED = "killed"
     REVOKED = "revoked"
+    BROKER = "broker"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,14 +1,20 @@
-"""Whether a kill switch or a revocation holds back a call of an external system."""
+"""Whether a kill switch, a revocation or a broker that cannot be had holds back a call of an external system."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from stanchion.base import Denied, Problem
 from stanchion.context import Env
 from stanchion.controls.kills import Kills
 from stanchion.controls.withdrawals import Withdrawals
 from stanchion.runs import StepCall, Suspend, WaitingKind
+
+# What says that the broker took nothing, for reasons of the runtime's own and not of the step or its target. A broker that
+# was lost while it performed a call is not among them: a call that ends its broker must not be repeated for ever.
+_NOT_TAKEN: Final = frozenset({"broker.busy", "broker.stopping", "db.pool_exhausted", "db.unavailable"})
+# A call has waited up to ten seconds for a broker before (tools/broker/client), so this only spaces the looks.
+_LOOK_AGAIN_S: Final = 2.0
 
 
 def held(env: Env, kills: Kills, call: StepCall, connector: str, digest: str, *, writes: bool) -> Suspend | None:
@@ -36,7 +42,13 @@ def held_back(what: Literal["killed", "revoked"], ref: str, again_s: float | Non
 
 
 def waiting(problem: Problem) -> Suspend | None:
-    """The wait of a step that the broker held back, or None: it has heard of a kill or a revocation before this process."""
+    """The wait of a step whose call was not taken, or None.
+
+    Either the broker held it back, having heard of a kill or a revocation before this process; or no broker could take it.
+    Such an outage costs the step none of its attempts, however long it lasts: nothing of it has failed.
+    """
+    if problem.code in _NOT_TAKEN or problem.fields.get("waits_for") == "broker":
+        return Suspend(WaitingKind.BROKER, ref=problem.code, after_s=_LOOK_AGAIN_S)
     waits_for, again_s = problem.fields.get("waits_for"), problem.fields.get("again_s")
     if problem.code not in {"kill.held_back", "release.held_back"} or waits_for not in {"killed", "revoked"}:
         return None

@@ -82,7 +82,7 @@ def start(
 @click.option("--blueprint", help="Only runs of this Blueprint.")
 @click.option(
     "--waiting-on",
-    help="Only runs that wait on this: approval, child, retry, effect, killed, revoked, worker, worker_lost.",
+    help="Only runs that wait on this: approval, child, retry, effect, broker, killed, revoked, worker, worker_lost.",
 )
 @click.option("--since", help="Only runs created after this time (2026-11-20 or 24h or 7d).")
 @limit_options

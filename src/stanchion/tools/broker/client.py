@@ -231,6 +231,7 @@ class BrokerClient:
             retryable=True,
             sent=False,
             resource=wish.name,
+            waits_for="broker",
         )
 
     def _lost(self, wish: _Wish) -> AdapterProblem:
