@@ -116,7 +116,7 @@ CATALOGUE: dict[str, EventSpec] = {
         _counter(
             "connector.called",
             "connector_calls_total",
-            "Calls that came to the broker: ok, failed (by the target) or refused (before anything was sent).",
+            "Calls that came to the broker: ok, failed (by the target), refused (before anything was sent) or broken_off.",
             "connector",
             "operation",
             "outcome",

@@ -155,3 +155,17 @@ async def test_places_of_a_process_that_died_come_back_by_themselves(env: Env, t
     async with ConnectorLimits(env).admitted(tenant, limited, timeout_s=1.0):
         pass
     await admitted.__aexit__(None, None, None)
+
+
+async def test_places_are_renewed_while_calls_of_the_connector_wait_their_turn(env: Env, tenant: str) -> None:
+    """Who waits for a token holds the turn for seconds; the places of calls that run must not run out meanwhile."""
+    limits = ConnectorLimits(env)
+    async with limits.admitted(tenant, connector(concurrent=4), timeout_s=5.0):
+        (account,) = limits._accounts.values()
+        account.places_until = env.clock.monotonic() + 1.0
+        async with account.turn:
+            await asyncio.wait_for(limits.tend(), 2.0)
+        assert account.places_until - env.clock.monotonic() > limit_rules.PLACES_LEASE_S / 2
+        async with account.turn:
+            await asyncio.wait_for(limits.close(), 2.0)
+        assert await held_places(env, tenant) == account.places == 1  # a call in flight keeps its own

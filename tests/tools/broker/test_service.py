@@ -3,6 +3,7 @@ alone, and what comes back holds no credential."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,9 @@ from stanchion.controls.withdrawals import Stopped
 from stanchion.identity import CedarCalls
 from stanchion.runs import Suspend, WaitingKind
 from stanchion.tools.adapter import AdapterProblem
+from stanchion.tools.broker import store
+from stanchion.tools.broker.breaker import Breakers
+from stanchion.tools.broker.measures import Measures
 from stanchion.tools.broker.scrubbing import MARK, Scrubber
 from stanchion.tools.held import waiting
 from stanchion.tools.types import Envelope
@@ -506,3 +510,75 @@ async def test_calls_are_measured_by_connector_and_operation(held: Held) -> None
         'connector_errors_total{class="invalid",code="broker.bad_call",connector="casebook",operation="push"} 1.0'
         in text
     )
+
+
+async def test_a_call_that_broke_or_was_broken_off_is_not_counted_as_one_that_went_well(held: Held) -> None:
+    async def breaks(_target):
+        raise RuntimeError("a defect")
+
+    held.adapter.answer = breaks
+    with pytest.raises(RuntimeError):
+        await held.perform("fetch")
+    began = asyncio.Event()
+
+    async def hangs(_target):
+        began.set()
+        await asyncio.Event().wait()
+
+    held.adapter.answer = hangs
+    call = asyncio.create_task(held.perform("fetch"))
+    await began.wait()
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+    text = held.env.telemetry.expose().decode()
+    assert 'stanchion_connector_calls_total{connector="other",operation="fetch",outcome="broken_off"} 2.0' in text
+    assert 'operation="outcomes.fetch",outcome="ok"' not in text
+
+
+async def test_while_one_call_tries_an_open_breaker_the_others_cost_no_statement(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await held.sql(
+        "insert into connector_breakers (tenant, connector, state, calls, failures, counted_from, until, openings, asked,"
+        " reason) values ('acme', 'casebook', 'OPEN', 5, 5, now(), now() - interval '1 second', 1, false, 'adapter.timeout')"
+    )
+    breakers = held.broker._breakers
+    await breakers.refresh()
+    trial = await breakers.admit("acme", "casebook", timeout_s=30.0)
+    assert trial.trial
+    statements = 0
+    real = store.lock_breaker
+
+    async def counted(*args: Any) -> Any:
+        nonlocal statements
+        statements += 1
+        return await real(*args)
+
+    monkeypatch.setattr(store, "lock_breaker", counted)
+    await breakers.refresh()
+    for _ in range(3):
+        with pytest.raises(Unavailable) as caught:
+            await breakers.admit("acme", "casebook", timeout_s=30.0)
+        assert float(str(caught.value.fields["retry_after_s"])) == 1.0
+    assert statements == 0
+    await breakers.ended(trial, None)
+    assert not (await breakers.admit("acme", "casebook", timeout_s=30.0)).trial
+
+
+async def test_breakers_beyond_the_connectors_that_are_told_apart_are_shown_together(env, superuser: str) -> None:
+    held = Held(env, superuser)
+    await held.begin()
+    measures = Measures(env, connectors_max=1)
+    breakers = Breakers(env, measures.label)
+    await held.sql(
+        "insert into connector_breakers (tenant, connector, state, calls, failures, counted_from, until, openings, asked,"
+        " reason) select 'acme', 'c' || n, 'OPEN', 5, 5, now(), now() + n * interval '1 minute', 1, false, 'x'"
+        " from generate_series(0, 3) n"
+    )
+    await breakers.refresh()
+    shown = [line for line in env.telemetry.expose().decode().splitlines() if "connector_breaker_open{" in line]
+    assert {line.split("{")[1] for line in shown} >= {'connector="c0"} 0.5', 'connector="other"} 1.0'}
+    assert not any('"c1"' in line for line in shown)
+    await held.sql("delete from connector_breakers")
+    await breakers.refresh()
+    assert 'connector_breaker_open{connector="other"} 0.0' in env.telemetry.expose().decode()

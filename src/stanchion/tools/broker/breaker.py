@@ -7,7 +7,7 @@ fails because the target is not well costs one, which every process then knows o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,9 +29,14 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Open:
-    """An open breaker as this process knows it. `until` is of its own monotonic clock."""
+    """An open breaker as this process knows it. Times are of its own monotonic clock.
+
+    Attributes:
+        until: nobody calls before. `trying_until`: until then one call tries the target, and no other does.
+    """
 
     until: float
+    trying_until: float
     reason: str
     asked: bool
 
@@ -45,20 +50,30 @@ class Admission:
 
 
 class Breakers:
-    """The breakers of every connector, for one process."""
+    """The breakers of every connector, for one process.
 
-    def __init__(self, env: Env) -> None:
+    Args:
+        env: the process's Env, its database open.
+        label: a connector's name as the label of a metric, of which there is a bounded number (`Measures.label`).
+    """
+
+    def __init__(self, env: Env, label: Callable[[str], str]) -> None:
         self._env = env
+        self._label = label
         self._open: Mapping[Key, _Open] = {}
         self._calls: dict[Key, int] = {}
-        self._shown: set[Key] = set()
+        self._shown: set[str] = set()
 
     def check(self, tenant: str, name: str) -> None:
         """Return unless the breaker is known to be open, without taking anything. Raises as `admit`."""
         known = self._open.get((tenant, name))
-        left_s = 0.0 if known is None else known.until - self._env.clock.monotonic()
-        if known is not None and left_s > 0:
-            raise _refused(name, known.reason, left_s, asked=known.asked)
+        if known is None:
+            return
+        now = self._env.clock.monotonic()
+        if now < known.until:
+            raise _refused(name, known.reason, known.until - now, asked=known.asked)
+        if now < known.trying_until:
+            raise _refused(name, known.reason, rules.TRYING_S, asked=known.asked)
 
     async def admit(self, tenant: str, name: str, *, timeout_s: float) -> Admission:
         """Return if the target may be called. Raises Unavailable `connector.breaker_open` with `retry_after_s`."""
@@ -114,7 +129,7 @@ class Breakers:
             if after != row.breaker:
                 await store.save_breaker(tx, tenant, name, after)
         if after.state == "OPEN" and after.until != row.until:
-            self._env.telemetry.emit("connector.breaker_opened", 1.0, name, reason=after.reason)
+            self._env.telemetry.emit("connector.breaker_opened", 1.0, self._label(name), reason=after.reason)
         self._learn(admission.key, after, row)
 
     def _learn(self, key: Key, breaker: Breaker, row: BreakerRow) -> None:
@@ -126,8 +141,14 @@ class Breakers:
         self._open = known
 
     def _seen(self, breaker: Breaker, row: BreakerRow) -> _Open:
-        left_s = (breaker.until - row.at).total_seconds()
-        return _Open(until=self._env.clock.monotonic() + left_s, reason=breaker.reason, asked=breaker.asked)
+        now = self._env.clock.monotonic()
+        trying = row.at if breaker.trial_until is None else breaker.trial_until
+        return _Open(
+            until=now + (breaker.until - row.at).total_seconds(),
+            trying_until=now + (trying - row.at).total_seconds(),
+            reason=breaker.reason,
+            asked=breaker.asked,
+        )
 
     async def refresh(self) -> None:
         """A duty, twice a second: what other processes opened and closed."""
@@ -135,11 +156,15 @@ class Breakers:
             rows = await store.open_breakers(tx, limit=_OPEN_MAX)
         self._open = {(row.tenant, row.connector): self._seen(row.breaker, row) for row in rows}
         now = self._env.clock.monotonic()
-        for key in self._shown - self._open.keys():
-            self._env.telemetry.emit("connector.breaker", 0.0, key[1])
-        for key, known in self._open.items():
-            self._env.telemetry.emit("connector.breaker", 1.0 if known.until > now else 0.5, key[1])
-        self._shown = set(self._open)
+        shown: dict[str, float] = {}
+        for (_, name), known in self._open.items():
+            label = self._label(name)
+            shown[label] = max(shown.get(label, 0.0), 1.0 if known.until > now else 0.5)
+        for label in self._shown - shown.keys():
+            self._env.telemetry.emit("connector.breaker", 0.0, label)
+        for label, value in shown.items():
+            self._env.telemetry.emit("connector.breaker", value, label)
+        self._shown = set(shown)
 
 
 def _refused(name: str, reason: str, wait_s: float, *, asked: bool) -> Unavailable:

@@ -26,6 +26,8 @@ CALLS_BETWEEN_MAX: Final = 10
 # How long it stays open: twice as long each time in a row, up to the most.
 OPEN_S: Final = 5.0
 OPEN_S_MAX: Final = 120.0
+# What the others are told while one call tries: nobody knows when it ends.
+TRYING_S: Final = 1.0
 # A target may ask for more patience than that; never for more than an hour.
 ASKED_S_MAX: Final = 3600.0
 
@@ -160,4 +162,4 @@ def trial(before: Breaker, at: datetime, *, timeout_s: float) -> Breaker | None:
 
 def wait_s(breaker: Breaker, at: datetime) -> float:
     """How long until it is worth asking again: until it may be tried, or, while another call tries, a second."""
-    return max((breaker.until - at).total_seconds(), 1.0) if breaker.state == "OPEN" else 0.0
+    return max((breaker.until - at).total_seconds(), TRYING_S) if breaker.state == "OPEN" else 0.0

@@ -153,16 +153,17 @@ class ConnectorLimits:
 
     async def close(self) -> None:
         """Give every place back."""
-        for (tenant, name), account in self._accounts.items():
+        for (tenant, name), account in list(self._accounts.items()):
             if account.places:
                 await self._hold(tenant, name, account, 0)
 
     async def _hold(self, tenant: str, name: str, account: _Account, held: int) -> None:
-        async with account.turn, self._env.db.engine_tx() as tx:
+        """Not in turn: who waits for a token has that for seconds. The row's lock keeps this apart from `_more`, and a call
+        that begins meanwhile counts with the places that are left."""
+        async with self._env.db.engine_tx() as tx:
             await store.lock_bucket(tx, tenant, name, full=0)
-            held = max(held, account.used)
+            held = account.places = max(held, account.used)
             await store.hold_places(tx, tenant, name, self._holder, places=held, lease_s=rules.PLACES_LEASE_S)
-            account.places = held
             account.places_until = self._env.clock.monotonic() + rules.PLACES_LEASE_S
 
     def _account(self, tenant: str, name: str) -> _Account:

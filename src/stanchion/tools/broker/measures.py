@@ -36,10 +36,18 @@ class Measures:
         """A call came to its end. Only calls that a checked connector exists for are told apart by its name."""
         connector, operation = self._labels(call, problem)
         outcome = "ok" if problem is None else "failed" if isinstance(problem, AdapterProblem) else "refused"
-        self._env.telemetry.emit("connector.called", 1.0, connector, operation, outcome)
-        self._env.telemetry.emit("connector.duration", seconds, connector, operation)
+        self._counted(connector, operation, outcome, seconds)
         if problem is not None:
             self._env.telemetry.emit("connector.failed", 1.0, connector, operation, problem.kind.value, problem.code)
+
+    def broken_off(self, call: BrokerCall, seconds: float) -> None:
+        """A call had no end of its own: its time was over, nobody waited for it any more, or a defect ended it. How far it
+        came is not known, so neither is whether its names are those of anything."""
+        self._counted(OTHER, call.op, "broken_off", seconds)
+
+    def _counted(self, connector: str, operation: str, outcome: str, seconds: float) -> None:
+        self._env.telemetry.emit("connector.called", 1.0, connector, operation, outcome)
+        self._env.telemetry.emit("connector.duration", seconds, connector, operation)
 
     def _labels(self, call: BrokerCall, problem: Problem | None) -> tuple[str, str]:
         if problem is not None and problem.code in _NO_CONNECTOR:

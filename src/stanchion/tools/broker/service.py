@@ -88,7 +88,7 @@ class Broker:
         self._connectors = PublishedConnectors(env)
         self._limits = ConnectorLimits(env)
         self._measures = Measures(env)
-        self._breakers = Breakers(env)
+        self._breakers = Breakers(env, self._measures.label)
         self._scrubbers = scrubbers or Scrubbers()
         # Runs that reads were made for, and when each was looked at.
         self._runs: OrderedDict[tuple[str, str, UUID, UUID, int, str], float] = OrderedDict()
@@ -103,15 +103,17 @@ class Broker:
         applied, every other one means that nothing was sent. Nothing that a caller sees holds a credential (I9).
         """
         began = self._env.clock.monotonic()
-        failed: Problem | None = None
         try:
             with self._env.telemetry.span("broker", call.traceparent, op=call.op, connector=call.connector):
-                return await self._checked(call, peer, until=began + call.timeout_s)
+                answer = await self._checked(call, peer, until=began + call.timeout_s)
         except Problem as problem:
-            failed = problem
+            self._measures.ended(call, self._env.clock.monotonic() - began, problem)
             raise
-        finally:
-            self._measures.ended(call, self._env.clock.monotonic() - began, failed)
+        except BaseException:
+            self._measures.broken_off(call, self._env.clock.monotonic() - began)
+            raise
+        self._measures.ended(call, self._env.clock.monotonic() - began, None)
+        return answer
 
     async def _checked(self, call: BrokerCall, peer: Peer, *, until: float) -> Answer:
         verify(call, peer.session_key, self._env.clock.now().timestamp())
