@@ -122,13 +122,15 @@ class Parts:
     resolver: releases.Resolver
 
 
-def build_parts(env: Env, settings: Settings, *, own: bool = True) -> Parts:
+def build_parts(env: Env, settings: Settings, *, own: bool = True, pages: tools.Pages | None = None) -> Parts:
     """The verbs, artifact kinds and adapters of this deployment. `own`: also the adapters that a team brings, whose code is
-    loaded only where adapters run or documents are checked."""
+    loaded only where adapters run or documents are checked. `pages`: what seals pages, where adapters run."""
     network = tools.Network(proxy=settings.tools.proxy, ca_file=settings.tools.ca_file)
     sandbox = tools.Sandbox(unboxed=settings.broker.unboxed_commands)
     brought = tools.find_own_adapters() if own else tools.NO_OWN_ADAPTERS
-    adapters = tools.Adapters(settings.connectors_root, env.clock, network, sandbox, brought)
+    adapters = tools.Adapters(
+        settings.connectors_root, env.clock, network, sandbox, brought, pages=pages, home=HOME_TENANT
+    )
     specs: tuple[VerbSpec, ...] = (TRANSFORM, LOGIC_GATE, approvals.GovernVerb(), *tools.VERBS)
     verbs = {spec.verb: spec for spec in specs}
     kinds: tuple[KindSpec, ...] = (
@@ -208,11 +210,11 @@ async def built_broker(
 
     `environment`: the variables in which secrets are. `scrubbers`: by which the process's log loses credentials.
     """
-    parts = build_parts(env, settings)
     async with (
         holding(env, settings, environment) as held,
         policies.kept(env, role="engine", withdrawn=withdrawn) as live_policies,
     ):
+        parts = build_parts(env, settings, pages=tools.Pages(partial(held.derived, tools.PAGE_PURPOSE)))
         judges = Judges(
             policy=identity.CedarCalls(live_policies),
             principals=identity.PrincipalsNow(env, role="engine"),

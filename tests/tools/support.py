@@ -117,7 +117,7 @@ class Bench:
 
     def __init__(self, env: Env, superuser: str, root: Path, approvals: Any = None, **push: Json) -> None:
         self.env, self.superuser = env, superuser
-        self.adapters = Adapters(root, env.clock)
+        self.adapters = Adapters(root, env.clock, home="acme")
         self.world = worlds.make_sqlite(root, self.adapters)
         self.world.body["resources"]["outcomes"]["push"].update(push)
         if push.get("idempotency", "probe") != "probe":

@@ -8,7 +8,7 @@ unknown (I5, I8, I10).
 
 from stanchion.tools.adapter import Adapter, AdapterProblem, Target
 from stanchion.tools.adapters import NO_OWN as NO_OWN_ADAPTERS
-from stanchion.tools.adapters import Adapters, Means, NamedAdapters, PlainAdapter
+from stanchion.tools.adapters import PAGE_PURPOSE, Adapters, Means, NamedAdapters, Pages, PlainAdapter
 from stanchion.tools.adapters import find_own as find_own_adapters
 from stanchion.tools.adapters.http_openapi import openapi_connector
 from stanchion.tools.connectors import connector_of
@@ -40,6 +40,7 @@ __all__ = [
     "FETCH",
     "LOOKUP",
     "NO_OWN_ADAPTERS",
+    "PAGE_PURPOSE",
     "PUSH",
     "VERBS",
     "Adapter",
@@ -62,6 +63,7 @@ __all__ = [
     "NamedAdapters",
     "Network",
     "Operation",
+    "Pages",
     "PlainAdapter",
     "PushHandler",
     "Resource",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -20,10 +20,12 @@ from stanchion.secrets.types import SecretHolder, Secrets
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holding:
-    """`secrets` turns references into values, `holder` is asked by other processes."""
+    """`secrets` turns references into values, `holder` is asked by other processes. `derived`: keys for a purpose, one of
+    each key-encryption key, newest first; raises as `Keyring.keks`."""
 
     secrets: Secrets
     holder: SecretHolder
+    derived: Callable[[bytes], Awaitable[Sequence[bytes]]]
 
 
 @asynccontextmanager
@@ -40,8 +42,13 @@ async def holding(env: Env, settings: Settings, environ: Mapping[str, str]) -> A
     keyring = Keyring(env, KeyFile(settings.secrets_key_file, data=settings.data))
     local = LocalProvider(env, keyring)
     resolver = Resolver(env, _providers(env, settings.secrets, environ, local), cache_s=settings.secrets.cache_s)
+
+    async def derived(purpose: bytes) -> Sequence[bytes]:
+        return [kek.derived(purpose) for kek in await keyring.keks()]
+
+    holder = LocalHolder(keyring=keyring, local=local, resolver=resolver)
     try:
-        yield Holding(secrets=resolver, holder=LocalHolder(keyring=keyring, local=local, resolver=resolver))
+        yield Holding(secrets=resolver, holder=holder, derived=derived)
     finally:
         await resolver.close()
 

@@ -40,6 +40,10 @@ class Kek:
         self.sealing_public = sealing_key_of(self.sealing_secret)
         self.sealing_id = fingerprint(self.sealing_public)
 
+    def derived(self, purpose: bytes) -> bytes:
+        """A key for another purpose (HKDF, RFC 5869), the same for every broker with the file."""
+        return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=purpose).derive(self.key)
+
     def __repr__(self) -> str:
         return f"Kek(id={self.id}, key=<hidden>)"
 

@@ -23,6 +23,7 @@ from stanchion.tools.adapters.http_client import HttpClient, Manner, base_of, he
 from stanchion.tools.adapters.http_document import OPERATION_SCHEMAS, SETTINGS_SCHEMA, check_http
 from stanchion.tools.adapters.http_parts import path_parameters, placed
 from stanchion.tools.adapters.http_requests import execute_request, probe_request, push_request
+from stanchion.tools.adapters.pages import Pages, bad_page
 from stanchion.tools.credentials import Credentials, Outgoing, text_of
 from stanchion.tools.egress import Network
 from stanchion.tools.records import read_record
@@ -51,8 +52,9 @@ class HttpAdapter:
     operation_schemas: Mapping[str, Schema] = OPERATION_SCHEMAS
     refused: Mapping[str, str] = {}
 
-    def __init__(self, clock: Clock, network: Network | None = None) -> None:
+    def __init__(self, clock: Clock, network: Network | None = None, pages: Pages | None = None) -> None:
         self._clock = clock
+        self._pages = pages or Pages.of_this_process(clock)
         self._client = HttpClient(clock, network or Network())
         self._numbers = count(1)
 
@@ -64,10 +66,7 @@ class HttpAdapter:
         """Pages, one after the other, until there are `limit` records or no more."""
         call = Call(target=target, clock=self._clock)
         style = cast("Mapping[str, Json]", target.operation.settings.get("page") or {})
-        try:
-            position: paging.Position | None = paging.position_of(page)
-        except ValueError as error:
-            raise target.problem("adapter.bad_page", f"{error}.") from None
+        position: paging.Position | None = await self._position(target, page)
         records: list[Record] = []
         seen: set[paging.Position] = set()
         while position is not None:
@@ -81,7 +80,8 @@ class HttpAdapter:
             following = paging.next_position(style, position, body, link, len(rows)) if style else None
             for number, row in enumerate(rows[position.skip :], start=position.skip + 1):
                 if len(records) == limit:
-                    return call.fetched(records, paging.Position(at=position.at, skip=number - 1).token())
+                    rest = paging.Position(at=position.at, skip=number - 1)
+                    return call.fetched(records, await self._pages.sealed(target, rest.token()))
                 records.append(read_record(target, len(records) + 1, row))
             position = following
         return call.fetched(records, None)
@@ -232,6 +232,15 @@ class HttpAdapter:
         in_path = path_parameters(path)
         query |= {n: text_of(v) for n, v in values.items() if n not in in_path and v is not None}
         return url.update_query(query) if query else url
+
+    async def _position(self, target: Target, page: str | None) -> paging.Position:
+        """Where a fetch goes on. Raises AdapterProblem `adapter.bad_page` for what this adapter never gave out."""
+        if page is None:
+            return paging.Position()
+        try:
+            return paging.position_of(await self._pages.opened(target, page))
+        except ValueError:  # sealed by a version of ours that wrote it in another form
+            raise bad_page(target) from None
 
     def _page_url(self, target: Target, where: Record, style: Mapping[str, Json], position: paging.Position) -> URL:
         if style and style["style"] == "link" and isinstance(position.at, str):

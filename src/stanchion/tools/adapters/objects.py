@@ -30,6 +30,7 @@ from stanchion.tools.adapters.objects_document import (
 )
 from stanchion.tools.adapters.objects_samples import discover_objects
 from stanchion.tools.adapters.objects_stores import Stores
+from stanchion.tools.adapters.pages import bad_page
 from stanchion.tools.adapters.paths import inside
 from stanchion.tools.adapters.plain import PlainAdapter
 from stanchion.tools.credentials import Credentials
@@ -70,10 +71,7 @@ class ObjectsAdapter(PlainAdapter):
     async def fetch(self, target: Target, where: Record, limit: int, page: str | None) -> Envelope:
         """Records of the objects below the prefix, in the order of their paths, whose fields equal every value in `where`."""
         call = Call(target=target, clock=self._clock)
-        try:
-            start = position_of(page)
-        except ValueError as error:
-            raise target.problem("adapter.bad_page", f"{error}.") from None
+        start = _start(target, page)
         records: list[Record] = []
         async with contextlib.aclosing(self._objects(call, start)) as objects:
             async for found, data in objects:
@@ -352,6 +350,18 @@ def _failed(target: Target, error: Exception, *, writes: bool) -> AdapterProblem
         retryable=True,
         sent=writes,
     )
+
+
+def _start(target: Target, page: str | None) -> Place | None:
+    """Where a fetch goes on: at an object of the resource, which alone may be read through it."""
+    try:
+        start = position_of(page)
+    except ValueError:
+        raise bad_page(target) from None
+    prefix = str(target.resource.settings.get("prefix", "")).strip("/")
+    if start is not None and prefix and not start.path.startswith(f"{prefix}/"):
+        raise bad_page(target)
+    return start
 
 
 def _typed(target: Target, found: Found, data: bytes) -> Iterable[Record]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stanchion.base import Clock, Invalid
@@ -13,6 +13,8 @@ from stanchion.tools.adapters.http import HttpAdapter
 from stanchion.tools.adapters.mcp import McpAdapter
 from stanchion.tools.adapters.objects import ObjectsAdapter
 from stanchion.tools.adapters.own import NO_OWN, Means, OwnAdapters, made
+from stanchion.tools.adapters.pages import Pages
+from stanchion.tools.adapters.paths import tenant_folder
 from stanchion.tools.adapters.plain import PlainAdapter
 from stanchion.tools.adapters.smtp import SmtpAdapter
 from stanchion.tools.adapters.sql import SqlAdapter
@@ -23,13 +25,25 @@ from stanchion.tools.sandbox import Sandbox
 BROKEN_HINT = "Correct or remove that package where the broker and the web process run, and start them again."
 
 
-class Adapters:
-    """All adapters by name. `root` is the folder that connectors' paths are relative to, `network` what the deployment says
-    about the way out, `sandbox` where commands of connectors run, `own` the adapters that a team brings.
+@dataclass(slots=True, kw_only=True)
+class _Set:
+    """The adapters of those who share a folder."""
 
-    Attributes:
-        by_name: name -> adapter.
-        broken: name -> why an own adapter of that name cannot be used.
+    by_name: Mapping[str, Adapter]
+    broken: Mapping[str, str]
+
+
+class Adapters:
+    """All adapters by name, for each tenant its own: they reach its folder alone, and share no connection with another's.
+
+    Args:
+        root: `tools.connectors_root`, with a folder per tenant (`tenant_folder`).
+        clock: of the process.
+        network: what the deployment says about the way out.
+        sandbox: where commands of connectors run.
+        own: the adapters that a team brings.
+        pages: what seals the pages of http; without it a key of this process.
+        home: the tenant whose files may still lie in `root` itself; also who is meant where no tenant is named.
     """
 
     def __init__(
@@ -39,38 +53,76 @@ class Adapters:
         network: Network | None = None,
         sandbox: Sandbox | None = None,
         own: OwnAdapters = NO_OWN,
+        *,
+        pages: Pages | None = None,
+        home: str = "default",
     ) -> None:
-        network = replace(network or Network(), root=root)
-        found: tuple[Adapter, ...] = (
-            SqlAdapter(root, clock, network),
-            FilesAdapter(root, clock),
-            HttpAdapter(clock, network),
-            McpAdapter(root, clock, sandbox=sandbox, network=network),
-            ObjectsAdapter(root, clock, network),
-            SmtpAdapter(clock, network),
-            WebhookAdapter(clock, network),
-        )
-        means = Means(root=root, clock=clock, network=network)
-        brought, self.broken = made(own, means, {adapter.name for adapter in found})
-        self.by_name: Mapping[str, Adapter] = {adapter.name: adapter for adapter in (*found, *brought)}
+        self._root = root
+        self._clock = clock
+        self._network = network or Network()
+        self._sandbox = sandbox or Sandbox()
+        self._own = own
+        self._pages = pages or Pages.of_this_process(clock)
+        self._home = home
+        # One per tenant that was asked for, and one more of the home tenant if its files were moved meanwhile.
+        self._sets: dict[tuple[str, Path], _Set] = {}
 
-    def get(self, name: str, *, tenant: str = "") -> Adapter:  # noqa: ARG002 - whoever asks, they are the same
-        """The adapter. Raises Invalid `connector.unknown_adapter` or `connector.broken_adapter`."""
-        found = self.by_name.get(name)
-        if found is None and name in self.broken:
-            raise Invalid("connector.broken_adapter", self.broken[name], hint=BROKEN_HINT)
+    @property
+    def by_name(self) -> Mapping[str, Adapter]:
+        """Name -> adapter, the home tenant's."""
+        return self._of(self._home).by_name
+
+    @by_name.setter
+    def by_name(self, adapters: Mapping[str, Adapter]) -> None:
+        """Have others in their place, as tests and measurements do."""
+        self._of(self._home).by_name = adapters
+
+    @property
+    def broken(self) -> Mapping[str, str]:
+        """Name -> why an own adapter of that name cannot be used."""
+        return self._of(self._home).broken
+
+    def get(self, name: str, *, tenant: str = "", principal: str = "") -> Adapter:  # noqa: ARG002 - no broker asks who it is
+        """The adapter, of that tenant. Raises Invalid `connector.unknown_adapter` or `connector.broken_adapter`."""
+        those = self._of(tenant or self._home)
+        found = those.by_name.get(name)
+        if found is None and name in those.broken:
+            raise Invalid("connector.broken_adapter", those.broken[name], hint=BROKEN_HINT)
         if found is None:
             raise Invalid(
                 "connector.unknown_adapter",
                 f"There is no adapter {name!r}.",
-                hint=f"There are: {', '.join(self.by_name)}.",
+                hint=f"There are: {', '.join(those.by_name)}.",
             )
         return found
 
+    def _of(self, tenant: str) -> _Set:
+        folder = tenant_folder(self._root, tenant, self._home)
+        found = self._sets.get((tenant, folder))
+        if found is None:
+            found = self._sets[tenant, folder] = self._made(folder)
+        return found
+
+    def _made(self, folder: Path) -> _Set:
+        clock, network = self._clock, replace(self._network, root=folder)
+        shipped: tuple[Adapter, ...] = (
+            SqlAdapter(folder, clock, network),
+            FilesAdapter(folder, clock),
+            HttpAdapter(clock, network, self._pages),
+            McpAdapter(folder, clock, sandbox=self._sandbox, network=network),
+            ObjectsAdapter(folder, clock, network),
+            SmtpAdapter(clock, network),
+            WebhookAdapter(clock, network),
+        )
+        means = Means(root=folder, clock=clock, network=network)
+        brought, broken = made(self._own, means, {adapter.name for adapter in shipped})
+        return _Set(by_name={adapter.name: adapter for adapter in (*shipped, *brought)}, broken=broken)
+
     async def close(self) -> None:
         """Close every adapter."""
-        for adapter in self.by_name.values():
-            await adapter.close()
+        for those in self._sets.values():
+            for adapter in those.by_name.values():
+                await adapter.close()
 
 
 class NamedAdapters:
@@ -80,7 +132,7 @@ class NamedAdapters:
     def __init__(self, adapters: Adapters) -> None:
         self._adapters = adapters
 
-    def get(self, name: str, *, tenant: str = "") -> Adapter:
+    def get(self, name: str, *, tenant: str = "", principal: str = "") -> Adapter:  # noqa: ARG002 - no broker asks who it is
         """The adapter, or one of that name which does nothing by itself."""
         if name in self._adapters.by_name:
             return self._adapters.get(name, tenant=tenant)
