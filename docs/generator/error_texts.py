@@ -388,6 +388,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         ),
         "mcp.tool_failed": ("The tool says that it failed.", "See the server's own log: what it said is not kept."),
         "mcp.tool_gone": ("The server offers the tool no more.", "`stanchion connector discover NAME` shows what it offers."),
+        "sandbox.network": ("A connector's command declares a network, which would be the broker's own, without egress; the deployment allows none.", "Run the server elsewhere (`transport: http`), or set `broker.networked_commands`."),
         "sandbox.slow": ("Making a box took too long.", "It is tried again; is the machine overloaded?"),
         "sandbox.unavailable": (
             "This machine cannot make a box, so the command was not run.",

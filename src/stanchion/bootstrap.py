@@ -14,6 +14,7 @@ from fastapi import APIRouter
 from stanchion import approvals, artifacts, audit, identity, releases, runs, tools
 from stanchion.artifacts import KindSpec
 from stanchion.base import Json, Problem, SystemClock, SystemIds
+from stanchion.base.kept import held_by_broker
 from stanchion.base.settings import Settings
 from stanchion.blueprints import LOGIC_GATE, TRANSFORM, BlueprintKind, ConfigKind, VerbSpec
 from stanchion.context import Ctx, Env, Environment, system_actor
@@ -126,7 +127,12 @@ def build_parts(env: Env, settings: Settings, *, own: bool = True, pages: tools.
     """The verbs, artifact kinds and adapters of this deployment. `own`: also the adapters that a team brings, whose code is
     loaded only where adapters run or documents are checked. `pages`: what seals pages, where adapters run."""
     network = tools.Network(proxy=settings.tools.proxy, ca_file=settings.tools.ca_file)
-    sandbox = tools.Sandbox(unboxed=settings.broker.unboxed_commands)
+    sandbox = tools.Sandbox(
+        unboxed=settings.broker.unboxed_commands,
+        networked=settings.broker.networked_commands,
+        keep=held_by_broker(settings),
+        needed=(settings.connectors_root,),
+    )
     brought = tools.find_own_adapters() if own else tools.NO_OWN_ADAPTERS
     adapters = tools.Adapters(
         settings.connectors_root, env.clock, network, sandbox, brought, pages=pages, home=HOME_TENANT

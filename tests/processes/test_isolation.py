@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stanchion.base import Unavailable
+from stanchion.base import Unavailable, landlock
 from stanchion.base.settings import BrokerSettings, DatabaseSettings, SecretsSettings, Settings
 from stanchion.processes import isolation
 from stanchion.processes.isolation import Confinement, confine_from, held_by_broker, landlock_version, needed_by_others
@@ -199,7 +199,7 @@ def test_a_process_that_has_threads_is_refused_rather_than_half_confined(tmp_pat
 
 
 def test_a_kernel_without_landlock_is_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(isolation, "landlock_version", lambda: 0)
+    monkeypatch.setattr(landlock, "version", lambda: 0)
     assert confine_from([tmp_path]) is Confinement.NONE
     assert isolation.tried(Settings(data=tmp_path / "data")) == "this kernel has no Landlock"
 

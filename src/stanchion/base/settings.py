@@ -407,12 +407,14 @@ class Settings:
     @property
     def connectors_root(self) -> Path:
         """The folder of connectors' files."""
+    connections_max: int = option(256, _integer(1, 65536), "Connections of one user or one certificate at once.")
         return self.tools.connectors_root or self.data / "connectors"
 
     @property
     def pepper_file(self) -> Path:
         """The file with the pepper of API keys."""
         return self.identity.pepper_file or self.data / "pepper"
+    networked_commands: bool = option(False, BOOLEAN, "Give the broker's own network to boxes that declare `network`.")
 
     @property
     def signing_key_file(self) -> Path:

@@ -10,17 +10,18 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from stanchion.base import Denied
-from stanchion.tools.sandbox import Box, Folder, Sandbox, Started, unboxed
+from stanchion.base import Denied, landlock
+from stanchion.tools.sandbox import Box, Folder, Sandbox, Started
+from stanchion.tools.sandbox.box import ENVIRONMENT
 from tests.conftest import Cluster
-from tests.tools.mcp.support import need_box
+from tests.tools.mcp.support import need, need_box
 
 SECRET = "hunter2-of-the-broker"
 # Runs in the box with Node, which both servers and boxes have: one attempt a line, "yes" where it succeeded.
@@ -81,6 +82,12 @@ def metadata() -> Iterator[str]:
         thread.join()
 
 
+@contextmanager
+def bare(box: Box, root: Path) -> Iterator[Started]:
+    """The command as it is: the control of every attempt."""
+    yield Started(command=box.command, pass_fds=(), cwd=str(root), environment=ENVIRONMENT)
+
+
 async def said(opening: AbstractContextManager[Started], **more: str) -> str:
     """What a started command wrote, once it has ended."""
     with opening as started:
@@ -119,7 +126,7 @@ async def test_what_a_boxed_program_cannot_reach(
         boxed = Box(command=("node", "-e", PROBE, *rest, *inside), folders=folders)
         free = Box(command=("node", "-e", PROBE, *rest, *outside), folders=folders)
         found = json.loads(await said(sandbox.opened(boxed)))
-        control = json.loads(await said(unboxed(free, tmp_path), SECRET_OF_THE_PARENT=SECRET))
+        control = json.loads(await said(bare(free, tmp_path), SECRET_OF_THE_PARENT=SECRET))
     assert {name for name, how in found.items() if how == "yes"} == set(), found
     expected = set(found) - ({"write to the system", "kernel settings"} if os.geteuid() else set())
     assert {name for name, how in control.items() if how == "yes"} >= expected, control
@@ -140,6 +147,62 @@ async def test_a_writable_folder_and_a_declared_network(sandbox: Sandbox, tmp_pa
         assert await said(sandbox.opened(Box(command=("node", "-e", line), network=True))) == "yes\n"
 
 
+async def test_a_network_is_for_the_operator_to_allow(tmp_path: Path) -> None:
+    for environment in ("local", "production"):
+        with pytest.raises(Denied) as caught:
+            await Sandbox(unboxed=True).admit(environment, network=True)
+        assert caught.value.code == "sandbox.network"
+        assert "broker.networked_commands" in caught.value.hint
+    need_box()
+    assert await Sandbox(networked=True).admit("production", network=True) is True
+
+
+LOOK = """
+import pathlib, sys
+def tried(name, path):
+    try:
+        pathlib.Path(path).open("rb").close()
+        print(name, "yes")
+    except OSError as error:
+        print(name, error.strerror)
+tried("key", sys.argv[1])
+tried("beside", sys.argv[2])
+tried("memory of the parent", f"/proc/{sys.argv[3]}/mem")
+try:
+    pathlib.Path("made").write_text("x")
+    print("own folder yes")
+except OSError as error:
+    print("own folder", error.strerror)
+"""
+
+
+async def test_a_command_without_a_box_has_not_what_the_broker_keeps(tmp_path: Path) -> None:
+    need(landlock.version() > 0, "Landlock (Linux 5.13)")
+    keys, data, root = tmp_path / "data.keys", tmp_path / "data", tmp_path / "data" / "connectors"
+    keys.mkdir()
+    root.mkdir(parents=True)
+    (keys / "secrets.key").write_text(SECRET)
+    (data / "beside").write_text("x")
+    box = Box(command=(sys.executable, "-c", LOOK, str(keys / "secrets.key"), str(data / "beside"), str(os.getpid())))
+    control = dict(line.rsplit(" ", 1) for line in (await said(bare(box, root))).splitlines())
+    assert control["key"] == "yes"
+    assert control["own folder"] == "yes"
+    # This process is dumpable, unlike a broker: without Landlock a program of its user may open its memory.
+    assert control["memory of the parent"] == "yes"
+    sandbox = Sandbox(unboxed=True, keep=(keys,), needed=(root,), bubblewrap=str(tmp_path / "no-bwrap"))
+    assert await sandbox.admit("local") is False
+    found = (await said(sandbox.unboxed(box, root))).splitlines()
+    assert [line for line in found if line.endswith("yes")] == ["beside yes", "own folder yes"]
+    (root / "made").unlink()
+
+
+async def test_without_a_box_and_without_landlock_nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(landlock, "version", lambda: 0)
+    with pytest.raises(Denied, match="no Landlock") as caught:
+        await Sandbox(unboxed=True, bubblewrap=str(tmp_path / "no-bwrap")).admit("local")
+    assert caught.value.code == "sandbox.unavailable"
+
+
 DENIED_CALLS = """
 import ctypes, errno, sys
 libc = ctypes.CDLL(None, use_errno=True)
@@ -158,7 +221,7 @@ async def test_denied_calls_are_denied_by_the_filter(sandbox: Sandbox) -> None:
     numbers = [str(number) for number in (101, 310, 250, 425, 312)]
     line = ("/usr/bin/python3", "-c", DENIED_CALLS, *numbers)
     assert (await said(sandbox.opened(Box(command=line)))).split() == ["EPERM"] * len(numbers)
-    control = (await said(unboxed(Box(command=line), Path("/")))).split()
+    control = (await said(bare(Box(command=line), Path("/")))).split()
     assert control[0] == "False"
     assert "EPERM" not in control
 

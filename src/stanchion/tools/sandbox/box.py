@@ -5,7 +5,9 @@ connector declares, its standard streams. What it has not: a network (unless dec
 capabilities, the file system otherwise. It dies with the process that started it.
 
 Where the machine cannot make a box, the command is refused and never run without one, but for the one case that an
-operator allowed by a setting (adr/0026).
+operator allowed by a setting (adr/0026). Such a command has the broker's user; Landlock takes from it what the broker alone
+may read, and the right to trace the broker (adr/0031). A box with a network has the broker's, which no egress guards: that
+is an operator's to allow too.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from stanchion.base import Denied, Unavailable
+from stanchion.base import Denied, Unavailable, landlock
 from stanchion.tools.sandbox.seccomp import program
 
 # Where the connectors' folder stands in the box; the command's working folder.
@@ -78,24 +80,49 @@ class Sandbox:
     Args:
         unboxed: the operator's setting `broker.unboxed_commands`: what is bound to the environment `local` may run
             without a box where none can be made.
+        networked: `broker.networked_commands`: commands that declare `network: true` may have the broker's network.
+        keep: what the broker alone may read, and no command without a box (`base.kept.held_by_broker`).
+        needed: what such a command may use in any case: the connectors' folder.
         bubblewrap: the program; found on the PATH if not given.
     """
 
-    def __init__(self, *, unboxed: bool = False, bubblewrap: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        unboxed: bool = False,
+        networked: bool = False,
+        keep: Sequence[Path] = (),
+        needed: Sequence[Path] = (),
+        bubblewrap: str | None = None,
+    ) -> None:
         self._unboxed = unboxed
+        self._networked = networked
+        self._keep = tuple(keep)
+        self._needed = tuple(needed)
         self._bubblewrap = bubblewrap
         self._proven = False
 
-    async def admit(self, environment: str) -> bool:
+    async def admit(self, environment: str, *, network: bool = False) -> bool:
         """Whether a command of a connector of that environment runs boxed; False where it may run without.
 
-        Raises Denied `sandbox.unavailable`, with what is missing, where it may not run at all.
+        Raises Denied `sandbox.network` where it wants one (`network`) that nobody allowed; `sandbox.unavailable`, with what is
+        missing, where it may not run at all.
         """
+        if network and not self._networked:
+            raise Denied(
+                "sandbox.network",
+                "The connector's command wants a network (`network: true`), and this deployment allows that to none: it would"
+                " be the broker's own, with the database, the metadata service and every private host in it.",
+                hint="Run the server elsewhere and use `transport: http`, whose egress is guarded; or set"
+                " `broker.networked_commands = true`, where the broker's network reaches nothing that such a command may not.",
+            )
         reason = await self._missing()
         if reason is None:
             return True
         if self._unboxed and environment == "local":
-            return False
+            if landlock.version():
+                return False
+            reason += " Nor can it run without one: this kernel has no Landlock to keep the broker's keys from it."
         raise Denied(
             "sandbox.unavailable",
             f"Commands of connectors run only in a box, and this machine cannot make one: {reason}",
@@ -131,11 +158,12 @@ class Sandbox:
         finally:
             os.close(fd)
 
-
-@contextlib.contextmanager
-def unboxed(box: Box, root: Path) -> Generator[Started]:
-    """The same command without a box: the same environment, the connectors' folder as its own."""
-    yield Started(command=box.command, pass_fds=(), cwd=str(root), environment=ENVIRONMENT)
+    @contextlib.contextmanager
+    def unboxed(self, box: Box, root: Path) -> Generator[Started]:
+        """The same command without a box: the same environment, the connectors' folder as its own, and nothing of what the
+        broker keeps. For a command that `admit` lets run so."""
+        line = landlock.command_without(self._keep, (*self._needed, root), box.command)
+        yield Started(command=line, pass_fds=(), cwd=str(root), environment=ENVIRONMENT)
 
 
 def _arguments(box: Box, filter_fd: int) -> list[str]:

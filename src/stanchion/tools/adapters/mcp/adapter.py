@@ -26,7 +26,7 @@ from stanchion.tools.adapters.mcp.found import counted, discovery_of
 from stanchion.tools.adapters.paths import inside
 from stanchion.tools.credentials import NO_CREDENTIALS, Credentials, Outgoing, authorised
 from stanchion.tools.egress import Egress, Network
-from stanchion.tools.sandbox import Box, Folder, Sandbox, unboxed
+from stanchion.tools.sandbox import Box, Folder, Sandbox
 from stanchion.tools.types import Connector, Discovery, Envelope, Operation, Record, Resource
 
 if TYPE_CHECKING:
@@ -224,7 +224,8 @@ class McpAdapter:
     async def _transport(
         self, call: Call, key: str, session: Session
     ) -> Callable[[], AbstractAsyncContextManager[Streams]]:
-        """How the session reaches its server. Raises Denied `sandbox.unavailable`, `connector.path_escapes`, EgressProblem."""
+        """How the session reaches its server. Raises Denied `sandbox.unavailable`, `sandbox.network`, `connector.path_escapes`,
+        EgressProblem."""
         target, settings = call.target, call.target.connector.settings
         if settings["transport"] == "http":
             from stanchion.tools.adapters.mcp.http import http  # noqa: PLC0415 - an extra
@@ -239,10 +240,11 @@ class McpAdapter:
         from stanchion.tools.adapters.mcp.stdio import stdio  # noqa: PLC0415 - an extra
 
         box = _box(target.connector, self._root)
-        boxed = await self._sandbox.admit(target.connector.environment)
+        boxed = await self._sandbox.admit(target.connector.environment, network=box.network)
 
         def started() -> AbstractAsyncContextManager[Streams]:
-            return stdio(self._sandbox.opened(box) if boxed else unboxed(box, self._root), session.started)
+            opening = self._sandbox.opened(box) if boxed else self._sandbox.unboxed(box, self._root)
+            return stdio(opening, session.started)
 
         return started
 
