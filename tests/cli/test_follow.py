@@ -150,3 +150,11 @@ def test_the_items_of_a_large_run_are_told_in_few_lines():
 def test_words_for_items_and_durations():
     assert items_text({"total": 9, "succeeded": 3, "failed": 1, "waiting": 5}) == "3 of 9 done · 5 waiting · 1 failed"
     assert [lasted(s) for s in (0.004, 41.26, 725, 12_000)] == ["0.00 s", "41.3 s", "12 min 5 s", "3 h 20 min"]
+
+
+def test_a_step_whose_write_was_simulated_says_so():
+    said: list[str] = []
+    ended = {"started_at": "2026-11-22T09:30:12Z", "ended_at": "2026-11-22T09:30:14Z", "status": "SUCCEEDED"}
+    view = View(steps={"pay": {**ended, "simulated": True}, "seen": {**ended, "simulated": False}})
+    Lines(said.append).show(view)
+    assert said == ["pay: succeeded after 2.00 s (simulated)", "seen: succeeded after 2.00 s"]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import UTC
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from stanchion.base import Invalid, Unavailable
 from stanchion.queue import Notifier
-from stanchion.runs import Suspend, WaitingKind, build_router
+from stanchion.runs import RunStatus, Suspend, WaitingKind, build_router, reading, wire
 from stanchion.runs.streams import encode, run_events
 from stanchion.runs.watching import Watcher, changes
 from tests.runs.test_fan_out import over_block
@@ -148,6 +149,26 @@ async def test_a_task_is_the_end_users_view(world, client):
         await world.ended(task)
     seen = (await client.get(f"/api/tasks/{task}")).json()
     assert (seen["status"], seen["result"], seen["waits_on"]) == ("done", "done", None)
+
+
+async def test_a_task_has_a_word_for_every_state_and_says_what_was_simulated(world, client):
+    name = world.resolver.add(one_probe("task"))
+    task = (await client.post(f"/api/tasks/{name}", json={"input": {}})).json()["task_id"]
+    assert (await client.get(f"/api/tasks/{task}")).json()["simulated"] == 0
+    detail = await reading.show(world.ctx, UUID(task))
+    said = {
+        status: wire.task_reply(replace(detail, run=replace(detail.run, status=status), simulated=2))
+        for status in RunStatus
+    }
+    assert {status.value: reply.status for status, reply in said.items()} == {
+        "PENDING": "queued",
+        "RUNNING": "running",
+        "SUSPENDED": "waiting",
+        "SUCCEEDED": "done",
+        "FAILED": "failed",
+        "CANCELLED": "cancelled",
+    }
+    assert {reply.simulated for reply in said.values()} == {2}
 
 
 def parse(chunks: bytes) -> list[dict]:

@@ -95,7 +95,10 @@ class Lines:
             self._started[where] = attempt
             self._say(f"{where}: started" + (f", attempt {attempt}" if attempt > 1 else ""))
         elif status in _VERBS:
-            self._say(f"{where}: {_VERBS[status]}{_duration(step)}{_why(step) if status == 'FAILED' else ''}")
+            simulated = " (simulated)" if step.get("simulated") else ""
+            self._say(
+                f"{where}: {_VERBS[status]}{_duration(step)}{simulated}{_why(step) if status == 'FAILED' else ''}"
+            )
 
     def aside(self, said: str, say: Callable[[str], None] | None) -> None:
         """Say something beside it."""

@@ -251,10 +251,17 @@ class TaskReply(Reply):
 
 
 class TaskStateReply(Reply):
-    """A task as the person who submitted it sees it."""
+    """A task as the person who submitted it sees it. `simulated`: how many of its writes were only simulated."""
 
     model_config = Reply.model_config | example(
-        {"task_id": samples.ID, "status": "waiting", "waits_on": samples.WAITING["text"], "result": None, "error": None}
+        {
+            "task_id": samples.ID,
+            "status": "waiting",
+            "waits_on": samples.WAITING["text"],
+            "result": None,
+            "error": None,
+            "simulated": 0,
+        }
     )
 
     task_id: UUID
@@ -262,6 +269,7 @@ class TaskStateReply(Reply):
     waits_on: str | None
     result: Any
     error: dict[str, Any] | None
+    simulated: int
 
 
 class WorkerReply(Reply):
@@ -366,7 +374,7 @@ def task_reply(detail: RunDetail) -> TaskStateReply:
         "SUSPENDED": "waiting",
         "SUCCEEDED": "done",
         "FAILED": "failed",
-        "samples.CANCELLED": "cancelled",
+        "CANCELLED": "cancelled",
     }
     return TaskStateReply(
         task_id=run.id,
@@ -374,6 +382,7 @@ def task_reply(detail: RunDetail) -> TaskStateReply:
         waits_on=detail.waiting_on.text if detail.waiting_on is not None else None,
         result=run.output,
         error=dict(run.error) if run.error is not None else None,
+        simulated=detail.simulated,
     )
 
 

@@ -92,6 +92,7 @@ async def test_a_dry_run_leaves_intent_and_outcome_and_sends_nothing(stage: Stag
     tried = await stage.call(dry_run=True)
     assert (tried.status_code, tried.json()["status"]) == (200, "SUCCEEDED"), tried.text
     assert tried.json()["output"]["receipt"]["simulated"] is True
+    assert tried.json()["simulated"] is True
     assert stage.postings() == []
     [(state, receipt)] = await stage.rows(
         "select state, receipt from effects where run_id = %s", tried.json()["run_id"]

@@ -11,7 +11,9 @@ from stanchion.cli.client import path
 from stanchion.cli.inputs import input_option, read_input
 from stanchion.cli.kit import Session, remote
 
-_SHOWN = output.columns("task=task_id", "status", "waits on=waits_on", "result")
+_SHOWN = output.columns(
+    "task=task_id", "status", "waits on=waits_on", "result", "error=error.message", "simulated", simulated=output.some
+)
 
 
 @click.group()

@@ -32,7 +32,10 @@ _FACTS = output.columns(
 )  # fmt: skip
 _VERSIONS = output.columns("version", "live", "enabled", "effect", "author", "digest")
 _POINTS = output.columns("number", "point", "holds", "evidence", "way_out")
-_CALLED = output.columns("run_id", "status", "tool", "version", "dry_run", "output", "error", output=_text, error=_text)
+_CALLED = output.columns(
+    "run_id", "status", "tool", "version", "dry_run", "output", "error", "simulated",
+    output=_text, error=_text, simulated=output.some,
+)  # fmt: skip
 
 
 class _Named(click.ParamType[dict[str, Any]]):

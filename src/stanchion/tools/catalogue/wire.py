@@ -63,6 +63,7 @@ _CALL: Final[dict[str, Any]] = {
     "dry_run": False,
     "output": {"receipt": {"applied": True, "rows": 1, "idempotency_key": "eff_9f2c"}, "applied": True},
     "error": None,
+    "simulated": False,
 }
 
 
@@ -212,7 +213,8 @@ class ApprovedReply(Reply):
 
 
 class CallReply(Reply):
-    """A call, which is a run of its own. `output` once it has ended, from the step that made the call."""
+    """A call, which is a run of its own. `output` once it has ended, from the step that made the call; `simulated`: its write was
+    not performed, as it was a dry run or its connector belongs to another environment."""
 
     model_config = example(_CALL)
 
@@ -223,6 +225,7 @@ class CallReply(Reply):
     dry_run: bool
     output: Any = None
     error: dict[str, Any] | None = None
+    simulated: bool = False
 
     @classmethod
     def accepted(cls, called: Called) -> CallReply:
@@ -248,6 +251,7 @@ class CallReply(Reply):
             dry_run=called.dry_run,
             output=None if made is None else made.output,
             error=None if error is None else dict(error),
+            simulated=made is not None and made.simulated,
         )
 
 
