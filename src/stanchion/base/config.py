@@ -341,13 +341,17 @@ def _together(values: Mapping[str, object], sources: Mapping[str, str]) -> list[
 
     if values.get("environment.name") == "production" and values.get("environment.production") is False:
         wrong("environment.production", "environment production cannot be marked as no production.", "Remove it.")
-    if values.get("database.url") and not values.get("database.engine_url"):
+    shared = urlsplit(str(values.get("database.url") or "")).username == "stanchion_app"
+    if shared and not values.get("database.engine_url"):
         wrong(
             "database.url",
-            "database.url is set and database.engine_url is not: Stanchion runs under two roles.",
-            "Set database.engine_url (STANCHION_DATABASE_ENGINE_URL) to the same database as stanchion_engine.",
+            "database.url is as stanchion_app and database.engine_url is not set: that role is one of two.",
+            "Connect as the process type's own role (stanchion_web, …, or stanchion_{process}); or set"
+            " database.engine_url (STANCHION_DATABASE_ENGINE_URL) to the same database as stanchion_engine.",
         )
-    for key in ("database.engine_url", "database.owner_url"):
+    if values.get("database.password") and values.get("database.password_file"):
+        wrong("database.password", "database.password and database.password_file are both set.", "Set one.")
+    for key in ("database.engine_url", "database.owner_url", "database.password", "database.password_file"):
         if values.get(key) and not values.get("database.url"):
             wrong(key, f"{key} is set and database.url is not.", "Set database.url too, or neither.")
     mtls = [f"broker.{name}" for name in ("certificate", "key", "authority")]

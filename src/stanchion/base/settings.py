@@ -213,12 +213,44 @@ _SEGMENT = _matching(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*"
 _SSLMODES = _choice("disable", "prefer", "require", "verify-ca", "verify-full")
 
 
+def _secret_reference(value: object) -> str:
+    text = _text(value)
+    if not re.fullmatch(r"secret://(env|file|vault)/\S+", text):
+        # Without the value: it may be the password itself.
+        raise ValueError("must be a reference: secret://env/…, secret://file/… or secret://vault/…")
+    return text
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
+SECRET_REFERENCE: tuple[str, Parser] = ("secret:// reference", _secret_reference)
 class DatabaseSettings:
     """An external PostgreSQL, 15 or newer. Without `url`, the embedded one in the data folder is used."""
 
-    url: str | None = option(None, POSTGRES_URL, "Role stanchion_app; empty: embedded PostgreSQL.", secret=True)
-    engine_url: str | None = option(None, POSTGRES_URL, "Role stanchion_engine; needed with url.", secret=True)
+    url: str | None = option(
+        None,
+        POSTGRES_URL,
+        "As stanchion_web, stanchion_worker, … ({process} stands for the type); empty: embedded PostgreSQL.",
+        secret=True,
+    )
+    engine_url: str | None = option(
+        None,
+        POSTGRES_URL,
+        "Only where all process types share two roles: as stanchion_engine, and url as stanchion_app.",
+        secret=True,
+    )
+    password: str | None = option(
+        None,
+        SECRET_REFERENCE,
+        "Where the password is, `secret://…`, read again for each new connection; {process} stands for the type.",
+    )
+    password_file: Path | None = option(
+        None,
+        PATH,
+        "File with the password or token, read again for each new connection; {process} stands for the type.",
+    )
+    connection_lifetime_s: float = option(
+        1800.0, _number(10, 86_400), "How old a connection may get before another takes its place, in seconds."
+    )
     owner_url: str | None = option(
         None, POSTGRES_URL, "The schema's owner, for `stanchion migrate` and `up` alone.", secret=True
     )

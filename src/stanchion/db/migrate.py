@@ -14,6 +14,7 @@ from typing import LiteralString, cast
 import psycopg
 
 from stanchion.base import Conflict, Unavailable, digest_bytes
+from stanchion.db.roles import give_grants
 
 # The advisory lock of all migrators of one database ("stan" in ASCII, then 1).
 _LOCK = 0x7374616E_00000001
@@ -40,8 +41,12 @@ def migrations() -> list[Migration]:
     return sorted(found, key=lambda m: m.number)
 
 
-def migrate(owner_url: str) -> list[str]:
-    """Apply what is missing; return the names applied.
+def migrate(owner_url: str, *, exactly: bool = False) -> list[str]:
+    """Apply what is missing, and give the process types' roles what they lack; return the names applied.
+
+    Args:
+        owner_url: of the schema's owner.
+        exactly: also take from those roles what this version does not need (`roles.give_grants`).
 
     Raises Conflict `migration.changed` if an applied file differs from what this version ships, and Conflict
     `migration.newer` if the database is ahead of this version; Unavailable `migration.locked` if a lock was not free.
@@ -53,7 +58,8 @@ def migrate(owner_url: str) -> list[str]:
         )
         connection.execute("select pg_advisory_lock(%s)", (_LOCK,))
         try:
-            return _apply(connection)
+            applied = _apply(connection)
+            give_grants(connection, exactly=exactly)
         except psycopg.errors.LockNotAvailable as error:
             raise Unavailable(
                 "migration.locked",
@@ -62,6 +68,7 @@ def migrate(owner_url: str) -> list[str]:
             ) from error
         finally:
             connection.execute("select pg_advisory_unlock(%s)", (_LOCK,))
+    return applied
 
 
 def _apply(connection: psycopg.Connection[tuple[object, ...]]) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import select
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -16,8 +16,9 @@ from typing import Any, Final, Self
 import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from stanchion.base import Unavailable
+from stanchion.base import Problem, Unavailable
 from stanchion.db.direct import Session
+from stanchion.db.roles import Face, ProcessType, face
 from stanchion.db.tx import Tx
 
 # Without these a dropped network hangs a query until the client's own timeout (measured, reference: fault row 9).
@@ -38,47 +39,88 @@ _ENGINE_IDLE_MS: Final = 5_000
 _APP_IDLE_MS: Final = 15_000
 
 
+# What a new connection proves who it is with; asked each time, so that a new password needs no restart.
+Password = Callable[[], Awaitable[str]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseUrls:
-    """libpq URLs of the run-time roles, and of the owner where this process may migrate."""
+    """libpq URLs of the run-time roles, and of the owner where this process may migrate.
+
+    Attributes:
+        app, engine: of a tenant's verbs and across tenants; the same where `process` is said.
+        process: connect as this process type, and take its faces (`roles`). None: each URL's user has its rights itself.
+        password: of both, where the URLs hold none.
+    """
 
     app: str
     engine: str
     owner: str | None = None
+    process: ProcessType | None = None
+    password: Password | None = None
+
+    def options(self, role: Face) -> str:
+        """The server options that a connection takes its face by; empty where its user is the role."""
+        return "" if self.process is None else f"-c role={face(self.process, role)}"
 
 
 class Database:
     """The pools of one process. Open once, close once."""
 
     def __init__(
-        self, urls: DatabaseUrls, *, app_max: int = 10, engine_max: int = 6, acquire_timeout_s: float = 5.0
+        self,
+        urls: DatabaseUrls,
+        *,
+        app_max: int = 10,
+        engine_max: int = 6,
+        acquire_timeout_s: float = 5.0,
+        lifetime_s: float = 1800.0,
     ) -> None:
         self.urls = urls
         self._acquire_timeout_s = acquire_timeout_s
-        self._app = self._pool(urls.app, app_max, options=_idle_limit(_APP_IDLE_MS))
+        self._lifetime_s = lifetime_s
+        self._app = self._pool("app", app_max, _idle_limit(_APP_IDLE_MS))
         # The engine has few statements, each large and the same every time: prepared at first sight, with a generic
         # plan at once. By default PostgreSQL plans them five times and compares (1-2 ms a checkpoint, measured, then 0.2).
         # A plan may be made while the tables are empty and outlive that by hours; none of them is ever to read a table whole
         # (measured: 2,087 pages for one checkpoint, 2,515 for a claim).
         self._engine = self._pool(
-            urls.engine,
+            "engine",
             engine_max,
+            f"-c plan_cache_mode=force_generic_plan -c enable_seqscan=off {_idle_limit(_ENGINE_IDLE_MS)}",
             prepare_threshold=0,
-            options=f"-c plan_cache_mode=force_generic_plan -c enable_seqscan=off {_idle_limit(_ENGINE_IDLE_MS)}",
         )
 
-    def _pool(self, url: str, max_size: int, **more: Any) -> AsyncConnectionPool[Tx]:
+    def _pool(self, role: Face, max_size: int, options: str, **more: Any) -> AsyncConnectionPool[Tx]:
+        async def kwargs() -> dict[str, Any]:
+            return {**await self._kwargs(role, options), **more}
+
         return AsyncConnectionPool(
-            url,
+            self.urls.app if role == "app" else self.urls.engine,
             connection_class=Session,
-            kwargs={**_CONNECT, "autocommit": True, **more},
+            kwargs=kwargs,
             min_size=0,
             max_size=max_size,
             max_idle=60,
+            # A session outlives the password it began with; none does so for longer than this.
+            max_lifetime=self._lifetime_s,
             timeout=self._acquire_timeout_s,
             open=False,
             check=None,
         )
+
+    async def _kwargs(self, role: Face, options: str = "") -> dict[str, Any]:
+        """The parameters of a new connection, with the password as it is now."""
+        found: dict[str, Any] = {**_CONNECT, "autocommit": True}
+        if said := f"{self.urls.options(role)} {options}".strip():
+            found["options"] = said
+        if self.urls.password is not None:
+            try:
+                found["password"] = await self.urls.password()
+            except Problem as problem:
+                # To whoever connects it is what a server that is away is: try again.
+                raise psycopg.OperationalError(f"no password for the database: {problem.message}") from problem
+        return found
 
     async def open(self) -> None:
         """Open both pools without waiting for a connection: readiness tells whether the database is there."""
@@ -170,8 +212,9 @@ class Database:
 
     async def dedicated(self, role: str) -> Tx:
         """A connection of its own outside the pool, for LISTEN and session locks. The caller closes it."""
-        url = self.urls.app if role == "app" else self.urls.engine
-        return await psycopg.AsyncConnection.connect(url, autocommit=True, **_CONNECT)
+        if role == "app":
+            return await psycopg.AsyncConnection.connect(self.urls.app, **await self._kwargs("app"))
+        return await psycopg.AsyncConnection.connect(self.urls.engine, **await self._kwargs("engine"))
 
 
 def _hung_up(connection: Tx) -> bool:

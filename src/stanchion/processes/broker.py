@@ -67,7 +67,7 @@ def _given_up(settings: Settings) -> Mapping[str, str]:
 async def _serve(boot: Boot, environment: Mapping[str, str], scrubbers: Scrubbers, stop: asyncio.Event) -> int:
     settings = boot.settings
     async with (
-        opened(build_env(settings, required_urls(settings), process=boot.name)) as env,
+        opened(build_env(settings, required_urls(settings, "broker"), process=boot.name)) as env,
         kills.kept(env, role="engine") as switches,
         withdrawals.kept(env, role="engine") as withdrawn,
         built_broker(env, settings, environment, switches=switches, withdrawn=withdrawn, scrubbers=scrubbers) as (

@@ -41,7 +41,7 @@ def main(boot: Boot) -> int:
 async def _serve(boot: Boot, stop: asyncio.Event) -> int:
     settings = boot.settings
     async with (
-        opened(build_env(settings, required_urls(settings), process=boot.name)) as env,
+        opened(build_env(settings, required_urls(settings, "scheduler"), process=boot.name)) as env,
         HealthServer(boot.socket_path, env.telemetry, database_and(env, "engine", dict)),
     ):
         keep_secrets()

@@ -16,7 +16,7 @@ from typing import cast
 from stanchion.base import Clock, Conflict, Problem, Unavailable
 from stanchion.base.settings import Settings
 from stanchion.processes.children import RESTART_MAX_S, STEADY_S, Child, Nursery, restart_delay
-from stanchion.processes.database import Base, overrides_for
+from stanchion.processes.database import Base
 from stanchion.processes.folder import UpLock, clear_state, prepare_data, write_state
 from stanchion.telemetry import Telemetry
 
@@ -70,7 +70,6 @@ class Supervisor:
         self._telemetry = Telemetry(process="supervisor", sample=0.0)
         self._nursery = Nursery(settings, config=config, show_logs=show_logs, clock=clock)
         self._base: Base | None = None
-        self._overrides: dict[str, object] = {}
         self._children: list[Child] = []
 
     async def run(self, stop: asyncio.Event, on_ready: Callable[[Started], object]) -> int:
@@ -135,13 +134,12 @@ class Supervisor:
         ]
         self._nursery.load()
         self._base = Base(self._settings, durable=self._durable)
-        urls = await asyncio.to_thread(self._base.start)
+        await asyncio.to_thread(self._base.start)
         which = "embedded PostgreSQL" if self._base.embedded else "external PostgreSQL"
         self._say("database", f"{which}, migrated, {self._clock.monotonic() - began:.1f} s")
-        self._overrides = dict(overrides_for(urls, str(self._settings.data)))
         for child in self._children:
-            await self._nursery.spawn(child, self._overrides)
-        admin = await self._nursery.first_admin(self._overrides, self._known_key)
+            await self._nursery.spawn(child, self._base.overrides(child.kind))
+        admin = await self._nursery.first_admin(self._base.overrides("web"), self._known_key)
         if not await self._all_ready(stop):
             return None
         host, port = listener.getsockname()[:2]
@@ -188,7 +186,7 @@ class Supervisor:
 
     async def _keep(self, child: Child) -> None:
         """Start the child again whenever it ends."""
-        while child.exited is not None:
+        while child.exited is not None and self._base is not None:
             code = await asyncio.shield(child.exited)
             lasted = self._clock.monotonic() - child.started_at
             child.failures = 1 if lasted > STEADY_S else child.failures + 1
@@ -198,7 +196,7 @@ class Supervisor:
             self._say(child.name, f"ended ({_how(code)}); starting it again {again}")
             await self._clock.sleep(delay)
             try:
-                await self._nursery.spawn(child, self._overrides)
+                await self._nursery.spawn(child, self._base.overrides(child.kind))
             except Unavailable as problem:
                 self._say(child.name, str(problem))
                 await self._clock.sleep(RESTART_MAX_S)

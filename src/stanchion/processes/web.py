@@ -43,7 +43,7 @@ def main(boot: Boot) -> int:
 
 async def _serve(boot: Boot, stop: asyncio.Event) -> int:
     settings = boot.settings
-    async with opened(build_env(settings, required_urls(settings), process=boot.name)) as env:
+    async with opened(build_env(settings, required_urls(settings, "web"), process=boot.name)) as env:
         authenticator = Authenticator(env, Pepper.from_file(settings.pepper_file, env.ids))
         async with (
             kills.kept(env, role="app") as switches,

@@ -43,7 +43,7 @@ async def _serve(boot: Boot, stop: asyncio.Event) -> int:
     async def probation(worker: UUID) -> int:
         return await _spawn_probation(boot, worker)
 
-    async with opened(build_env(settings, required_urls(settings), process=boot.name)) as env:
+    async with opened(build_env(settings, required_urls(settings, "worker"), process=boot.name)) as env:
         spawn = None if boot.probation_of else probation
         async with (
             calling(env, settings) as broker,
@@ -88,7 +88,7 @@ async def _spawn_probation(boot: Boot, worker: UUID) -> int:
         sys.executable, "-m", "stanchion", "serve", "worker", "--supervised",
         stdin=asyncio.subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
-    overrides = overrides_for(required_urls(boot.settings), str(boot.settings.data))
+    overrides = overrides_for(required_urls(boot.settings, "worker"), str(boot.settings.data))
     said = boot_said(overrides, config=boot.config, name=f"{boot.name}-probation", probation_of=worker)
     try:
         if child.stdin is not None:

@@ -122,7 +122,7 @@ def _become(channel: socket.socket, loader: int, said: dict[str, Any], fds: list
 
 def _admin(boot: Boot, known_key: str | None, answer: int) -> int:
     """Make the first admin and answer over a pipe, so that no key is ever in an argument or a log."""
-    made = asyncio.run(first_admin(boot.settings, required_urls(boot.settings), known_key=known_key))
+    made = asyncio.run(first_admin(boot.settings, required_urls(boot.settings, "web"), known_key=known_key))
     os.write(answer, dumps({"key": made.key, "sign_in_path": made.sign_in_path, "created": made.created}))
     return 0
 

@@ -10,12 +10,15 @@ from urllib.parse import quote
 from stanchion.base import Clock, Conflict, Invalid, SystemClock, SystemIds, dumps, loads
 from stanchion.db.embedded.configuration import PORT
 from stanchion.db.embedded.layout import write_whole
+from stanchion.db.roles import PROCESS_TYPES, ProcessType, login
 
 DATABASE = "stanchion"
 SUPER = "stanchion_super"
 OWNER = "stanchion_owner"
 APP = "stanchion_app"
 ENGINE = "stanchion_engine"
+# The processes' own, by type: a cluster made by an older version gets them at its next start.
+LOGINS = tuple(login(process) for process in PROCESS_TYPES)
 ROLES = (SUPER, OWNER, APP, ENGINE)
 _SCHEMA_V = 1
 _PASSWORD_BYTES = 32
@@ -23,11 +26,12 @@ _PASSWORD_BYTES = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterUrls:
-    """libpq URLs of the three roles, with their passwords, over the Unix socket. Never log them."""
+    """libpq URLs of the roles, with their passwords, over the Unix socket; of the processes' by type. Never log them."""
 
     owner: str
     app: str
     engine: str
+    processes: Mapping[ProcessType, str]
 
     def __repr__(self) -> str:
         return "ClusterUrls(owner=…, app=…, engine=…)"
@@ -46,7 +50,10 @@ class Credentials:
     def urls(self, socket_dir: str) -> ClusterUrls:
         """The URLs for a server whose socket lies in `socket_dir`."""
         return ClusterUrls(
-            owner=self._url(OWNER, socket_dir), app=self._url(APP, socket_dir), engine=self._url(ENGINE, socket_dir)
+            owner=self._url(OWNER, socket_dir),
+            app=self._url(APP, socket_dir),
+            engine=self._url(ENGINE, socket_dir),
+            processes={process: self._url(login(process), socket_dir) for process in PROCESS_TYPES},
         )
 
     def _url(self, role: str, socket_dir: str) -> str:
@@ -60,7 +67,14 @@ class Credentials:
 def new_passwords(clock: Clock | None = None) -> dict[str, str]:
     """A fresh password of 256 bits for each role."""
     ids = SystemIds(clock or SystemClock())
-    return {role: ids.secret(_PASSWORD_BYTES).hex() for role in ROLES}
+    return {role: ids.secret(_PASSWORD_BYTES).hex() for role in (*ROLES, *LOGINS)}
+
+
+def completed(credentials: Credentials) -> Credentials | None:
+    """With the passwords of roles that came with this version; None if it has them all."""
+    if set(LOGINS) <= set(credentials.passwords):
+        return None
+    return Credentials(cluster_id=credentials.cluster_id, passwords={**new_passwords(), **credentials.passwords})
 
 
 def save_credentials(path: Path, credentials: Credentials) -> None:

@@ -1,14 +1,17 @@
-"""What the superuser sets up in a cluster: the three roles, the database, the extension. Run at a start until it was whole.
+"""What the superuser sets up in a cluster: the owner, the shared roles and those of the process types, the database, the extension. Run at a start until it was whole.
 
 Each statement states a wish that may already be true, so a start that was cut short is completed by the next one.
 """
 
 from __future__ import annotations
 
+from typing import LiteralString, cast
+
 import psycopg
 from psycopg import sql
 
-from stanchion.db.embedded.credentials import APP, DATABASE, ENGINE, OWNER, Credentials
+from stanchion.db.embedded.credentials import APP, DATABASE, ENGINE, LOGINS, OWNER, Credentials
+from stanchion.db.roles import roles_sql
 
 _ROLES_SQL = """
 do $$
@@ -28,7 +31,7 @@ end $$;
 def is_set_up(connection: psycopg.Connection[tuple[object, ...]]) -> bool:
     """Whether `set_up_cluster` ran to its end: it leaves its mark as the database's comment, last of all."""
     row = connection.execute(
-        "select shobj_description(oid, 'pg_database') = 'Stanchion, set-up 1' from pg_database where datname = %s",
+        "select shobj_description(oid, 'pg_database') = 'Stanchion, set-up 2' from pg_database where datname = %s",
         (DATABASE,),
     ).fetchone()
     return row is not None and row[0] is True
@@ -40,7 +43,8 @@ def set_up_cluster(connection: psycopg.Connection[tuple[object, ...]], credentia
     Passwords go to the server as SCRAM verifiers, so no statement or log ever holds one.
     """
     connection.execute(_ROLES_SQL)
-    for role in (OWNER, APP, ENGINE):
+    connection.execute(cast("LiteralString", roles_sql()))
+    for role in (OWNER, APP, ENGINE, *LOGINS):
         verifier = connection.pgconn.encrypt_password(
             credentials.passwords[role].encode(), role.encode(), b"scram-sha-256"
         )
@@ -58,4 +62,4 @@ def set_up_database(connection: psycopg.Connection[tuple[object, ...]]) -> None:
     connection.execute("create extension if not exists vector")
     connection.execute("revoke create on schema public from public")
     connection.execute("grant usage, create on schema public to stanchion_owner")
-    connection.execute("comment on database stanchion is 'Stanchion, set-up 1'")
+    connection.execute("comment on database stanchion is 'Stanchion, set-up 2'")

@@ -34,7 +34,15 @@ from stanchion.db.embedded.configuration import (
     check_settings,
     write_configuration,
 )
-from stanchion.db.embedded.credentials import DATABASE, SUPER, ClusterUrls, Credentials, load_credentials
+from stanchion.db.embedded.credentials import (
+    DATABASE,
+    SUPER,
+    ClusterUrls,
+    Credentials,
+    completed,
+    load_credentials,
+    save_credentials,
+)
 from stanchion.db.embedded.layout import claim_home, folder_problem, layout_of, prepare_home
 from stanchion.db.embedded.lock import FolderLock, try_lock
 from stanchion.db.embedded.postmaster import (
@@ -219,7 +227,9 @@ class EmbeddedPostgres:
         check_version(self._layout, binaries)
         credentials = load_credentials(self._layout.credentials)
         self._check_same_cluster(credentials)
-        return credentials
+        if (more := completed(credentials)) is not None:
+            save_credentials(self._layout.credentials, more)
+        return more or credentials
 
     def _check_same_cluster(self, credentials: Credentials) -> None:
         found = system_identifier(self._layout.cluster)

@@ -62,11 +62,12 @@ def _providers(
     if settings.files is not None:
         found.append(FileProvider(settings.files))
     if settings.vault_url is not None:
-        found.append(VaultProvider(_vault(settings, settings.vault_url), env.clock))
+        found.append(VaultProvider(vault_access(settings, settings.vault_url), env.clock))
     return {provider.name: provider for provider in found}
 
 
-def _vault(settings: SecretsSettings, url: str) -> VaultAccess:
+def vault_access(settings: SecretsSettings, url: str) -> VaultAccess:
+    """How the Vault at `url` is reached. Raises Invalid `secret.vault_incomplete`."""
     if settings.vault_role_id is None or settings.vault_secret_id_file is None:
         raise Invalid(
             "secret.vault_incomplete",
