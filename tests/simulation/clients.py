@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 ResultT = TypeVar("ResultT")
 
+# What a decision is answered that comes after another one, or too late.
+_OVERTAKEN = frozenset({"approval.decided", "approval.expired", "approval.cancelled"})
 # Codes of answers that mean "try again": nothing was decided, or it is not known.
 _AGAIN = frozenset({"db.unavailable", "db.pool_exhausted"})
 
@@ -319,7 +321,9 @@ class Clients:
                 await sim.loop.sleep(0.1 + self.rng.random())
                 continue
             except Problem as problem:
-                # Decided already, after an answer that did not come: perhaps by this very person.
-                said.outcome = "info" if unsure and problem.code == "approval.decided" else problem.code
+                # After an answer that did not come this one does not tell what became of that request: what is decided
+                # already may be by this very person, and one whose commit is still on its way may be called expired by a
+                # web process whose clock is ahead, or cancelled.
+                said.outcome = "info" if unsure and problem.code in _OVERTAKEN else problem.code
             sim.note("decided", row["id"], verdict.value, by.principal, said.outcome)
             return
