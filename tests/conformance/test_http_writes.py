@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from stanchion.tools.adapter import AdapterProblem, Target
 from stanchion.tools.adapters import Adapters
 from stanchion.tools.connectors import connector_of, resource_of
+from stanchion.tools.egress import Egress
 from tests.conformance import http_writes as http
 from tests.conformance import worlds
 
@@ -150,6 +152,27 @@ async def test_a_write_that_nothing_recognises_goes_on_a_connection_of_its_own(
         ports.append(server.asked[-1]._transport_peername)
     assert ports[0] == ports[1]
     assert len(set(ports[1:])) == 3
+
+
+async def test_the_certificate_authorities_are_not_read_anew_for_each_such_connection(
+    adapters: Adapters, server: http.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading them takes the event loop tens of milliseconds, in which nobody else's call moves."""
+    made = 0
+    real = Egress.tls_context
+
+    def counted(egress: Egress) -> ssl.SSLContext:
+        nonlocal made
+        made += 1
+        return real(egress)
+
+    monkeypatch.setattr(Egress, "tls_context", counted)
+    world = world_of(adapters, server, "none")
+    for number in range(3):
+        record = {**OUTCOME, "case_id": f"C{number}"}
+        await world.adapter.push(world.target("outcomes", "push"), record, f"{KEY}{number}")
+    assert len(server.log) == 3
+    assert made == 1
 
 
 async def test_a_repeated_key_is_told_by_the_target(adapters: Adapters, server: http.Server) -> None:

@@ -36,7 +36,7 @@ from stanchion.tools.credentials import (
     token_key,
     token_request,
 )
-from stanchion.tools.egress import Egress, Network, Sessions, session
+from stanchion.tools.egress import Egress, Network, Sessions
 
 _REDIRECTS_MAX: Final = 3
 _REDIRECTS: Final = {301, 302, 303, 307, 308}
@@ -199,7 +199,7 @@ class HttpClient:
         if not manner.writes:
             yield await self._sessions.of(egress)
         elif manner.fresh:
-            async with session(egress) as opened:
+            async with self._writing.alone(egress) as opened:
                 yield _once_only(opened)
         else:
             yield _once_only(await self._writing.of(egress))

@@ -10,6 +10,9 @@ from __future__ import annotations
 import errno
 import socket
 import ssl
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
@@ -131,29 +134,33 @@ def _proxy_of(egress: Egress) -> Endpoint | None:
 def connector(egress: Egress, *, at_once: int = _CONNECTIONS_PER_HOST) -> aiohttp.TCPConnector:
     """A connector of aiohttp that connects to checked addresses alone. Use `session`, which also checks each request: where
     a proxy resolves, a connector sees the proxy alone. Raises EgressProblem."""
-    return _connector(egress, _Guard(egress), at_once)
+    return _connector(_Guard(egress), at_once, egress.tls_context())
 
 
-def _connector(egress: Egress, guard: _Guard, at_once: int) -> aiohttp.TCPConnector:
+def _connector(guard: _Guard, at_once: int, tls: ssl.SSLContext) -> aiohttp.TCPConnector:
     return aiohttp.TCPConnector(
         resolver=guard,
         # Each connection resolves once, and what it was told is what it takes.
         use_dns_cache=False,
         socket_factory=guard.opened,
-        ssl=egress.tls_context(),
+        ssl=tls,
         limit_per_host=at_once,
     )
 
 
-def session(egress: Egress, *, at_once: int = _CONNECTIONS_PER_HOST) -> aiohttp.ClientSession:
+def session(
+    egress: Egress, *, at_once: int = _CONNECTIONS_PER_HOST, tls: ssl.SSLContext | None = None
+) -> aiohttp.ClientSession:
     """A new session for the calls of one connector: no cookies, no proxy from the environment. Raises EgressProblem.
+
+    `tls`: made of `egress.tls_context()` before; without, it is made now.
 
     `proxy=`, `middlewares=` and `ssl=` of a request replace the session's: only `ssl=` may be given, made of
     `egress.tls_context()`.
     """
     guard = _Guard(egress)
     return aiohttp.ClientSession(
-        connector=_connector(egress, guard, at_once),
+        connector=_connector(guard, at_once, egress.tls_context() if tls is None else tls),
         middlewares=(guard.request,),
         proxy=egress.proxy,
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -164,26 +171,48 @@ def session(egress: Egress, *, at_once: int = _CONNECTIONS_PER_HOST) -> aiohttp.
     )
 
 
+@dataclass(slots=True, kw_only=True)
+class _Kept:
+    """A session, what it trusts, and when a call last asked for it."""
+
+    session: aiohttp.ClientSession
+    tls: ssl.SSLContext
+    asked_at: float
+
+
 class Sessions:
     """The sessions of a process, one per egress, opened by the first call in the loop of that call."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._open: dict[Egress, tuple[aiohttp.ClientSession, float]] = {}
+        self._open: dict[Egress, _Kept] = {}
 
     async def of(self, egress: Egress) -> aiohttp.ClientSession:
         """The session of this egress. Raises EgressProblem."""
+        return (await self._kept(egress)).session
+
+    @asynccontextmanager
+    async def alone(self, egress: Egress) -> AsyncGenerator[aiohttp.ClientSession]:
+        """A session for one call, over connections of its own. It trusts what the kept one does: reading the certificate
+        authorities anew would take the loop tens of milliseconds, for each such call. Raises EgressProblem."""
+        kept = await self._kept(egress)
+        async with session(egress, tls=kept.tls) as opened:
+            yield opened
+
+    async def _kept(self, egress: Egress) -> _Kept:
         now = self._clock.monotonic()
-        kept = self._open.get(egress)
-        found = kept[0] if kept is not None and not kept[0].closed else session(egress)
-        self._open[egress] = found, now
+        found = self._open.get(egress)
+        if found is None or found.session.closed:
+            tls = egress.tls_context()
+            found = self._open[egress] = _Kept(session=session(egress, tls=tls), tls=tls, asked_at=now)
+        found.asked_at = now
         # Taken out all at once, before anything is waited for: another call may come back to one of them meanwhile.
-        unused = [other for other, (_, since) in self._open.items() if now - since > _UNUSED_S]
-        for ended in [self._open.pop(other)[0] for other in unused]:
-            await ended.close()
+        unused = [other for other, kept in self._open.items() if now - kept.asked_at > _UNUSED_S]
+        for ended in [self._open.pop(other) for other in unused]:
+            await ended.session.close()
         return found
 
     async def close(self) -> None:
         """Close all of them and their connections."""
         while self._open:
-            await self._open.popitem()[1][0].close()
+            await self._open.popitem()[1].session.close()
