@@ -50,7 +50,8 @@ async def test_a_push_is_written_recorded_and_audited(bench: Bench) -> None:
     run_id = await new_run(bench.env, bench.superuser)
     result = await bench.handler().execute(bench.env, call_of(bench.world, run_id))
     key = effect_key(run_id, run_id, "record")
-    assert result.output == {"applied": True, "receipt": {"applied": True, "rows": 1, "idempotency_key": key}}
+    receipt = {"applied": True, "rows": 1, "idempotency_key": key, "simulated": False}
+    assert result.output == {"applied": True, "receipt": receipt}
     assert await bench.world.received() == [("C1", key)]
     effect = await bench.effect(run_id)
     assert effect["state"] == "DONE"

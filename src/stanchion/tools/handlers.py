@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Mapping
+from dataclasses import replace
 from typing import cast
 
 from stanchion.base import Internal, Invalid, Json, LimitExceeded, NotFound, Problem, dumps
@@ -54,6 +55,9 @@ class _ToolHandler:
             simulated = call.config.get("simulate") is True
             used = await self._tools.admit(env, call, connector, operation, simulated=simulated)
             operation = used.operation
+        if call.config.get("simulate") is True and operation.effect != "read":
+            # Nothing is sent, however often: an attempt that nobody saw the end of is repeated, and no person is asked (I5).
+            operation = replace(operation, idempotency="natural")
         if call.attempt > 1:
             env.telemetry.emit("connector.retried", 1.0, *self._series.of(connector.name, f"{resource.name}.{verb}"))
         target = Target(
@@ -206,7 +210,7 @@ class PushHandler(_ToolHandler):
                 seconds = env.clock.monotonic() - started
                 env.telemetry.emit("adapter.called", seconds, target.connector.adapter, self.verb)
         fields = cast("Mapping[str, Json]", target.operation.settings.get("receipt", {}))
-        said = dict(receipt)
+        said = _told(receipt)
         if fields:
             # One that a person or the probe settled has none; expressions find each field all the same.
             known = cast("Mapping[str, Json]", receipt.get("fields") or {})
@@ -241,11 +245,16 @@ class ExecuteHandler(_ToolHandler):
                 return _bounded({"result": result}, target)
             started = env.clock.monotonic()
             try:
-                receipt = dict(await self._effects.perform(call, adapter, target, arguments, raw))
+                receipt = _told(await self._effects.perform(call, adapter, target, arguments, raw))
             finally:
                 seconds = env.clock.monotonic() - started
                 env.telemetry.emit("adapter.called", seconds, target.connector.adapter, self.verb)
         return _bounded(_executed(target, receipt), target)
+
+
+def _told(receipt: Mapping[str, Json]) -> dict[str, Json]:
+    """The receipt as expressions read it: the ledger says `simulated` where it was, and a Blueprint may ask either way."""
+    return {**receipt, "simulated": receipt.get("simulated") is True}
 
 
 def _executed(target: Target, receipt: dict[str, Json]) -> dict[str, Json]:

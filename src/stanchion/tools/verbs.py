@@ -158,7 +158,7 @@ class LookupVerb(_Verb):
 
 
 class Push(_Verb):
-    """PUSH {connector, resource, record} → {receipt: {applied, rows, idempotency_key}, applied}."""
+    """PUSH {connector, resource, record} → {receipt: {applied, rows, idempotency_key, simulated}, applied}."""
 
     verb = "push"
     effect: Literal["none", "read", "write"] = "write"
@@ -199,6 +199,7 @@ _RECEIPT: dict[str, Json] = {
     "applied": {"type": "boolean"},
     "rows": {"type": "integer"},
     "idempotency_key": {"type": "string"},
+    "simulated": {"type": "boolean"},
 }
 
 
