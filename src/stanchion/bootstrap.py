@@ -53,8 +53,8 @@ def build_env(settings: Settings, urls: DatabaseUrls, *, process: str) -> Env:
         app_max=settings.database.app_connections_max,
         engine_max=settings.database.engine_connections_max,
         acquire_timeout_s=settings.database.acquire_timeout_s,
-    )
         lifetime_s=settings.database.connection_lifetime_s,
+    )
     return Env(
         db=database,
         clock=clock,

@@ -193,7 +193,16 @@ def _https_url(value: object) -> str:
     return text
 
 
+def _secret_reference(value: object) -> str:
+    text = _text(value)
+    if not re.fullmatch(r"secret://(env|file|vault)/\S+", text):
+        # Without the value: it may be the password itself.
+        raise ValueError("must be a reference: secret://env/…, secret://file/… or secret://vault/…")
+    return text
+
+
 TEXT: tuple[str, Parser] = ("text", _text)
+SECRET_REFERENCE: tuple[str, Parser] = ("secret:// reference", _secret_reference)
 BOOLEAN: tuple[str, Parser] = ("boolean", _boolean)
 NAMES: tuple[str, Parser] = ("list of names", _names)
 HTTPS_URL: tuple[str, Parser] = ("https URL", _https_url)
@@ -213,16 +222,7 @@ _SEGMENT = _matching(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*"
 _SSLMODES = _choice("disable", "prefer", "require", "verify-ca", "verify-full")
 
 
-def _secret_reference(value: object) -> str:
-    text = _text(value)
-    if not re.fullmatch(r"secret://(env|file|vault)/\S+", text):
-        # Without the value: it may be the password itself.
-        raise ValueError("must be a reference: secret://env/…, secret://file/… or secret://vault/…")
-    return text
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-SECRET_REFERENCE: tuple[str, Parser] = ("secret:// reference", _secret_reference)
 class DatabaseSettings:
     """An external PostgreSQL, 15 or newer. Without `url`, the embedded one in the data folder is used."""
 
