@@ -381,12 +381,14 @@ class BrokerSettings:
         "Names of certificates that may call; empty: every one of the authority, which then should be your own.",
     )
     calls_max: int = option(1024, _integer(1, 65536), "Calls it has in hand at once; more are told to try again.")
+    connections_max: int = option(256, _integer(1, 65536), "Connections of one user or one certificate at once.")
     grace_s: float = option(20.0, _number(0.1, 3600), "Time for calls in hand to end when asked to stop.")
     unboxed_commands: bool = option(
         False,
         BOOLEAN,
         "Where no box can be made, run commands of connectors without one, those of the environment local alone.",
     )
+    networked_commands: bool = option(False, BOOLEAN, "Give the broker's own network to boxes that declare `network`.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -439,14 +441,12 @@ class Settings:
     @property
     def connectors_root(self) -> Path:
         """The folder of connectors' files."""
-    connections_max: int = option(256, _integer(1, 65536), "Connections of one user or one certificate at once.")
         return self.tools.connectors_root or self.data / "connectors"
 
     @property
     def pepper_file(self) -> Path:
         """The file with the pepper of API keys."""
         return self.identity.pepper_file or self.data / "pepper"
-    networked_commands: bool = option(False, BOOLEAN, "Give the broker's own network to boxes that declare `network`.")
 
     @property
     def signing_key_file(self) -> Path:
