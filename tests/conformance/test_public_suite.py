@@ -320,6 +320,16 @@ class Leaks(ShelfAdapter):
             raise target.problem("adapter.unreachable", "failed with the token.") from None
 
 
+class CertainOfTooMuch(ShelfAdapter):
+    async def push(self, target, record, idempotency_key):
+        try:
+            return await super().push(target, record, idempotency_key)
+        except AdapterProblem:
+            found = next((self._root).rglob("outcomes"))
+            (found / "late.json").write_text("{}")
+            raise target.problem("adapter.unreachable", "cannot be reached.", sent=False) from None
+
+
 class WritesOnTest(ShelfAdapter):
     async def test(self, connector, timeout_s, credentials=None):
         (self._root / "data" / "outcomes" / "x.json").write_text("{}")
@@ -361,6 +371,7 @@ MUTANTS = [
     (FindsAnything, "test_a_key_is_a_value_and_nothing_else"),
     (Raises, "test_every_fault_is_a_problem"),
     (Leaks, "test_every_fault_is_a_problem"),
+    (CertainOfTooMuch, "test_every_fault_is_a_problem"),
     (WritesOnTest, "test_reads_change_nothing"),
     (NoSentence, "test_reaches_the_target"),
     (SaysNothingOfRepetition, "test_fills_the_contract"),

@@ -249,21 +249,27 @@ class AdapterSuite:
         self._run(tmp_path, test)
 
     def test_every_fault_is_a_problem(self, tmp_path: Path) -> None:
-        """In each of the trial's faults every operation ends in time, as an AdapterProblem without credentials; after it
-        the adapter works again."""
+        """In each of the trial's faults every operation ends in time, as an AdapterProblem without credentials; a push that
+        says it was not sent has written nothing; after the fault the adapter works again."""
 
         async def test(trial: Trial) -> None:
             if not trial.faults:
                 raise SkipTest("the trial has no `faults`")
             for name, fault in trial.faults.items():
+                before = None if trial.received is None else await trial.received()
+                certain = False
                 async with fault():
                     for verb, call in _calls(trial, _FAULT_S).items():
                         async with asyncio.timeout(_FAULT_S * 5):
                             problem = await _problem(call(), f"{verb} while the target is {name}")
+                        certain = verb == "push" and problem.fields.get("sent") is False
                         if verb != "push":
                             expect(not problem.sent, f"{verb} while the target is {name} is said to have written")
                         said = f"{problem} {problem.fields}"
                         expect(not trial.shows_secret(said), f"{verb} while the target is {name} shows a credential")
+                if certain and before is not None:
+                    words = f"push while the target is {name} says `sent=False`, and the target received it"
+                    expect(await _received(trial) == before, words)
             if trial.offers(trial.reads, "fetch"):
                 expect(
                     await _paged(trial, 2) == list(trial.records), "after the faults the records are not read any more"

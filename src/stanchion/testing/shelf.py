@@ -156,7 +156,7 @@ class ShelfAdapter(PlainAdapter):
         folder = inside(root, str(target.resource.settings["shelf"]))
         call.calls += 1
         if not folder.is_dir():
-            raise target.problem("adapter.missing_file", "has no folder for its records.")
+            raise target.problem("adapter.missing_file", "has no folder for its records.", sent=False)
         try:
             async with asyncio.timeout(call.left_s()):
                 return await asyncio.to_thread(work, folder)

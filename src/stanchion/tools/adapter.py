@@ -6,7 +6,8 @@ run between calls. The rules every implementation keeps (and `tests/conformance/
 * A read cannot change the target, whatever its statement says; the target's own means enforce that.
 * A push is serialised on its idempotency key in the target: whoever comes second sees that the first applied, so a
   dead worker's late write and its successor's repetition never both happen.
-* Every failure is an `AdapterProblem`. `sent` is False only where it is certain that nothing was written.
+* Every failure is an `AdapterProblem`. `sent` is False only where it is certain that nothing was written. One that a team
+  brings says so itself (`sent=False`): whatever else it raises in a write leaves the outcome unknown.
 * No URL and no credential is ever part of a problem, an envelope, a log line or a span (I9).
 """
 
@@ -54,12 +55,17 @@ class Target:
         *,
         hint: str = "",
         retryable: bool = False,
-        sent: bool = False,
+        sent: bool | None = None,
         **fields: object,
     ) -> AdapterProblem:
-        """An AdapterProblem about this call. `message` follows the resource's name: "timed out after 5 s"."""
+        """An AdapterProblem about this call. `message` follows the resource's name: "timed out after 5 s".
+
+        `sent`: whether a write may have been applied. Left out, it says no such thing: of an adapter that a team brings a
+        write is then unknown; those that ship leave it out where nothing was written.
+        """
+        said = {} if sent is None else {"sent": sent}
         return AdapterProblem(
-            code, f"{self.name} {message}", hint=hint, retryable=retryable, sent=sent, resource=self.name, **fields
+            code, f"{self.name} {message}", hint=hint, retryable=retryable, resource=self.name, **said, **fields
         )
 
 

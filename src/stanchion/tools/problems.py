@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stanchion.base import Unavailable
+from stanchion.base import Problem, Unavailable
 
 
 class AdapterProblem(Unavailable):
@@ -12,3 +12,8 @@ class AdapterProblem(Unavailable):
     def sent(self) -> bool:
         """False only where it is certain that nothing was written."""
         return bool(self.fields.get("sent", False))
+
+
+def is_certain(problem: Problem) -> bool:
+    """Whether it says itself that nothing was sent, or that something may have been."""
+    return isinstance(problem.fields.get("sent"), bool)

@@ -7,13 +7,14 @@ import subprocess
 import sys
 import textwrap
 import tomllib
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stanchion.base import Invalid, SystemClock
+from stanchion.base import Conflict, Denied, Invalid, Problem, SystemClock
 from stanchion.blueprints import ConfigIssue
 from stanchion.cli.app import run as stanchion
 from stanchion.testing.shelf import ShelfAdapter
@@ -183,6 +184,68 @@ async def test_what_its_code_raises_is_a_problem_with_its_name(tmp_path: Path) -
     assert [code for code, _ in complaints(found, {**body, "root": "boom"})] == ["connector.broken_adapter"]
     assert [code for code, _ in complaints(found, {**body, "root": "no"})] == ["connector.bad_root"]
     await found.close()
+
+
+class Reticent(Made):
+    """Fails writes in each way there is; what it says of them is in the key."""
+
+    async def push(self, target, record, idempotency_key):
+        raise {
+            "nothing": target.problem("adapter.refused", "refused.", retryable=True),
+            "not sent": target.problem("adapter.refused", "refused.", sent=False),
+            "sent": target.problem("adapter.refused", "refused.", sent=True),
+            "of another kind": Conflict("own.conflict", "Somebody was there before.", hint="Look.", order="4711"),
+            "of another kind, not sent": Conflict("own.conflict", "Somebody was there before.", sent=False),
+            "a nonsense": Conflict("own.conflict", "Somebody was there before.", sent="no"),
+        }[idempotency_key]
+
+    async def execute(self, target, arguments, idempotency_key):
+        await self.push(target, arguments, idempotency_key)
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "certain"),
+    [
+        ("nothing", "adapter.refused", False),
+        ("not sent", "adapter.refused", True),
+        ("sent", "adapter.refused", False),
+        ("of another kind", "own.conflict", False),
+        ("of another kind, not sent", "own.conflict", True),
+        ("a nonsense", "own.conflict", False),
+    ],
+)
+async def test_a_write_that_does_not_say_it_was_not_sent_is_unknown(
+    tmp_path: Path, said: str, code: str, certain: bool
+) -> None:
+    found = adapters(tmp_path, entry("made", HERE + "Reticent"))
+    connector = connector_of(shelf(tmp_path))
+    resource = connector.resources["cases"]
+    target = Target(connector=connector, resource=resource, operation=resource.operations["fetch"], timeout_s=5.0)
+    writing = replace(target, operation=replace(target.operation, verb="execute", effect="write"))
+    adapter = found.get("made")
+    for asked in (adapter.push(target, {}, said), adapter.execute(writing, {}, said)):
+        with pytest.raises(Problem) as caught:
+            await asked
+        # What the ledger looks at: only a problem with `sent` may have been applied.
+        unknown = isinstance(caught.value, AdapterProblem) and caught.value.sent
+        assert unknown is not certain
+        assert caught.value.code == code
+        if said == "of another kind":
+            assert (caught.value.hint, caught.value.retryable) == ("Look.", False)
+            assert caught.value.fields["order"] == "4711"
+    with pytest.raises(Problem) as caught:  # a read is never unknown
+        await adapter.execute(replace(target, operation=replace(target.operation, verb="execute")), {}, said)
+    assert getattr(caught.value, "sent", False) is (said == "sent")
+
+
+async def test_a_path_that_was_refused_before_anything_was_opened_is_certain(tmp_path: Path) -> None:
+    found = adapters(tmp_path, entry("made"))
+    connector = connector_of({**shelf(tmp_path), "root": "../x"})
+    resource = connector.resources["cases"]
+    target = Target(connector=connector, resource=resource, operation=resource.operations["fetch"], timeout_s=5.0)
+    with pytest.raises(Denied) as caught:
+        await found.get("made").push(target, {}, KEY)
+    assert caught.value.code == "connector.path_escapes"
 
 
 def install(folder: Path) -> None:

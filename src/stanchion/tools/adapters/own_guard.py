@@ -1,5 +1,6 @@
 """Around an adapter that a team brings: what its code raises becomes a problem with the adapter's name, never a crash of
-the process it runs in, and of a failed write it is not claimed that nothing was written."""
+the process it runs in, and of a failed write nothing is claimed but what its problem says: without `sent=False` it is
+unknown whether it happened."""
 
 from __future__ import annotations
 
@@ -11,13 +12,15 @@ from stanchion.base import Json, Problem
 from stanchion.blueprints import ConfigIssue
 from stanchion.tools.adapter import Adapter, AdapterProblem, Target
 from stanchion.tools.credentials import Credentials
+from stanchion.tools.problems import is_certain
 from stanchion.tools.types import Connector, Discovery, Envelope, Record
 
 T = TypeVar("T")
 
 
 class GuardedAdapter:
-    """Fills `Adapter` by another one. Problems and cancellation pass; everything else is `adapter.broken`."""
+    """Fills `Adapter` by another one. Problems and cancellation pass, those of a write with what they say of `sent`;
+    everything else is `adapter.broken`."""
 
     def __init__(self, adapter: Adapter) -> None:
         self._adapter = adapter
@@ -91,7 +94,9 @@ class GuardedAdapter:
     async def _held(self, call: Callable[[], Awaitable[T]], where: str, wanted: type[T], *, writes: bool = False) -> T:
         try:
             found = await call()
-        except Problem:
+        except Problem as problem:
+            if writes and not is_certain(problem):
+                raise _unsure(problem) from None
             raise
         except Exception as error:  # noqa: BLE001 - the code of others may raise anything
             raise self._broken(where, f"raised {_said(error)}", writes=writes) from None
@@ -109,6 +114,12 @@ class GuardedAdapter:
             sent=writes,
             resource=where,
         )
+
+
+def _unsure(problem: Problem) -> AdapterProblem:
+    """The same problem of a write about which it does not say whether it was sent: then nobody knows (I5)."""
+    fields = {**problem.fields, "sent": True}
+    return AdapterProblem(problem.code, problem.message, hint=problem.hint, retryable=problem.retryable, **fields)
 
 
 def _said(error: Exception) -> str:

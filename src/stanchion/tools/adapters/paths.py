@@ -56,6 +56,7 @@ def inside(root: Path, text: str) -> Path:
             "The tenant has no connectors' folder.",
             hint="Below `tools.connectors_root` each tenant has a folder of its name, once what was there before stands in"
             " `default`, the home tenant's.",
+            sent=False,
         )
     resolved = root.resolve()
     found = (resolved / text).resolve()
@@ -64,6 +65,7 @@ def inside(root: Path, text: str) -> Path:
             "connector.path_escapes",
             f"The connector's path {text!r} leads out of the connectors' folder.",
             hint="Use a path below it, without links that lead elsewhere.",
+            sent=False,
         )
     return found
 
