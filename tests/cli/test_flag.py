@@ -95,3 +95,10 @@ def test_switching_sends_a_reason_and_says_the_way_back(flags, cli, arguments, v
     flags.routes[f"POST /api/flags/new-review-flow/{verb}"] = (200, {**changed, "change": "unchanged"}, {})
     assert "already" in cli("flag", *arguments, "--reason", "why").err
     assert cli("flag", *arguments).code == 2  # no reason, no change
+
+
+@pytest.mark.parametrize("verb", [("show",), ("enable", "--reason", "x"), ("disable", "--reason", "x")])
+def test_the_switch_of_a_tool_is_said_to_be_the_gates(cli, at, verb):
+    result = cli("flag", verb[0], "tool.post-cost.v2.enabled", *verb[1:])
+    assert (result.code, result.out, at.seen) == (2, "", [])
+    assert "stanchion tool enable|disable post-cost@2" in result.err

@@ -175,7 +175,8 @@ async def test_a_previous_version_can_be_ended_and_the_current_one_cannot(safe):
     await safe.rotate("erp/api-key", "pl4nted-2")
     assert (await refused(remove_secret(safe.ctx, safe.references, "erp/api-key@2"))).code == "secret.is_current"
     assert (await refused(remove_secret(safe.ctx, safe.references, "erp/api-key@9"))).code == "secret.unknown_version"
-    await remove_secret(safe.ctx, safe.references, "erp/api-key@1")
+    left = await remove_secret(safe.ctx, safe.references, "erp/api-key@1")
+    assert (left.version, left.previous, left.previous_until) == (2, (), None)
     assert (await refused(remove_secret(safe.ctx, safe.references, "erp/api-key@1"))).code == "secret.already_ended"
     assert (await safe.get("secret://local/erp/api-key")).version == 2
 

@@ -377,6 +377,8 @@ async def test_lists_filter_and_page(bench: Bench) -> None:
         await bench.handler().execute(bench.env, call_of(bench.world, run_id, record=record))
         ids.append((await bench.effect(run_id))["id"])
     ctx = admin(bench.env)
+    for name in ("casebook", "other"):
+        await publish(bench.superuser, "connector", name, 1, f"sha256:{name}", {})
     first = await list_effects(
         ctx, PageParams(limit=2), EffectFilter(connector=Versioned(name="casebook"), state=EffectState.DONE)
     )
@@ -406,7 +408,7 @@ async def test_lists_find_what_a_version_of_a_connector_or_a_tool_did_since_a_ti
     first, second = effects
     ctx, superuser = admin(bench.env), bench.superuser
     call = {"verb": "push", "connector": "casebook", "resource": "outcomes"}
-    await publish(superuser, "connector", "casebook", 1, "sha256:other", {})
+    await publish(superuser, "connector", "casebook", 1, "sha256:casebook", {})
     await publish(superuser, "connector", "casebook", 2, first["connector_digest"], {})
     await publish(superuser, "tool", "post-outcome", 1, "sha256:tool1", {"call": call})
     await publish(superuser, "tool", "post-outcome", 2, "sha256:tool2", {"call": call})
@@ -430,7 +432,11 @@ async def test_lists_find_what_a_version_of_a_connector_or_a_tool_did_since_a_ti
     assert await found(since=second["intent_at"] + timedelta(seconds=1)) == []
     assert await found(simulated=True) == []
     assert await found(simulated=False) == [first["id"], second["id"]]
-    for wanted in ({"connector": Versioned(name="casebook", version=9)}, {"tool": Versioned(name="nothing")}):
+    for wanted in (
+        {"connector": Versioned(name="casebook", version=9)},
+        {"connector": Versioned(name="nothing")},
+        {"tool": Versioned(name="nothing")},
+    ):
         with pytest.raises(NotFound) as caught:
             await found(**wanted)
         assert caught.value.code == "effect.unknown_version"

@@ -115,7 +115,10 @@ def bad_path(path: str) -> str | None:
         return f"has a path of more than {_SEGMENTS_MAX} names or {PATH_CHARS_MAX} characters"
     for number, segment in enumerate(segments, 1):
         if not _SEGMENT.fullmatch(segment) or ".." in segment:
-            return f"has a path whose name {number} is none: letters, digits and . _ - inside, at most 64, no two dots together"
+            return (
+                f"has a path whose part {number} is no name: letters and digits, with . _ - between them, at most 64 characters,"
+                " no two dots together"
+            )
     return None
 
 

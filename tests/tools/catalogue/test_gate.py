@@ -147,3 +147,6 @@ async def test_a_killed_tool_takes_no_call_and_holds_runs_back(stage: Stage) -> 
     await stage.look()
     assert (await stage.call()).json()["code"] == "kill.active"
     assert (await stage.call(dry_run=True)).json()["code"] == "kill.active"
+    [listed] = [tool for tool in (await stage.client.get("/api/tools")).json()["items"] if tool["name"] == "post-cost"]
+    assert (listed["enabled"], listed["killed"]) == (True, True)
+    assert (await stage.client.get("/api/tools/post-cost")).json()["versions"][0]["killed"] is True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import click
@@ -31,11 +32,28 @@ _ANSWER = output.columns(
 )  # fmt: skip
 _VERSIONS = output.columns("version", "standing", "created=created_at", "author", "changelog", "digest")
 _CHANGED = output.columns("name", "version", "change", "digest")
+# What the tool gate calls the switch of a version.
+_TOOLS_FLAG = re.compile(r"tool\.(?P<name>[a-z][a-z0-9-]{0,62})\.v(?P<version>[1-9][0-9]{0,8})\.enabled")
 
 
 @click.group()
 def flag() -> None:
     """Flags: values that differ by whom they are asked for. They are published by `stanchion apply`."""
+
+
+def _published(ctx: click.Context, param: click.Parameter, name: str) -> str:
+    """A flag's name; what the tool gate calls its switches is none, and says where they are."""
+    if tool := _TOOLS_FLAG.fullmatch(name):
+        named = f"{tool['name']}@{tool['version']}"
+        raise Invalid(
+            "cli.usage",
+            f"{name} is the tool gate's: no flag that anybody publishes.",
+            hint=f"stanchion tool show {named} says whether it is on; stanchion tool enable|disable {named} switches it.",
+        )
+    return name
+
+
+_NAME = click.argument("name", callback=_published)
 
 
 @flag.command("list")
@@ -47,7 +65,7 @@ def list_flags(session: Session, limit: int, everything: bool) -> None:
 
 
 @flag.command()
-@click.argument("name")
+@_NAME
 @remote
 def show(session: Session, name: str) -> None:
     """Show what is live of a flag, and which version the web process serves."""
@@ -55,7 +73,7 @@ def show(session: Session, name: str) -> None:
 
 
 @flag.command()
-@click.argument("name")
+@_NAME
 @click.option("--key", help="The targeting key: the unit that shares are dealt by.")
 @click.option("-c", "--context", "attributes", multiple=True, metavar="NAME=VALUE", help="An attribute; JSON or text.")
 @click.option("--fallback", help="The value you would use without the flag; JSON or text.")
@@ -70,7 +88,7 @@ def evaluate(session: Session, name: str, key: str | None, attributes: tuple[str
 
 
 @flag.command()
-@click.argument("name")
+@_NAME
 @limit_options
 @remote
 def versions(session: Session, name: str, limit: int, everything: bool) -> None:
@@ -83,7 +101,7 @@ def versions(session: Session, name: str, limit: int, everything: bool) -> None:
 
 
 @flag.command()
-@click.argument("name")
+@_NAME
 @reason_option
 @remote
 def enable(session: Session, name: str, reason: str) -> None:
@@ -92,7 +110,7 @@ def enable(session: Session, name: str, reason: str) -> None:
 
 
 @flag.command()
-@click.argument("name")
+@_NAME
 @reason_option
 @remote
 def disable(session: Session, name: str, reason: str) -> None:
@@ -101,7 +119,7 @@ def disable(session: Session, name: str, reason: str) -> None:
 
 
 @flag.command("set-default")
-@click.argument("name")
+@_NAME
 @click.argument("variant")
 @reason_option
 @remote

@@ -23,14 +23,16 @@ def _text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-_SHOWN = output.columns("name", "version", "enabled", "effect", "operation", "owner", "author")
+_SHOWN = output.columns(
+    "name", "version", "enabled", "killed", "effect", "operation", "owner", "author", killed=output.some
+)
 _FACTS = output.columns(
-    "name", "version", "live", "enabled", "flag", "effect", "operation", "idempotency", "approval", "owner", "author",
+    "name", "version", "live", "enabled", "killed", "flag", "effect", "operation", "idempotency", "approval", "owner", "author",
     "description", "meanwhile=fallback", "set by=state.by", "set=state.at", "why=state.reason",
     "models call it=model.name", "models are told=model.description", "takes=model.input_schema",
-    "annotations=model.annotations", "told", "digest", **{"model.input_schema": _text, "model.annotations": _text},
+    "annotations=model.annotations", "told", "digest", killed=output.some, **{"model.input_schema": _text, "model.annotations": _text},
 )  # fmt: skip
-_VERSIONS = output.columns("version", "live", "enabled", "effect", "author", "digest")
+_VERSIONS = output.columns("version", "live", "enabled", "killed", "effect", "author", "digest", killed=output.some)
 _POINTS = output.columns("number", "point", "holds", "evidence", "way_out")
 _CALLED = output.columns(
     "run_id", "status", "tool", "version", "dry_run", "output", "error", "simulated",

@@ -144,7 +144,7 @@ async def ungrant_secret(ctx: Ctx, name: str, connectors: Sequence[str]) -> Kept
 async def remove_secret(ctx: Ctx, references: References, name: str, *, force: bool = False) -> Kept:
     """Remove a secret; what is stored of its values is erased. With a version (`local/erp@2`), only that previous version.
 
-    Returns it as it was before. Raises NotFound `secret.unknown`, `secret.unknown_version`; Conflict `secret.in_use` (unless
+    Returns it as it was before, or, of a version, as it is without it. Raises NotFound `secret.unknown`, `secret.unknown_version`; Conflict `secret.in_use` (unless
     `force`), `secret.is_current`, `secret.already_ended`; and as `SecretRef.named`.
     """
     ref = SecretRef.named(name)
@@ -157,6 +157,7 @@ async def remove_secret(ctx: Ctx, references: References, name: str, *, force: b
             await store.end(tx, ctx.tenant, ref.path, ref.version, at=ctx.now)
             after = await _there(tx, ctx, ref.provider, ref.path)
             await _record(tx, ctx, "secret.version_ended", after, before=before, ended=ref.version)
+            before = after
         else:
             if not force:
                 live = await references.live(tx, ctx.tenant, ctx.env.environment.name)

@@ -9,9 +9,11 @@ from fastapi import APIRouter, Header, Query, Response
 
 from stanchion import runs
 from stanchion.artifacts import NamePath
+from stanchion.context import Ctx
 from stanchion.http import CtxDep, Page, PageDep
 from stanchion.runs import ended_within
 from stanchion.tools.catalogue import calling, gate, service, wire
+from stanchion.tools.catalogue.types import ToolVersion
 
 WAIT_S_MAX: Final = 30
 _VersionQuery = Annotated[int | None, Query(ge=1, le=2**31 - 1, description="The live version if left out.")]
@@ -39,13 +41,15 @@ def _add_reads(router: APIRouter, means: calling.Means) -> None:
     async def get_tools(ctx: CtxDep, page: PageDep) -> Page[wire.ToolReply]:
         """The live tools, by name, and whether each may be used here."""
         found = await service.list_tools(ctx, page)
-        items = [wire.ToolReply.of(one, ctx.env.environment) for one in found.items]
+        killed = _killed(ctx, means)
+        items = [wire.ToolReply.of(one, ctx.env.environment, killed) for one in found.items]
         return Page(items=items, next=found.next)
 
     @router.get("/{name}", summary="Show a tool", operation_id="show_tool")
     async def get_tool(ctx: CtxDep, name: NamePath, version: _VersionQuery = None) -> wire.ToolDetailReply:
         """A version of a tool, with exactly what models are told of it, and every version."""
-        return wire.ToolDetailReply.shown(*await service.show_tool(ctx, name, version), ctx.env.environment)
+        found, every = await service.show_tool(ctx, name, version)
+        return wire.ToolDetailReply.shown(found, every, ctx.env.environment, _killed(ctx, means))
 
     @router.get("/{name}/check", summary="Check a tool", operation_id="check_tool")
     async def get_check(ctx: CtxDep, name: NamePath, version: _VersionQuery = None) -> wire.GateReply:
@@ -77,7 +81,7 @@ def _add_changes(router: APIRouter, means: calling.Means) -> None:
     async def post_disable(ctx: CtxDep, name: NamePath, body: wire.ChangeBody) -> wire.ToolReply:
         """Disable a version here, on every process within a second."""
         found = await service.disable(ctx, means, name, body.version, reason=body.reason)
-        return wire.ToolReply.of(found, ctx.env.environment)
+        return wire.ToolReply.of(found, ctx.env.environment, _killed(ctx, means))
 
 
 def _add_calls(router: APIRouter, means: calling.Means) -> None:
@@ -115,6 +119,13 @@ def _add_calls(router: APIRouter, means: calling.Means) -> None:
                 found, steps = await runs.show(ctx, called.run_id), await runs.list_steps(ctx, called.run_id)
                 return wire.CallReply.ended(called, found, list(steps))
         return wire.CallReply.accepted(called)
+
+
+def _killed(ctx: Ctx, means: calling.Means) -> wire.Killed:
+    def killed(version: ToolVersion) -> bool:
+        return means.kills.blocked(ctx.tenant, "tool", version.tool.name, version.tool.digest) is not None
+
+    return killed
 
 
 def _wanted_wait(prefer: str | None) -> float | None:

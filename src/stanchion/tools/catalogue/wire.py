@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final, Literal
 from uuid import UUID
@@ -19,6 +20,8 @@ from stanchion.tools.catalogue.snapshot import flag_of
 from stanchion.tools.catalogue.types import Point, PointName, ToldApproval, ToolVersion
 
 Effect = Literal["read", "write", "destructive"]
+# Whether a kill switch stops this version.
+Killed = Callable[[ToolVersion], bool]
 _TOLD: Final = "sha256:" + "5d" * 32
 _RUN: Final = "019a5e7a-3c8e-7d3a-8a49-0d3c1f6b2a77"
 _REASON: Final = "The clerks have read it and tried it."
@@ -33,6 +36,7 @@ TOOL: Final[dict[str, Any]] = {
     "operation": "erp.postings.push",
     "effect": "write",
     "enabled": True,
+    "killed": False,
     "flag": "tool.post-cost.v2.enabled",
     "state": _STATE,
 }
@@ -78,7 +82,8 @@ class StateReply(Reply):
 
 
 class ToolReply(Reply):
-    """A version of a tool. `enabled`: whether it may be used here now. `state`: the last word on it; null if there is none."""
+    """A version of a tool. `enabled`: whether it is enabled here, through its connector's live version; `killed`: whether a kill
+    switch stops it all the same. `state`: the last word on it; null if there is none."""
 
     model_config = example(TOOL)
 
@@ -91,11 +96,12 @@ class ToolReply(Reply):
     operation: str
     effect: Effect
     enabled: bool
+    killed: bool
     flag: str
     state: StateReply | None
 
     @classmethod
-    def of(cls, found: ToolVersion, environment: Environment) -> ToolReply:
+    def of(cls, found: ToolVersion, environment: Environment, killed: Killed) -> ToolReply:
         """A version as it is sent."""
         tool, state = found.tool, found.state
         return cls(
@@ -108,6 +114,7 @@ class ToolReply(Reply):
             operation=tool.operation,
             effect=tool.effect,
             enabled=rules.stays_usable(found, environment),
+            killed=killed(found),
             flag=flag_of(tool.name, found.version),
             state=None if state is None else StateReply.model_validate(state),
         )
@@ -131,21 +138,23 @@ class ToolDetailReply(ToolReply):
     versions: list[ToolReply]
 
     @classmethod
-    def shown(cls, found: Loaded, every: list[ToolVersion], environment: Environment) -> ToolDetailReply:
+    def shown(
+        cls, found: Loaded, every: list[ToolVersion], environment: Environment, killed: Killed
+    ) -> ToolDetailReply:
         """A version with everything, as it is sent."""
         version, tool = found.version, found.version.tool
         model = (
             told_of(tool, found.connector) if found.connector is not None and version.input_schema is not None else None
         )
         return cls(
-            **ToolReply.of(version, environment).model_dump(),
+            **ToolReply.of(version, environment, killed).model_dump(),
             description=tool.description,
             model=model,
             told=version.told,
             idempotency=tool.idempotency if tool.effect != "read" else "natural",
             approval=tool.approval,
             fallback=tool.fallback,
-            versions=[ToolReply.of(one, environment) for one in every],
+            versions=[ToolReply.of(one, environment, killed) for one in every],
         )
 
 

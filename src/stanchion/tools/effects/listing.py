@@ -78,10 +78,12 @@ async def list_effects(ctx: Ctx, page: PageParams, where: EffectFilter = EffectF
 
 
 async def _digest(tx: Tx, tenant: str, connector: Versioned | None) -> str | None:
-    """The digest of a connector's version, or None where any will do."""
-    if connector is None or connector.version is None:
+    """The digest of a connector's version, or None where any will do. A name that is none is refused: an empty list would
+    say that nothing was written."""
+    if connector is None:
         return None
-    return (await _digests(tx, tenant, "connector", connector))[0]
+    found = await _digests(tx, tenant, "connector", connector)
+    return None if connector.version is None else found[0]
 
 
 async def _digests(tx: Tx, tenant: str, kind: str, wanted: Versioned) -> list[str]:
