@@ -144,8 +144,9 @@ async def ungrant_secret(ctx: Ctx, name: str, connectors: Sequence[str]) -> Kept
 async def remove_secret(ctx: Ctx, references: References, name: str, *, force: bool = False) -> Kept:
     """Remove a secret; what is stored of its values is erased. With a version (`local/erp@2`), only that previous version.
 
-    Returns it as it was before, or, of a version, as it is without it. Raises NotFound `secret.unknown`, `secret.unknown_version`; Conflict `secret.in_use` (unless
-    `force`), `secret.is_current`, `secret.already_ended`; and as `SecretRef.named`.
+    Returns it as it was before, or, of a version, as it is without it. Raises NotFound `secret.unknown`,
+    `secret.unknown_version`; Conflict `secret.in_use` (unless `force`), `secret.is_current`, `secret.already_ended`; and as
+    `SecretRef.named`.
     """
     ref = SecretRef.named(name)
     ctx.require("secrets.write", name=ref.name)
