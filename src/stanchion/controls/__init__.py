@@ -2,6 +2,6 @@
 all is kept in the memory of each process."""
 
 from stanchion.controls.limits import RateLimit, RateLimiter, address_key
-from stanchion.controls.looking import Looking, keeping
+from stanchion.controls.looking import Revision, Snapshot, TenantRevision, keeping
 
-__all__ = ["Looking", "RateLimit", "RateLimiter", "address_key", "keeping"]
+__all__ = ["RateLimit", "RateLimiter", "Revision", "Snapshot", "TenantRevision", "address_key", "keeping"]

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from typing import Final, TypeVar
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import ClassVar, Final, Generic, TypeVar
 
 import psycopg
 
 from stanchion.base import Problem
 from stanchion.context import Env
+from stanchion.db import Tx
 from stanchion.queue import hear
 
 _RECONNECT_S: Final = 1.0
@@ -92,6 +94,99 @@ class Looking(ABC):
 
     async def _hear(self, channel: str) -> None:
         await hear(self._env, self._role, (channel,), lambda _: self._poke.set(), retry_s=_RECONNECT_S)
+
+
+KnownT = TypeVar("KnownT")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """How often something was changed for any tenant. `tenants` tenants have such a number; `total` is their sum: each only
+    rises and none goes away, so the two are the same only if nothing was changed."""
+
+    tenants: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantRevision:
+    """The number of one tenant."""
+
+    tenant: str
+    rev: int
+
+
+class Snapshot(Looking, Generic[KnownT]):
+    """Something of every tenant in the memory of one process. A look for changes is one query of one number; what a tenant has
+    is read again only when its own number has changed.
+
+    Subclasses say what is kept and how it is read; `_known` has it by tenant.
+
+    Attributes:
+        channel, what, age_event, every_s, read_s_max: see Looking.
+
+    Args:
+        env: the process's Env, its database open.
+        role: the database role whose pool it reads with: `app` or `engine`.
+        notified: whether it also listens for notifications; without, it learns of a change at its next look.
+    """
+
+    channel: ClassVar[str]
+    what: ClassVar[str]
+    age_event: ClassVar[str]
+    every_s: ClassVar[float]
+    read_s_max: ClassVar[float] = 2.0
+
+    def __init__(self, env: Env, *, role: str, notified: bool) -> None:
+        super().__init__(
+            env,
+            role=role,
+            channel=self.channel if notified else None,
+            what=self.what,
+            age_event=self.age_event,
+            every_s=self.every_s,
+            read_s_max=self.read_s_max,
+        )
+        self._known: dict[str, KnownT] = {}
+        self._revs: dict[str, int] = {}
+        self._revision: Revision | None = None
+
+    @abstractmethod
+    async def _revised(self, tx: Tx) -> Revision:
+        """The one number."""
+
+    @abstractmethod
+    async def _revisions(self, tx: Tx) -> Sequence[TenantRevision]:
+        """The number of each tenant that has one."""
+
+    @abstractmethod
+    async def _read(self, tenant: str, rev: int) -> KnownT:
+        """What the tenant has now; its number was `rev`."""
+
+    def _learned(self, revision: Revision) -> None:
+        """Called when all that changed was read: for what is made of every tenant's."""
+
+    def _transaction(self, tenant: str) -> AbstractAsyncContextManager[Tx]:
+        """In which the role reads what is the tenant's."""
+        return self._env.db.tenant_tx(tenant) if self._role == "app" else self._env.db.engine_tx()
+
+    async def refresh(self) -> None:
+        """Look once. Raises what the database says; what is known stays as it was then, and ages."""
+        began = self._env.clock.monotonic()
+        async with self._env.db.connection(self._role) as tx:
+            revision = await self._revised(tx)
+            changed: Mapping[str, int] = {}
+            if revision != self._revision:
+                found = await self._revisions(tx)
+                changed = {row.tenant: row.rev for row in found if self._revs.get(row.tenant) != row.rev}
+        for tenant, rev in changed.items():
+            # A newer state than the number says does no harm: the number then differs at the next look. A look that runs
+            # out of time goes on where it was.
+            self._known[tenant] = await self._read(tenant, rev)
+            self._revs[tenant] = rev
+        if revision != self._revision:
+            self._learned(revision)
+        self._revision, self._read_at = revision, began
 
 
 LookingT = TypeVar("LookingT", bound=Looking)

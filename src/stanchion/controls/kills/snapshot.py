@@ -1,48 +1,35 @@
 """What is killed, in the memory of one process: read at its start, on every notification, and four times a second anyway.
 
-A use costs an attribute and, only if anything anywhere is killed, two look-ups in a dict. A look for changes is one
-query of one number; the kills of a tenant are read again only when its number has changed.
+A use costs an attribute and, only if anything anywhere is killed, two look-ups in a dict.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
 from stanchion.context import Env
 from stanchion.controls.kills import rules, store
 from stanchion.controls.kills.types import Blocked, Kill
-from stanchion.controls.looking import Looking, keeping
+from stanchion.controls.looking import Revision, TenantRevision, keeping
+from stanchion.controls.looking import Snapshot as PerTenant
+from stanchion.db import Tx
 
 CHANNEL: Final = "stanchion_kills"
-# Seconds; see Looking.
-_READ_S_MAX: Final = 2.0
 
 
-class Snapshot(Looking):
-    """The kill switches of every tenant, for one process. Implements `Kills`.
+class Snapshot(PerTenant[list[Kill]]):
+    """The kill switches of every tenant, for one process. Implements `Kills`; arguments as those of `controls.Snapshot`."""
 
-    Args:
-        env: the process's Env, its database open.
-        role: the database role whose pool it reads with: `app` or `engine`.
-        notified: whether it also listens for notifications; without, it learns of a change at its next look.
-    """
+    channel = CHANNEL
+    what = "kill switches"
+    age_event = "kills.age"
+    every_s = rules.LOOK_S
 
     def __init__(self, env: Env, *, role: str, notified: bool = True) -> None:
-        super().__init__(
-            env,
-            role=role,
-            channel=CHANNEL if notified else None,
-            what="kill switches",
-            age_event="kills.age",
-            every_s=rules.LOOK_S,
-            read_s_max=_READ_S_MAX,
-        )
+        super().__init__(env, role=role, notified=notified)
         self._index: rules.Index = {}
-        self._kills: dict[str, list[Kill]] = {}
-        self._revs: dict[str, int] = {}
-        self._revision: store.Revision | None = None
         # A use asks this first, so it is a plain attribute. Before the first read nobody knows, hence True.
         self.any = True
 
@@ -65,30 +52,20 @@ class Snapshot(Looking):
                 self._env.telemetry.emit("kill.stopped", 1.0, "start")
                 raise rules.denied(kill)
 
-    async def refresh(self) -> None:
-        """Look once. Raises what the database says; the snapshot stays as it was then, and ages."""
-        began = self._env.clock.monotonic()
-        async with self._env.db.connection(self._role) as tx:
-            revision = await store.revision(tx)
-            changed: Mapping[str, int] = {}
-            if revision != self._revision:
-                found = await store.revisions(tx)
-                changed = {row.tenant: row.rev for row in found if self._revs.get(row.tenant) != row.rev}
-        for tenant, rev in changed.items():
-            # A newer state than the number says does no harm: the number then differs at the next look. A look that runs
-            # out of time goes on where it was.
-            self._kills[tenant] = await self._read(tenant)
-            self._revs[tenant] = rev
-        if revision != self._revision:
-            self._index = rules.index_of(kill for kills in self._kills.values() for kill in kills)
-            self.any = bool(self._index)
-            self._env.telemetry.emit("kills.active", float(sum(map(len, self._kills.values()))))
-        self._revision, self._read_at = revision, began
+    async def _revised(self, tx: Tx) -> Revision:
+        return await store.revision(tx)
 
-    async def _read(self, tenant: str) -> list[Kill]:
-        transaction = self._env.db.tenant_tx(tenant) if self._role == "app" else self._env.db.engine_tx()
-        async with transaction as tx:
+    async def _revisions(self, tx: Tx) -> Sequence[TenantRevision]:
+        return await store.revisions(tx)
+
+    async def _read(self, tenant: str, rev: int) -> list[Kill]:  # noqa: ARG002 - what is there now is newer or the same
+        async with self._transaction(tenant) as tx:
             return await store.in_force(tx, tenant)
+
+    def _learned(self, revision: Revision) -> None:  # noqa: ARG002
+        self._index = rules.index_of(kill for kills in self._known.values() for kill in kills)
+        self.any = bool(self._index)
+        self._env.telemetry.emit("kills.active", float(sum(map(len, self._known.values()))))
 
 
 @asynccontextmanager

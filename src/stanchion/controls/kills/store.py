@@ -3,27 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from uuid import UUID
 
 from stanchion.controls.kills.types import Kill
+from stanchion.controls.looking import Revision, TenantRevision
 from stanchion.db import Tx, execute, many, maybe, scalars
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Revision:
-    """How often the kills of a tenant were changed. `tenants` tenants have such a number; `total` is their sum."""
-
-    tenants: int
-    total: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TenantRevision:
-    """The number of one tenant."""
-
-    tenant: str
-    rev: int
 
 
 async def bump(tx: Tx, tenant: str) -> None:
@@ -39,7 +23,7 @@ async def bump(tx: Tx, tenant: str) -> None:
 
 
 async def revision(tx: Tx) -> Revision:
-    """What changes whenever a kill anywhere does: each number only rises, and none goes away."""
+    """What changes whenever a kill anywhere does."""
     found = await maybe(
         tx, Revision, "select count(*) as tenants, coalesce(sum(rev), 0)::bigint as total from kill_revisions"
     )

@@ -1,48 +1,36 @@
 """What is withdrawn, in the memory of one process: read at its start, on every notification, and four times a second anyway.
 
-A use costs an attribute and, only if anything anywhere is withdrawn, a look-up per version used. A look for changes is one
-query of one number; the withdrawals of a tenant are read again only when its number has changed.
+A use costs an attribute and, only if anything anywhere is withdrawn, a look-up per version used.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
 from stanchion.context import Env
-from stanchion.controls.looking import Looking, keeping
+from stanchion.controls.looking import Revision, TenantRevision, keeping
+from stanchion.controls.looking import Snapshot as PerTenant
 from stanchion.controls.withdrawals import rules, store
 from stanchion.controls.withdrawals.types import PinLike, Stopped, Withdrawal
+from stanchion.db import Tx
 
 CHANNEL: Final = "stanchion_withdrawals"
-# Seconds; see Looking.
-_READ_S_MAX: Final = 2.0
 
 
-class Snapshot(Looking):
-    """The withdrawn versions of every tenant, for one process. Implements `Withdrawals`.
+class Snapshot(PerTenant[list[Withdrawal]]):
+    """The withdrawn versions of every tenant, for one process. Implements `Withdrawals`; arguments as those of
+    `controls.Snapshot`."""
 
-    Args:
-        env: the process's Env, its database open.
-        role: the database role whose pool it reads with: `app` or `engine`.
-        notified: whether it also listens for notifications; without, it learns of a change at its next look.
-    """
+    channel = CHANNEL
+    what = "withdrawn versions"
+    age_event = "withdrawals.age"
+    every_s = rules.LOOK_S
 
     def __init__(self, env: Env, *, role: str, notified: bool = True) -> None:
-        super().__init__(
-            env,
-            role=role,
-            channel=CHANNEL if notified else None,
-            what="withdrawn versions",
-            age_event="withdrawals.age",
-            every_s=rules.LOOK_S,
-            read_s_max=_READ_S_MAX,
-        )
+        super().__init__(env, role=role, notified=notified)
         self._index: rules.Index = {}
-        self._known: dict[str, list[Withdrawal]] = {}
-        self._revs: dict[str, int] = {}
-        self._revision: store.Revision | None = None
         # A use asks this first, so it is a plain attribute. Before the first read nobody knows, hence True; and True
         # again when it is too old, so that what changes the outside world stops without a look at the clock per step.
         self.any = True
@@ -71,30 +59,24 @@ class Snapshot(Looking):
                 self._env.telemetry.emit("withdrawal.stopped", 1.0, "start")
                 raise rules.start_refused(found)
 
+    async def _revised(self, tx: Tx) -> Revision:
+        return await store.revision(tx)
+
+    async def _revisions(self, tx: Tx) -> Sequence[TenantRevision]:
+        return await store.revisions(tx)
+
+    async def _read(self, tenant: str, rev: int) -> list[Withdrawal]:  # noqa: ARG002 - what is there now is newer or the same
+        async with self._transaction(tenant) as tx:
+            return await store.in_force(tx, tenant)
+
+    def _learned(self, revision: Revision) -> None:  # noqa: ARG002
+        self._index = rules.index_of(one for known in self._known.values() for one in known)
+        self._env.telemetry.emit("withdrawals.active", float(sum(map(len, self._known.values()))))
+
     async def refresh(self) -> None:
         """Look once. Raises what the database says; the snapshot stays as it was then, and ages."""
-        began = self._env.clock.monotonic()
-        async with self._env.db.connection(self._role) as tx:
-            revision = await store.revision(tx)
-            changed: Mapping[str, int] = {}
-            if revision != self._revision:
-                found = await store.revisions(tx)
-                changed = {row.tenant: row.rev for row in found if self._revs.get(row.tenant) != row.rev}
-        for tenant, rev in changed.items():
-            # A newer state than the number says does no harm: the number then differs at the next look. A look that runs
-            # out of time goes on where it was.
-            self._known[tenant] = await self._read(tenant)
-            self._revs[tenant] = rev
-        if revision != self._revision:
-            self._index = rules.index_of(one for known in self._known.values() for one in known)
-            self._env.telemetry.emit("withdrawals.active", float(sum(map(len, self._known.values()))))
-        self._revision, self._read_at = revision, began
+        await super().refresh()
         self.any = bool(self._index)
-
-    async def _read(self, tenant: str) -> list[Withdrawal]:
-        transaction = self._env.db.tenant_tx(tenant) if self._role == "app" else self._env.db.engine_tx()
-        async with transaction as tx:
-            return await store.in_force(tx, tenant)
 
     async def look(self) -> None:
         """Look once, and keep what is known if that fails; from then on every use asks how old that is."""

@@ -8,26 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from stanchion.controls.looking import Revision, TenantRevision
 from stanchion.controls.withdrawals.types import Mode, Withdrawal
 from stanchion.db import Tx, execute, many, maybe, scalars
 
 _COLUMNS = "tenant, id, mode, kind, name, version, digest, reason, set_by, set_at, emptied_at, lifted_by, lifted_at, lift_reason"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Revision:
-    """How often the withdrawals of a tenant were changed. `tenants` tenants have such a number; `total` is their sum."""
-
-    tenants: int
-    total: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TenantRevision:
-    """The number of one tenant."""
-
-    tenant: str
-    rev: int
 
 
 async def bump(tx: Tx, tenant: str) -> None:
@@ -43,7 +28,7 @@ async def bump(tx: Tx, tenant: str) -> None:
 
 
 async def revision(tx: Tx) -> Revision:
-    """What changes whenever a withdrawal anywhere does: each number only rises, and none goes away."""
+    """What changes whenever a withdrawal anywhere does."""
     found = await maybe(
         tx, Revision, "select count(*) as tenants, coalesce(sum(rev), 0)::bigint as total from withdrawal_revisions"
     )

@@ -1,33 +1,32 @@
 """The live flags of every tenant in the memory of one process: read at its start, on every notification, and twice a
 second anyway.
 
-An evaluation costs no query and no wait. A look for changes is one query of one number; the flags of a tenant are read
-again only when its number has changed, and only documents that are new are compiled.
+An evaluation costs no query and no wait; only documents that are new are compiled.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
 from stanchion.base import Json
 from stanchion.context import Env
-from stanchion.controls import Looking, keeping
+from stanchion.controls import Revision, TenantRevision, keeping
+from stanchion.controls import Snapshot as PerTenant
 from stanchion.controls.flags import Attributes, FlagType
 from stanchion.controls.kills import NO_KILLS, Kills
 from stanchion.controls.withdrawals import NO_WITHDRAWALS, Withdrawals
+from stanchion.db import Tx
 from stanchion.releases.flags import rules, store
 from stanchion.releases.flags.types import Answer, LiveFlags, Served
 from stanchion.releases.rollouts import store as rollout_store
 
 CHANNEL: Final = "stanchion_flags"
-# Seconds; a look may compile many documents.
-_READ_S_MAX: Final = 5.0
 _NOTHING: Final = LiveFlags()
 
 
-class Snapshot(Looking):
+class Snapshot(PerTenant[LiveFlags]):
     """The flags of every tenant in this process's environment.
 
     Args:
@@ -35,6 +34,12 @@ class Snapshot(Looking):
         notified: whether it also listens for notifications; without, it learns of a change at its next look.
         switches: what is killed. withdrawn: what is revoked. Who asks for a flag that is gets their own value.
     """
+
+    channel = CHANNEL
+    what = "flags"
+    age_event = "flags.age"
+    every_s = rules.LOOK_S
+    read_s_max = 5.0  # a look may compile many documents
 
     def __init__(
         self,
@@ -44,24 +49,14 @@ class Snapshot(Looking):
         switches: Kills = NO_KILLS,
         withdrawn: Withdrawals = NO_WITHDRAWALS,
     ) -> None:
-        super().__init__(
-            env,
-            role="app",
-            channel=CHANNEL if notified else None,
-            what="flags",
-            age_event="flags.age",
-            every_s=rules.LOOK_S,
-            read_s_max=_READ_S_MAX,
-        )
+        super().__init__(env, role="app", notified=notified)
         self._switches = switches
         self._withdrawn = withdrawn
-        self._flags: dict[str, LiveFlags] = {}
-        self._known: dict[str, Served] = {}
-        self._revision: store.Revision | None = None
+        self._compiled: dict[str, Served] = {}
 
     def of(self, tenant: str) -> LiveFlags:
         """The tenant's flags, as this process knows them. Empty for a tenant that has none."""
-        return self._flags.get(tenant, _NOTHING)
+        return self._known.get(tenant, _NOTHING)
 
     def evaluate(
         self,
@@ -79,7 +74,7 @@ class Snapshot(Looking):
             answer = rules.unread(name, fallback)
         else:
             answer = rules.evaluated(
-                self._flags.get(tenant, _NOTHING),
+                self._known.get(tenant, _NOTHING),
                 name,
                 fallback,
                 {} if context is None else context,
@@ -100,37 +95,28 @@ class Snapshot(Looking):
 
         return why
 
-    async def refresh(self) -> None:
-        """Look once. Raises what the database says; the snapshot stays as it was then, and ages."""
-        began = self._env.clock.monotonic()
-        environment = self._env.environment.name
-        async with self._env.db.connection("app") as tx:
-            revision = await store.revision(tx, environment)
-            moved: dict[str, int] = {}
-            if revision != self._revision:
-                found = await store.revisions(tx, environment)
-                moved = {row.tenant: row.rev for row in found if self.of(row.tenant).revision != row.rev}
-        for tenant, rev in moved.items():
-            # A newer state than the number says does no harm: the number then differs at the next look.
-            self._flags[tenant] = await self._read(tenant, rev)
-        if moved:
-            self._known = {served.digest: served for flags in self._flags.values() for served in _served(flags)}
-        if moved or self._revision is None:
-            self._env.telemetry.emit("flags.live", float(sum(len(flags.entries) for flags in self._flags.values())))
-            self._env.telemetry.emit("flags.revision", float(revision.total))
-        self._revision, self._read_at = revision, began
+    async def _revised(self, tx: Tx) -> Revision:
+        return await store.revision(tx, self._env.environment.name)
 
-    async def _read(self, tenant: str, revision: int) -> LiveFlags:
-        async with self._env.db.tenant_tx(tenant) as tx:
+    async def _revisions(self, tx: Tx) -> Sequence[TenantRevision]:
+        return await store.revisions(tx, self._env.environment.name)
+
+    async def _read(self, tenant: str, rev: int) -> LiveFlags:
+        async with self._transaction(tenant) as tx:
             offer = await rollout_store.offer_of_kind(tx, tenant, self._env.environment.name, "flag")
         # What is compiled stays so if the look runs out of time: the next one goes on from there.
-        known = self._known
+        compiled = self._compiled
         for row in (*offer.live, *offer.candidates):
-            if row.digest not in known:
-                known[row.digest] = rules.served(row)
+            if row.digest not in compiled:
+                compiled[row.digest] = rules.served(row)
                 # Compiling takes some 0.4 ms each (measured): a tenant's first thousand must not hold up everybody else.
                 await self._env.clock.sleep(0)
-        return rules.live_flags(offer, revision, known)
+        return rules.live_flags(offer, rev, compiled)
+
+    def _learned(self, revision: Revision) -> None:
+        self._compiled = {served.digest: served for flags in self._known.values() for served in _served(flags)}
+        self._env.telemetry.emit("flags.live", float(sum(len(flags.entries) for flags in self._known.values())))
+        self._env.telemetry.emit("flags.revision", float(revision.total))
 
 
 def _served(flags: LiveFlags) -> list[Served]:

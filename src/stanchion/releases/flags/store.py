@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from stanchion.controls import Revision, TenantRevision
 from stanchion.db import Tx, many, maybe
 from stanchion.releases.flags.types import FlagRow
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Revision:
-    """How often the flags of any tenant were changed here. `tenants` tenants have such a number; `total` is their sum."""
-
-    tenants: int
-    total: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TenantRevision:
-    """The number of one tenant."""
-
-    tenant: str
-    rev: int
-
-
 async def revision(tx: Tx, environment: str) -> Revision:
-    """What changes whenever a flag of any tenant does: each number only rises, and none goes away."""
+    """What changes whenever a flag of any tenant does."""
     found = await maybe(
         tx,
         Revision,

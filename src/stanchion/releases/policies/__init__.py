@@ -5,14 +5,13 @@
 
 from stanchion.releases.policies.kind import AuthorizationType
 from stanchion.releases.policies.snapshot import AGE_S_MAX, CHANNEL, LOOK_S, Snapshot, kept
-from stanchion.releases.policies.store import Revision, revision, revisions
+from stanchion.releases.policies.store import revision, revisions
 
 __all__ = [
     "AGE_S_MAX",
     "CHANNEL",
     "LOOK_S",
     "AuthorizationType",
-    "Revision",
     "Snapshot",
     "kept",
     "revision",

@@ -5,23 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stanchion.base import Json
+from stanchion.controls import Revision, TenantRevision
 from stanchion.db import Tx, many, maybe
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Revision:
-    """How often what decides calls was changed for any tenant. `tenants` tenants have such a number; `total` is their sum."""
-
-    tenants: int
-    total: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TenantRevision:
-    """The number of one tenant."""
-
-    tenant: str
-    rev: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +20,7 @@ class PolicyRow:
 
 
 async def revision(tx: Tx, environment: str) -> Revision:
-    """What changes whenever a policy or a tool of any tenant does: each number only rises, and none goes away."""
+    """What changes whenever a policy or a tool of any tenant does."""
     found = await maybe(
         tx,
         Revision,

@@ -3,19 +3,18 @@ times a second anyway. A use costs no query."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
 from stanchion.base import Denied, Unavailable
 from stanchion.context import Env, Environment
-from stanchion.controls import Looking, keeping
-from stanchion.releases.policies import AGE_S_MAX, CHANNEL, LOOK_S, Revision, revision, revisions
+from stanchion.controls import Revision, Snapshot, TenantRevision, keeping
+from stanchion.db import Tx
+from stanchion.releases.policies import AGE_S_MAX, CHANNEL, LOOK_S, revision, revisions
 from stanchion.tools.catalogue import store
 from stanchion.tools.catalogue.types import Tool, ToolState
-
-_READ_S_MAX: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,28 +28,16 @@ class Known:
 _NOTHING: Final = Known()
 
 
-class States(Looking):
-    """The states of every tenant's tools in this process's environment.
+class States(Snapshot[Known]):
+    """The states of every tenant's tools in this process's environment. Arguments as those of `controls.Snapshot`."""
 
-    Args:
-        env: the process's Env, its database open.
-        role: the database role whose pool it reads with: `app` or `engine`.
-        notified: whether it also listens for notifications; without, it learns of a change at its next look.
-    """
+    channel = CHANNEL
+    what = "states of tools"
+    age_event = "tools.age"
+    every_s = LOOK_S
 
     def __init__(self, env: Env, *, role: str, notified: bool = True) -> None:
-        super().__init__(
-            env,
-            role=role,
-            channel=CHANNEL if notified else None,
-            what="states of tools",
-            age_event="tools.age",
-            every_s=LOOK_S,
-            read_s_max=_READ_S_MAX,
-        )
-        self._known: dict[str, Known] = {}
-        self._revs: dict[str, int] = {}
-        self._revision: Revision | None = None
+        super().__init__(env, role=role, notified=notified)
 
     def of(self, tenant: str) -> Known:
         """What is known of the tenant's tools."""
@@ -73,26 +60,15 @@ class States(Looking):
             )
         admitted(self.of(tenant), tool, connector_digest, self._env.environment)
 
-    async def refresh(self) -> None:
-        """Look once. Raises what the database says; what is known stays as it was then, and ages."""
-        began = self._env.clock.monotonic()
-        environment = self._env.environment.name
-        async with self._env.db.connection(self._role) as tx:
-            total = await revision(tx, environment)
-            changed: Mapping[str, int] = {}
-            if total != self._revision:
-                found = await revisions(tx, environment)
-                changed = {row.tenant: row.rev for row in found if self._revs.get(row.tenant) != row.rev}
-        for tenant, rev in changed.items():
-            # A newer state than the number says does no harm: the number then differs at the next look.
-            self._known[tenant] = await self._read(tenant, environment)
-            self._revs[tenant] = rev
-        self._revision, self._read_at = total, began
+    async def _revised(self, tx: Tx) -> Revision:
+        return await revision(tx, self._env.environment.name)
 
-    async def _read(self, tenant: str, environment: str) -> Known:
-        transaction = self._env.db.tenant_tx(tenant) if self._role == "app" else self._env.db.engine_tx()
-        async with transaction as tx:
-            states = await store.states(tx, tenant, environment)
+    async def _revisions(self, tx: Tx) -> Sequence[TenantRevision]:
+        return await revisions(tx, self._env.environment.name)
+
+    async def _read(self, tenant: str, rev: int) -> Known:  # noqa: ARG002 - what is there now is newer or the same
+        async with self._transaction(tenant) as tx:
+            states = await store.states(tx, tenant, self._env.environment.name)
             numbers = await store.numbered(tx, tenant)
         return Known(
             states={(one.name, one.digest): one for one in states},
