@@ -390,8 +390,8 @@ async def test_faults(s3: Shop, answer: Any, code: str, retryable: bool, sent: b
     asked = s3.all("lines") if verb == "fetch" else s3.push("once", {"case_id": "C1", "fine": 1})
     problem = await s3.failed(asked)
     assert (problem.code, problem.retryable, problem.sent) == (code, retryable, sent and verb == "push")
-    # The adapter never repeats a call, nor does the client in it.
-    assert len(s3.bucket.asked) == 1
+    # The adapter never repeats a call, nor does the client in it; after a listing it asks whether it is let in at all.
+    assert [request.method for request in s3.bucket.asked] == (["GET", "HEAD"] if verb == "fetch" else ["PUT"])
 
 
 @pytest.mark.parametrize("verb", ["fetch", "push"])
@@ -415,6 +415,32 @@ async def test_a_bucket_that_is_not_there(s3: Shop) -> None:
     found = s3.target("cases", "fetch")
     problem = await s3.failed(s3.adapter.test(found.connector, 5.0, found.credentials))
     assert problem.code in {"adapter.unreachable", "adapter.missing_file"}
+
+
+async def test_a_write_to_a_bucket_that_is_not_there_is_certain(s3: Shop) -> None:
+    s3.body["store"]["url"] = "s3://elsewhere"
+    problem = await s3.failed(s3.push("once", {"case_id": "C1", "fine": 1}))
+    assert (problem.code, problem.sent, problem.retryable) == ("adapter.missing_file", False, False)
+
+
+@pytest.mark.parametrize("words", ["404 Not Found", "403 Forbidden", "401 Unauthorized"])
+async def test_what_an_error_says_is_not_read(s3: Shop, words: str) -> None:
+    """A server's words, and the path that a record is written to, may look like any status: types alone are certain."""
+    s3.bucket.faults = [answers(500, words)] * 5
+    problem = await s3.failed(s3.push("once", {"case_id": words, "fine": 1}))
+    assert (problem.code, problem.sent, problem.retryable) == ("adapter.unreachable", True, True)
+    problem = await s3.failed(s3.all("lines"))
+    assert (problem.code, problem.retryable) == ("adapter.unreachable", True)
+
+
+async def test_a_page_of_another_prefix_reads_nothing(s3: Shop) -> None:
+    s3.bucket.objects["private/C9.json"] = b'{"case_id": "C9", "fine": 1}'
+    for path in ("private/C9.json", "casesX/C9.json", "cases"):
+        problem = await s3.failed(
+            s3.adapter.fetch(s3.target("cases", "fetch"), {}, 9, Position(path=path, skip=0).token())
+        )
+        assert problem.code == "adapter.bad_page"
+    assert s3.bucket.asked == []
 
 
 async def test_another_key_is_another_store(s3: Shop) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -48,6 +47,8 @@ _AHEAD: Final = 8
 # A folder and memory list in no order, so all of it is listed and sorted; buckets list in the order of paths.
 LISTED_MAX: Final = 100_000
 _UNORDERED: Final = ("memory", "folder")
+# Asked for where only the answer's kind matters.
+_NO_OBJECT: Final = "stanchion-asks"
 
 
 class ObjectsAdapter(PlainAdapter):
@@ -113,6 +114,8 @@ class ObjectsAdapter(PlainAdapter):
             await self._asked(call, store.put_async(path, data, mode=mode, use_multipart=False), writes=True)
         except (AlreadyExistsError, PreconditionError):
             return await self._there(call, path, data, idempotency_key)
+        except FileNotFoundError:
+            raise _no_store(target) from None
         return call.pushed(applied=True, rows=1, idempotency_key=idempotency_key)
 
     async def probe(self, target: Target, record: Record, idempotency_key: str) -> bool:
@@ -139,7 +142,10 @@ class ObjectsAdapter(PlainAdapter):
             self._confined(call.target, found.path)
             return await self._content(call, store, found)
 
-        level = await self._asked(call, store.list_with_delimiter_async(None))
+        try:
+            level = await self._asked(call, store.list_with_delimiter_async(None), lists=store)
+        except FileNotFoundError:
+            raise _no_store(call.target) from None
         return await discover_objects(level, lambda prefix: self._listed(call, prefix, None, most=200), read)
 
     async def close(self) -> None:
@@ -206,11 +212,11 @@ class ObjectsAdapter(PlainAdapter):
             yield first
         stream = store.list(prefix or None, offset=start.path if start is not None else None, chunk_size=1000)
         if str(settings["url"]).startswith(_UNORDERED):
-            for found in await self._sorted(call, stream, most or LISTED_MAX):
+            for found in await self._sorted(call, store, stream, most or LISTED_MAX):
                 yield found
             return
         before, count = "", 0
-        while parts := await self._asked(call, _next(stream)):
+        while parts := await self._asked(call, _next(stream), lists=store):
             for found in parts:
                 if found.path < before:
                     raise target.problem(
@@ -221,9 +227,9 @@ class ObjectsAdapter(PlainAdapter):
                 if count == most:
                     return
 
-    async def _sorted(self, call: Call, stream: Any, most: int) -> list[Found]:
+    async def _sorted(self, call: Call, store: ObjectStore, stream: Any, most: int) -> list[Found]:
         listed: list[Found] = []
-        while parts := await self._asked(call, _next(stream)):
+        while parts := await self._asked(call, _next(stream), lists=store):
             listed += parts
             if len(listed) >= most and most < LISTED_MAX:
                 break
@@ -289,8 +295,11 @@ class ObjectsAdapter(PlainAdapter):
         if (folder := self._stores.folder(target)) is not None:
             inside(folder, path)
 
-    async def _asked(self, call: Call, asked: Awaitable[T], *, writes: bool = False) -> T:
-        """One request of the store, with what it may raise classified; obstore's messages quote URLs, so none is passed on."""
+    async def _asked(
+        self, call: Call, asked: Awaitable[T], *, writes: bool = False, lists: ObjectStore | None = None
+    ) -> T:
+        """One request of the store, with what it may raise classified by its type; obstore's messages quote URLs, so none is
+        read or passed on. `lists`: the store, where its listing is asked for."""
         from obstore import exceptions as known  # noqa: PLC0415 - an extra
 
         target = call.target
@@ -306,8 +315,24 @@ class ObjectsAdapter(PlainAdapter):
             raise
         except (known.PermissionDeniedError, known.UnauthenticatedError, PermissionError):
             raise _not_let_in(target) from None
-        except (known.BaseError, OSError, ValueError, RuntimeError) as error:
-            raise _failed(target, error, writes=writes) from None
+        except (ValueError, known.InvalidPathError, known.NotSupportedError):
+            raise target.problem("adapter.refused", "cannot be asked for this path or in this way.") from None
+        except (known.BaseError, OSError, RuntimeError):
+            if lists is not None:
+                await self._admitted(call, lists)
+            raise target.problem(
+                "adapter.unreachable",
+                "cannot be reached, or failed to answer.",
+                hint="Check `store`, whether the bucket exists, and whether the store is up.",
+                retryable=True,
+                sent=writes,
+            ) from None
+
+    async def _admitted(self, call: Call, store: ObjectStore) -> None:
+        """After a listing that failed: a listing fails in one way whatever the reason, so one object is asked for, which says
+        by its type that we are not let in. Raises AdapterProblem `adapter.not_authenticated`, and as `_asked`."""
+        with contextlib.suppress(FileNotFoundError):
+            await self._asked(call, store.head_async(_NO_OBJECT))
 
 
 async def _next(stream: Any) -> list[Found]:
@@ -320,10 +345,6 @@ async def _next(stream: Any) -> list[Found]:
     return [Found.of(meta) for meta in parts or ()]
 
 
-# What the client says of an answer to a listing, where it has no class of error of its own: only its status is looked for.
-_STATUS: Final = re.compile(r"\b(401 Unauthorized|403 Forbidden|404 Not Found)\b")
-
-
 def _not_let_in(target: Target) -> AdapterProblem:
     return target.problem(
         "adapter.not_authenticated",
@@ -332,23 +353,12 @@ def _not_let_in(target: Target) -> AdapterProblem:
     )
 
 
-def _failed(target: Target, error: Exception, *, writes: bool) -> AdapterProblem:
-    said = _STATUS.search(str(error))
-    if said is not None and said[1].startswith("40") and not said[1].startswith("404"):
-        return _not_let_in(target)
-    if said is not None:
-        return target.problem("adapter.missing_file", "has no such bucket.", hint="Check `store.url`.")
-    if isinstance(error, ValueError | RuntimeError) or type(error).__name__ in {
-        "NotSupportedError",
-        "InvalidPathError",
-    }:
-        return target.problem("adapter.refused", "cannot be asked for this path or in this way.")
+def _no_store(target: Target) -> AdapterProblem:
     return target.problem(
-        "adapter.unreachable",
-        "cannot be reached, or failed to answer.",
-        hint="Check `store`, whether the bucket exists, and whether the store is up.",
-        retryable=True,
-        sent=writes,
+        "adapter.missing_file",
+        "has no such bucket or folder; nothing was written.",
+        hint="Check `store.url`.",
+        sent=False,
     )
 
 
