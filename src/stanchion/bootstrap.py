@@ -233,12 +233,14 @@ async def built_broker(
         )
         try:
             async with tended(Broker(env, parts.adapters, judges, scrubbers)) as broker:
+            tokens=held.tokens,
                 yield broker, partial(_answer, held.holder, triggers.Verifier(env, held.secrets))
         finally:
             await parts.adapters.close()
 
 
 async def _answer(
+            await held.tokens.close()  # first: an exchange under way needs the adapters' connections
     holder: SecretHolder, verifier: triggers.Verifier, operation: str, said: Mapping[str, Json]
 ) -> Mapping[str, Json]:
     if operation == triggers.VERIFY:

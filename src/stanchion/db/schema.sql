@@ -355,6 +355,20 @@ CREATE TABLE public.principals (
     CONSTRAINT principals_name_check CHECK ((name ~ '^[A-Za-z0-9][A-Za-z0-9._@+-]{0,126}$'::text))
 );
 ALTER TABLE ONLY public.principals FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.refresh_tokens (
+    tenant text NOT NULL,
+    declared bytea NOT NULL,
+    data_key uuid,
+    ciphertext bytea,
+    generation bigint DEFAULT 0 NOT NULL,
+    held_by uuid,
+    held_until timestamp with time zone,
+    granted_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT refresh_tokens_check CHECK (((data_key IS NULL) = (ciphertext IS NULL))),
+    CONSTRAINT refresh_tokens_check1 CHECK (((held_by IS NULL) = (held_until IS NULL))),
+    CONSTRAINT refresh_tokens_declared_check CHECK ((length(declared) = 32))
+);
+ALTER TABLE ONLY public.refresh_tokens FORCE ROW LEVEL SECURITY;
 CREATE TABLE public.release_evidence (
     tenant text NOT NULL,
     id uuid NOT NULL,
@@ -863,6 +877,8 @@ ALTER TABLE ONLY public.release_history
 ALTER TABLE ONLY public.releases
     ADD CONSTRAINT releases_pkey PRIMARY KEY (tenant, environment, kind, name);
 ALTER TABLE ONLY public.repins
+ALTER TABLE ONLY public.refresh_tokens
+    ADD CONSTRAINT refresh_tokens_pkey PRIMARY KEY (tenant, declared);
     ADD CONSTRAINT repins_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.retired_artifacts
     ADD CONSTRAINT retired_artifacts_pkey PRIMARY KEY (tenant, kind, name, version);
@@ -1039,6 +1055,10 @@ ALTER TABLE ONLY public.release_history
 ALTER TABLE ONLY public.releases
     ADD CONSTRAINT releases_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.releases
+ALTER TABLE ONLY public.refresh_tokens
+    ADD CONSTRAINT refresh_tokens_data_key_fkey FOREIGN KEY (data_key) REFERENCES public.data_keys(id);
+ALTER TABLE ONLY public.refresh_tokens
+    ADD CONSTRAINT refresh_tokens_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
     ADD CONSTRAINT releases_tenant_kind_name_version_fkey FOREIGN KEY (tenant, kind, name, version) REFERENCES public.artifacts(tenant, kind, name, version);
 ALTER TABLE ONLY public.repins
     ADD CONSTRAINT repins_run_id_fkey FOREIGN KEY (run_id) REFERENCES public.runs(id);
@@ -1195,6 +1215,7 @@ ALTER TABLE public.runs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.secret_versions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.secrets ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.sessions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.refresh_tokens ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.sign_in_links ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.step_runs ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tenant_wall ON public.api_keys TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
@@ -1231,6 +1252,7 @@ CREATE POLICY tenant_wall ON public.runs TO stanchion_app USING ((tenant = curre
 CREATE POLICY tenant_wall ON public.secret_versions TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.secrets TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.sessions TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.refresh_tokens TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.sign_in_links TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.step_runs TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.tool_approvals TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
@@ -1315,6 +1337,7 @@ GRANT SELECT ON TABLE public.retired_artifacts TO stanchion_engine;
 GRANT SELECT,INSERT ON TABLE public.rollout_measurements TO stanchion_app;
 GRANT SELECT,DELETE,UPDATE ON TABLE public.rollout_measurements TO stanchion_engine;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.rollout_members TO stanchion_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.refresh_tokens TO stanchion_app;
 GRANT SELECT ON TABLE public.rollout_members TO stanchion_engine;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.rollout_runs TO stanchion_engine;
 GRANT SELECT,INSERT ON TABLE public.rollout_watches TO stanchion_app;

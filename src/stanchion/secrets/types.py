@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NoReturn, Protocol, SupportsIndex
 
@@ -67,6 +67,40 @@ class Secrets(Protocol):
     async def previous(self, tenant: str, ref: SecretRef, *, environment: str, connector: str) -> Secret | None:
         """The version before the current one while its grace lasts, else None: for a target that refuses the new value
         because it does not know it yet. None too where `ref` names a version. Raises as `resolve`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """What a token endpoint of OAuth 2 gave. `refresh_token`: the next one, where the server changes it with each use."""
+
+    access_token: str
+    life_s: float
+    refresh_token: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Granted(life_s={self.life_s:g})"
+
+
+# Asks the token endpoint once, with the refresh token that was kept in place of the declared one, if any.
+Exchange = Callable[[str | None], Awaitable[Granted]]
+
+
+class TokenKeeping(Protocol):
+    """Who keeps refresh tokens that a server exchanges at each use: inside the broker process alone."""
+
+    async def use(self, tenant: str, declared: Sequence[str], exchange: Exchange, *, not_this: str = "") -> Granted:
+        """An access token: the kept one if it still lives, else what `exchange` brings, which is stored before it is used.
+
+        Args:
+            tenant: whose.
+            declared: what the connector declares of the grant: the token endpoint, the refresh token. Another value is another
+                grant.
+            exchange: called by one of all processes at a time, and brought to its end also if the caller goes.
+            not_this: an access token that the target refused.
+
+        Raises what `exchange` raises, Unavailable `secret.damaged`, and as `Secrets.resolve` of a key file.
+        """
         ...
 
 

@@ -193,6 +193,12 @@ CATALOGUE: dict[str, EventSpec] = {
             "policies_age_seconds",
             "Age of what this process knows of authorization policies, at its last look.",
         ),
+        _counter(
+            "secret.refresh_token_unstored",
+            "refresh_tokens_unstored_total",
+            "Refresh tokens that a server exchanged and the database did not take yet.",
+            log="error",
+        ),
         _gauge("tools.age", "tools_age_seconds", "Age of what this process knows of tools, at its last look."),
         _counter(
             "withdrawal.changed",

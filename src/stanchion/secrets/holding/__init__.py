@@ -11,9 +11,11 @@ from stanchion.secrets.holding.keyring import Keyring
 from stanchion.secrets.holding.local import LocalProvider
 from stanchion.secrets.holding.resolver import Resolver
 from stanchion.secrets.holding.rules import provider_off, unknown_field
+from stanchion.secrets.holding.tokens import KeptTokens
 
 __all__ = [
     "Holding",
+    "KeptTokens",
     "KeyFile",
     "Keyring",
     "LocalHolder",

@@ -14,6 +14,7 @@ from stanchion.secrets.holding.keyfile import KeyFile
 from stanchion.secrets.holding.keyring import Keyring
 from stanchion.secrets.holding.local import LocalProvider
 from stanchion.secrets.holding.resolver import Resolver
+from stanchion.secrets.holding.tokens import KeptTokens
 from stanchion.secrets.providers import EnvProvider, FileProvider, Provider, VaultAccess, VaultProvider
 from stanchion.secrets.types import SecretHolder, Secrets
 
@@ -21,9 +22,10 @@ from stanchion.secrets.types import SecretHolder, Secrets
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holding:
     """`secrets` turns references into values, `holder` is asked by other processes. `derived`: keys for a purpose, one of
-    each key-encryption key, newest first; raises as `Keyring.keks`."""
+    each key-encryption key, newest first; raises as `Keyring.keks`. `tokens` keeps what servers exchange."""
 
     secrets: Secrets
+    tokens: KeptTokens
     holder: SecretHolder
     derived: Callable[[bytes], Awaitable[Sequence[bytes]]]
 
@@ -48,7 +50,7 @@ async def holding(env: Env, settings: Settings, environ: Mapping[str, str]) -> A
 
     holder = LocalHolder(keyring=keyring, local=local, resolver=resolver)
     try:
-        yield Holding(secrets=resolver, holder=holder, derived=derived)
+        yield Holding(secrets=resolver, holder=holder, derived=derived, tokens=KeptTokens(env, keyring))
     finally:
         await resolver.close()
 

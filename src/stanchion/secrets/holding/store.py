@@ -116,3 +116,66 @@ async def rewrap(tx: Tx, key: DataKey) -> None:
 async def kek_ids(tx: Tx) -> set[str]:
     """The key-encryption keys that data keys of any tenant are encrypted under. Role `engine`."""
     return set(await scalars(tx, "select distinct kek_id from data_keys"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptRefresh:
+    """A kept refresh token as stored. `generation`: how often it was exchanged."""
+
+    generation: int
+    data_key: UUID | None
+    ciphertext: bytes | None
+
+
+async def refresh(tx: Tx, tenant: str, declared: bytes) -> KeptRefresh | None:
+    """What is kept in place of a declared refresh token."""
+    return await maybe(
+        tx,
+        KeptRefresh,
+        "select generation, data_key, ciphertext from refresh_tokens where tenant = %s and declared = %s",
+        (tenant, declared),
+    )
+
+
+async def hold_refresh(tx: Tx, tenant: str, declared: bytes, generation: int, *, by: UUID, for_s: float) -> bool:
+    """Take the exchange of a refresh token, if nobody has it and it is still of that generation."""
+    return bool(
+        await execute(
+            tx,
+            "insert into refresh_tokens as r (tenant, declared, held_by, held_until)"
+            " values (%(tenant)s, %(declared)s, %(by)s, clock_timestamp() + make_interval(secs => %(for_s)s))"
+            " on conflict (tenant, declared) do update set held_by = excluded.held_by, held_until = excluded.held_until"
+            " where r.generation = %(generation)s and (r.held_until is null or r.held_until < clock_timestamp())",
+            {"tenant": tenant, "declared": declared, "generation": generation, "by": by, "for_s": for_s},
+        )
+    )
+
+
+async def release_refresh(tx: Tx, tenant: str, declared: bytes, *, by: UUID) -> None:
+    """Give the exchange back: nothing came of it."""
+    await execute(
+        tx,
+        "update refresh_tokens set held_by = null, held_until = null where tenant = %s and declared = %s and held_by = %s",
+        (tenant, declared, by),
+    )
+
+
+async def save_refresh(
+    tx: Tx, tenant: str, declared: bytes, generation: int, *, data_key: UUID, ciphertext: bytes
+) -> None:
+    """Write what an exchange gave, unless a later one has."""
+    await execute(
+        tx,
+        "update refresh_tokens set data_key = %s, ciphertext = %s, generation = generation + 1, held_by = null,"
+        " held_until = null, granted_at = clock_timestamp() where tenant = %s and declared = %s and generation = %s",
+        (data_key, ciphertext, tenant, declared, generation),
+    )
+
+
+async def forget_refresh(tx: Tx, tenant: str, days: int) -> None:
+    """Remove what nobody used for so long."""
+    await execute(
+        tx,
+        "delete from refresh_tokens where tenant = %s and granted_at < clock_timestamp() - make_interval(days => %s)",
+        (tenant, days),
+    )

@@ -21,15 +21,18 @@ import aiohttp
 from yarl import URL
 
 from stanchion.base import Clock, Invalid, Json, loads
+from stanchion.secrets import Exchange
 from stanchion.tools.adapter import AdapterProblem, Target
 from stanchion.tools.adapters.call import Call
 from stanchion.tools.credentials import (
     NO_CREDENTIALS,
     Credentials,
     Granted,
+    KeptGrants,
     Outgoing,
     Tokens,
     authorised,
+    declared_grant,
     granted_of,
     load_client_certificate,
     refusal_of,
@@ -151,13 +154,32 @@ class HttpClient:
         target = call.target
         tenant = target.asker.tenant if target.asker is not None else ""
         key = token_key(target.connector.name, tenant, section, credentials)
-        token = await self._tokens.token(key, partial(self._granted, call, section), not_this=not_this)
+        ask = partial(self._granted, call, section)
+        if credentials.kept is not None and section["grant"] == "refresh_token":
+            ask = partial(self._kept, credentials, credentials.kept, section, ask, not_this)
+        token = await self._tokens.token(key, ask, not_this=not_this)
         return credentials.derived(token)
+
+    async def _kept(
+        self,
+        credentials: Credentials,
+        kept: KeptGrants,
+        section: Mapping[str, Json],
+        ask: Exchange,
+        not_this: str,
+        _: str | None,
+    ) -> Granted:
+        """As `_granted`, with the refresh token that is kept for all processes, and which this process may not know yet."""
+        declared = declared_grant(section, credentials)
+        granted = await kept.keeping.use(kept.tenant, declared, ask, not_this=not_this)
+        credentials.derived(granted.refresh_token or "")
+        return granted
 
     async def _granted(self, call: Call, section: Mapping[str, Json], refresh_token: str | None) -> Granted:
         """Ask the token endpoint. Nothing was written to the target, whatever comes of it."""
         target = call.target
         credentials = target.credentials or NO_CREDENTIALS
+        credentials.derived(refresh_token or "")
         request = token_request(section, credentials, refresh_token)
         answer = await self._followed(call, request, Manner(writes=True, errors=True), own=False)
         try:

@@ -24,7 +24,7 @@ from stanchion.controls.kills import Kills
 from stanchion.controls.withdrawals import Withdrawals
 from stanchion.identity import CallAuthorizer, CallQuestion, Principals
 from stanchion.runs import PinResolver
-from stanchion.secrets import Secret, SecretRef, Secrets
+from stanchion.secrets import Secret, SecretRef, Secrets, TokenKeeping
 from stanchion.tools.adapter import Adapter, AdapterProblem, AdapterRegistry, Target
 from stanchion.tools.broker import checks, store, wire
 from stanchion.tools.broker.breaker import Breakers
@@ -78,6 +78,7 @@ class Judges:
 
 
 class Broker:
+    tokens: TokenKeeping | None = None
     """Performs calls. Built once per broker process, whose `adapters` alone touch the outside."""
 
     def __init__(self, env: Env, adapters: AdapterRegistry, judges: Judges, scrubbers: Scrubbers | None = None) -> None:
@@ -337,7 +338,8 @@ class Broker:
 
     async def _credentials(self, tenant: str, connector: Connector, secrets: Secrets) -> Credentials:
         """Resolved for this deployment's environment: the second lock of I10 is in the secret."""
-        return await resolve(connector, secrets, tenant=tenant, environment=self._env.environment.name)
+        environment, tokens = self._env.environment.name, self._judges.tokens
+        return await resolve(connector, secrets, tenant=tenant, environment=environment, tokens=tokens)
 
     async def _previous(self, tenant: str, connector: Connector, current: Credentials) -> Credentials | None:
         """Those before the current ones, while a rotation lasts and where they differ."""

@@ -6,11 +6,19 @@
 
 from stanchion.tools.credentials.certificates import load_client_certificate
 from stanchion.tools.credentials.document import AUTH_SCHEMA, REFERENCE, check_auth, check_reference
-from stanchion.tools.credentials.oauth import Granted, Tokens, granted_of, refusal_of, token_key, token_request
+from stanchion.tools.credentials.oauth import (
+    Granted,
+    Tokens,
+    declared_grant,
+    granted_of,
+    refusal_of,
+    token_key,
+    token_request,
+)
 from stanchion.tools.credentials.outgoing import Outgoing, form_of, text_of
 from stanchion.tools.credentials.resolving import references, resolve
 from stanchion.tools.credentials.sites import authorised
-from stanchion.tools.credentials.types import NO_CREDENTIALS, Credentials
+from stanchion.tools.credentials.types import NO_CREDENTIALS, Credentials, KeptGrants
 
 __all__ = [
     "AUTH_SCHEMA",
@@ -18,11 +26,13 @@ __all__ = [
     "REFERENCE",
     "Credentials",
     "Granted",
+    "KeptGrants",
     "Outgoing",
     "Tokens",
     "authorised",
     "check_auth",
     "check_reference",
+    "declared_grant",
     "form_of",
     "granted_of",
     "load_client_certificate",

@@ -1,4 +1,8 @@
-"""Access tokens of OAuth 2 (RFC 6749): client credentials and refresh token, fetched once for all calls that wait for one."""
+"""Access tokens of OAuth 2 (RFC 6749): client credentials and refresh token, fetched once for all calls that wait for one.
+
+In the broker a refresh token that its server exchanged is kept by `stanchion.secrets` (`Credentials.kept`), for all brokers and
+after a restart; elsewhere by this process alone.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from typing import cast
 from yarl import URL
 
 from stanchion.base import Json
+from stanchion.secrets import Granted
 from stanchion.tools.credentials.outgoing import Outgoing
 from stanchion.tools.credentials.sites import basic_header, secret_or_text
 from stanchion.tools.credentials.types import Credentials
@@ -30,18 +35,6 @@ _ERRORS = {
     "unsupported_grant_type",
     "invalid_scope",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Granted:
-    """What a token endpoint gave. `refresh_token`: the next one, where the server changes it with each use."""
-
-    access_token: str
-    life_s: float
-    refresh_token: str | None = None
-
-    def __repr__(self) -> str:
-        return f"Granted(life_s={self.life_s:g})"
 
 
 @dataclass(slots=True)
@@ -83,6 +76,12 @@ def token_key(connector: str, tenant: str, auth: Mapping[str, Json], credentials
     for part in (connector, tenant, str(auth.get("token_url")), *sorted(credentials.plain_values_of("/auth/oauth2"))):
         hashed.update(part.encode() + b"\x00")
     return hashed.digest()
+
+
+def declared_grant(auth: Mapping[str, Json], credentials: Credentials) -> tuple[str, ...]:
+    """What a kept refresh token stands for: a client's secret may be rotated under it, another refresh token is another
+    grant."""
+    return (str(auth.get("token_url")), credentials.value("/auth/oauth2/refresh_token"))
 
 
 def token_request(auth: Mapping[str, Json], credentials: Credentials, refresh_token: str | None) -> Outgoing:

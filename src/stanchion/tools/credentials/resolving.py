@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from stanchion.base import Json
-from stanchion.secrets import Secret, SecretRef, Secrets, references_in
-from stanchion.tools.credentials.types import Credentials
+from stanchion.secrets import Secret, SecretRef, Secrets, TokenKeeping, references_in
+from stanchion.tools.credentials.types import Credentials, KeptGrants
 from stanchion.tools.types import Connector
 
 
@@ -15,8 +15,11 @@ def references(settings: Mapping[str, Json]) -> Mapping[str, str]:
     return dict(references_in(settings))
 
 
-async def resolve(connector: Connector, secrets: Secrets, *, tenant: str, environment: str) -> Credentials:
-    """The credentials of one call, each reference resolved for this tenant, environment and connector.
+async def resolve(
+    connector: Connector, secrets: Secrets, *, tenant: str, environment: str, tokens: TokenKeeping | None = None
+) -> Credentials:
+    """The credentials of one call, each reference resolved for this tenant, environment and connector. `tokens` keeps what
+    servers exchange.
 
     Raises Invalid `secret.bad_reference`, and what `Secrets.resolve` raises: a secret that is not there, not issued to the
     environment, not granted to the connector.
@@ -25,4 +28,5 @@ async def resolve(connector: Connector, secrets: Secrets, *, tenant: str, enviro
     for site, text in references(connector.settings).items():
         reference = SecretRef.parse(text, place=f"{connector.name}, {site}")
         values[site] = await secrets.resolve(tenant, reference, environment=environment, connector=connector.name)
-    return Credentials(values)
+    kept = None if tokens is None else KeptGrants(tenant=tenant, keeping=tokens)
+    return Credentials(values, kept=kept)

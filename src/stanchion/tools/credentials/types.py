@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from stanchion.base import Internal
-from stanchion.secrets import Secret
+from stanchion.secrets import Secret, TokenKeeping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptGrants:
+    """Where a tenant's refresh tokens are kept that servers exchange."""
+
+    tenant: str
+    keeping: TokenKeeping
 
 
 class Credentials:
     """The secrets of one connector, for one call: values by site, the JSON pointer into the connector's document.
 
     Neither `repr` nor `str`, a log line or a pickle of it shows a value; `plain_values` is what answers are scrubbed of.
+    `kept`: where exchanged refresh tokens are kept, in the broker.
     """
 
-    __slots__ = ("_derived", "_values")
+    __slots__ = ("_derived", "_values", "kept")
 
-    def __init__(self, values: Mapping[str, Secret] | None = None) -> None:
+    def __init__(self, values: Mapping[str, Secret] | None = None, *, kept: KeptGrants | None = None) -> None:
         self._values: Mapping[str, Secret] = dict(values or {})
+        self.kept = kept
         self._derived: set[str] = set()
 
     def value(self, site: str) -> str:
