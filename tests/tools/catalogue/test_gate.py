@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from stanchion.tools.catalogue import store
 from tests.tools.catalogue.support import POSTING, Stage, document, stage_on
 
 
@@ -150,3 +153,37 @@ async def test_a_killed_tool_takes_no_call_and_holds_runs_back(stage: Stage) -> 
     [listed] = [tool for tool in (await stage.client.get("/api/tools")).json()["items"] if tool["name"] == "post-cost"]
     assert (listed["enabled"], listed["killed"]) == (True, True)
     assert (await stage.client.get("/api/tools/post-cost")).json()["versions"][0]["killed"] is True
+
+
+async def test_a_list_of_tools_costs_the_same_statements_however_many_there_are(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statements = 0
+    real = store.many
+
+    async def counted(*args: Any) -> Any:
+        nonlocal statements
+        statements += 1
+        return await real(*args)
+
+    monkeypatch.setattr(store, "many", counted)
+    monkeypatch.setattr(store, "maybe", None)  # one row at a time is what a list must not read
+
+    async def cost(path: str) -> tuple[int, Any]:
+        nonlocal statements
+        statements = 0
+        answer = await stage.ask("GET", path)
+        assert answer.status_code == 200, answer.text
+        return statements, answer.json()
+
+    before, two = await cost("")
+    more = [
+        document("find-posting", ("tool: find-posting", f"tool: find-{n}"), ("name: find_posting", f"name: find_{n}"))
+        for n in range(5)
+    ]
+    await stage.apply(*more, document("post-cost", ("Cost postings", "Costs")))
+    after, seven = await cost("")
+    assert (len(two["items"]), len(seven["items"])) == (2, 7)
+    assert after == before <= 4
+    versions, shown = await cost("/post-cost")
+    assert (len(shown["versions"]), versions) == (2, before)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -13,7 +13,7 @@ from stanchion.db import Tx
 from stanchion.runs import Pin, PinSet
 from stanchion.tools.catalogue import derive, store
 from stanchion.tools.catalogue.schema import tool_of
-from stanchion.tools.catalogue.types import ToolState, ToolVersion
+from stanchion.tools.catalogue.types import Tool, ToolState, ToolVersion
 from stanchion.tools.connectors import connector_of
 from stanchion.tools.types import Connector
 
@@ -61,19 +61,51 @@ async def load(tx: Tx, ctx: Ctx, name: str, version: int | None) -> Loaded:
     row = await store.version(tx, ctx.tenant, ctx.env.environment.name, name, version)
     if row is None:
         raise unknown(name, version)
-    return await loaded(tx, ctx, row)
+    return (await loaded(tx, ctx, [row]))[0]
 
 
-async def loaded(tx: Tx, ctx: Ctx, row: store.VersionRow) -> Loaded:
-    """What a row of a version is, with what it refers to."""
+async def loaded(tx: Tx, ctx: Ctx, rows: Sequence[store.VersionRow]) -> list[Loaded]:
+    """What each row of a version is, with what it refers to: three statements, however many there are."""
     environment = ctx.env.environment.name
-    tool = tool_of(row.body, row.digest)
-    wanted = [("connector", tool.connector), *([("policy", tool.approval)] if tool.approval else [])]
-    found = {(one.kind, one.name): one for one in await store.live(tx, ctx.tenant, environment, wanted)}
-    further = [(kind, name) for one in found.values() for kind, name in one.refs if (kind, name) not in found]
+    tools = [tool_of(row.body, row.digest) for row in rows]
+    wanted = dict.fromkeys(name for tool in tools for name in _named(tool))
+    found = await _live(tx, ctx.tenant, environment, list(wanted))
+    further = dict.fromkeys(name for one in found.values() for name in _refs(one) if name not in found)
     if further:
-        found |= {(one.kind, one.name): one for one in await store.live(tx, ctx.tenant, environment, further)}
-    state = await store.state(tx, ctx.tenant, environment, row.name, row.version)
+        found |= await _live(tx, ctx.tenant, environment, list(further))
+    told = await store.states_of(tx, ctx.tenant, environment, [(row.name, row.version) for row in rows])
+    states = {(one.name, one.version): one for one in told}
+    return [
+        _loaded(row, tool, _within(tool, found), states.get((row.name, row.version)))
+        for row, tool in zip(rows, tools, strict=True)
+    ]
+
+
+async def _live(
+    tx: Tx, tenant: str, environment: str, wanted: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], store.LiveRow]:
+    return {(one.kind, one.name): one for one in await store.live(tx, tenant, environment, wanted)}
+
+
+def _named(tool: Tool) -> list[tuple[str, str]]:
+    """What the tool itself refers to."""
+    return [("connector", tool.connector), *([("policy", tool.approval)] if tool.approval else [])]
+
+
+def _refs(row: store.LiveRow) -> list[tuple[str, str]]:
+    return [(kind, name) for kind, name in row.refs]
+
+
+def _within(tool: Tool, found: Mapping[tuple[str, str], store.LiveRow]) -> dict[tuple[str, str], store.LiveRow]:
+    """Of what was found for all, what this tool refers to, and what that does: the members of its pins."""
+    own = [name for name in _named(tool) if name in found]
+    further = [ref for name in own for ref in _refs(found[name]) if ref in found]
+    return {name: found[name] for name in (*own, *further)}
+
+
+def _loaded(
+    row: store.VersionRow, tool: Tool, found: Mapping[tuple[str, str], store.LiveRow], state: ToolState | None
+) -> Loaded:
     connector, live = None, found.get(("connector", tool.connector))
     if live is not None:
         connector = connector_of(live.body, live.digest)

@@ -28,7 +28,7 @@ async def list_tools(ctx: Ctx, page: PageParams) -> Slice[ToolVersion]:
         rows = await store.versions(
             tx, ctx.tenant, ctx.env.environment.name, name=None, after=after, live_only=True, limit=page.limit + 1
         )
-        found = [(await loaded(tx, ctx, row)).version for row in rows]
+        found = [one.version for one in await loaded(tx, ctx, rows)]
     return slice_of(found, page.limit, lambda one: (one.tool.name,))
 
 
@@ -45,7 +45,7 @@ async def show_tool(ctx: Ctx, name: str, version: int | None) -> tuple[Loaded, l
         if not rows:
             raise unknown(name, version)
         wanted = version or next((row.version for row in rows if row.live), rows[0].version)
-        every = [await loaded(tx, ctx, row) for row in rows]
+        every = await loaded(tx, ctx, rows)
         found = next((one for one in every if one.version.version == wanted), None)
         if found is None:
             found = await load(tx, ctx, name, wanted)

@@ -143,14 +143,21 @@ async def hold(tx: Tx, tenant: str, environment: str, name: str) -> None:
     )
 
 
-async def state(tx: Tx, tenant: str, environment: str, name: str, number: int) -> ToolState | None:
-    """The last word on one version."""
-    return await maybe(
+async def states_of(tx: Tx, tenant: str, environment: str, wanted: Sequence[tuple[str, int]]) -> list[ToolState]:
+    """The last word on each of these (name, version) that has one."""
+    return await many(
         tx,
         ToolState,
-        "select name, version, digest, connector_digest, enabled, reason, by, at, evidence from tool_states"
-        " where tenant = %s and environment = %s and name = %s and version = %s",
-        (tenant, environment, name, number),
+        "select s.name, s.version, s.digest, s.connector_digest, s.enabled, s.reason, s.by, s.at, s.evidence"
+        " from tool_states s join unnest(%(names)s::text[], %(versions)s::int[]) as w (name, version)"
+        " on w.name = s.name and w.version = s.version"
+        " where s.tenant = %(tenant)s and s.environment = %(environment)s",
+        {
+            "tenant": tenant,
+            "environment": environment,
+            "names": [name for name, _ in wanted],
+            "versions": [number for _, number in wanted],
+        },
     )
 
 
