@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -11,8 +12,14 @@ import pytest
 
 from stanchion.base import Json, NotFound, SystemClock, dumps, loads
 from stanchion.blueprints import BlueprintKind, Document, Parsed
+from stanchion.blueprints.check import KEYWORDS
+from stanchion.blueprints.values.kind import CONFIG_SCHEMA
+from stanchion.releases.policies.kind import SCHEMA as POLICY
 from stanchion.tools import FETCH, LOOKUP, PUSH, Adapters, ConnectorKind, connector_of
+from stanchion.tools.catalogue.kind import SCHEMA as TOOL
 from stanchion.tools.connectors import resource_of
+from stanchion.tools.connectors.schema import document_schema
+from stanchion.tools.triggers.rules import SCHEMA as TRIGGER
 
 SQL = """
 connector: casebook
@@ -21,6 +28,7 @@ owner: casework
 adapter: sql
 environment: local
 timeout: 5s
+limits: {calls_per_s: 20, burst: 40, concurrent: 8}
 database: {driver: sqlite, path: casebook.db}
 resources:
   cases:
@@ -105,11 +113,48 @@ def test_a_right_document_has_no_issue(adapter: str) -> None:
     assert connector.timeout_s == (5.0 if adapter == "sql" else 30.0)
 
 
+@pytest.mark.parametrize("limits", ["{calls_per_s: 0.5}", "{calls_per_s: 20, burst: 40}", "{concurrent: 8}"])
+def test_limits_can_be_published(limits: str) -> None:
+    assert parse(FILES + f"limits: {limits}\n").issues == ()
+
+
+def _keywords(schema: Any) -> Iterator[str]:
+    yield from schema
+    for name, value in schema.items():
+        if name in ("properties", "$defs"):
+            below = list(value.values())
+        elif name in ("items", "additionalProperties", "propertyNames", "anyOf", "oneOf"):
+            below = value if isinstance(value, list) else [value]
+        else:
+            continue
+        for one in below:
+            if isinstance(one, dict):
+                yield from _keywords(one)
+
+
+@pytest.mark.parametrize("adapter", [None, *Adapters(Path("nowhere"), SystemClock()).by_name])
+def test_the_schema_of_a_connector_uses_what_documents_are_checked_by(adapter: str | None) -> None:
+    """A keyword that the walker does not know would break the first document that reaches it."""
+    known = Adapters(Path("nowhere"), SystemClock())
+    schema = document_schema(None if adapter is None else known.get(adapter), tuple(known.by_name))
+    assert set(_keywords(schema)) - KEYWORDS == set()
+
+
+@pytest.mark.parametrize(
+    "schema", [TOOL, TRIGGER, POLICY, CONFIG_SCHEMA], ids=["tool", "trigger", "authorization", "config"]
+)
+def test_so_do_those_of_other_kinds(schema: Any) -> None:
+    assert set(_keywords(schema)) - KEYWORDS == set()
+
+
 WRONG: list[tuple[str, str, str, str, str]] = [
     # adapter, text, its replacement, the code, the line on which it is said
     ("sql", "adapter: sql", "adapter: sqll", "document.choice", "adapter: sqll"),
     ("sql", "environment: local", "environmnt: local", "document.unknown_field", "environmnt: local"),
     ("sql", "timeout: 5s", "timeout: 5 parsecs", "document.duration", "timeout: 5"),
+    ("sql", "calls_per_s: 20, burst: 40", "burst: 40", "document.missing_field", "burst: 40"),
+    ("sql", "burst: 40", "burst: 0", "document.range", "burst: 0"),
+    ("sql", "concurrent: 8", "conccurent: 8", "document.unknown_field", "conccurent: 8"),
     ("sql", "timeout: 5s", "timeout: 2h", "connector.bad_timeout", "timeout: 2h"),
     ("sql", "path: casebook.db", "path: ../casebook.db", "connector.path_escapes", "database:"),
     ("sql", "path: casebook.db", "path: /etc/passwd", "connector.path_escapes", "database:"),

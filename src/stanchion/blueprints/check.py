@@ -56,6 +56,7 @@ KEYWORDS = frozenset(
         "minProperties",
         "maxProperties",
         "propertyNames",
+        "dependentRequired",
         "deprecated",
         "x-template",
         "x-expression",
@@ -240,6 +241,16 @@ class _Walk:
                 )
             elif isinstance(extra, dict):
                 yield from self.node(item, extra, place, template=template)
+        for name, others in cast("Mapping[str, list[str]]", schema.get("dependentRequired", {})).items():
+            for other in others if name in value else ():
+                if other not in value:
+                    yield Fault(
+                        pointer=f"{pointer}/{key_of(name)}",
+                        code="document.missing_field",
+                        message=f"{name} goes with {other}, which is missing{_inside(pointer)}.",
+                        hint=_missing_hint(other, value, properties),
+                        at_key=True,
+                    )
         yield from self._names(value, schema, pointer)
 
     def _names(self, value: dict[str, Json], schema: Schema, pointer: str) -> Iterator[Fault]:
