@@ -724,6 +724,15 @@ CREATE TABLE public.tool_trials (
     CONSTRAINT tool_trials_point_check CHECK ((point = ANY (ARRAY['dry_run'::text, 'idempotency'::text, 'disable_path'::text])))
 );
 ALTER TABLE ONLY public.tool_trials FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.trigger_claims (
+    tenant text NOT NULL,
+    run_id uuid NOT NULL,
+    environment text NOT NULL,
+    trigger text NOT NULL,
+    dedupe text NOT NULL,
+    claimed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+ALTER TABLE ONLY public.trigger_claims FORCE ROW LEVEL SECURITY;
 CREATE TABLE public.trigger_deliveries (
     tenant text NOT NULL,
     id uuid NOT NULL,
@@ -868,6 +877,8 @@ ALTER TABLE ONLY public.principals
     ADD CONSTRAINT principals_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.principals
     ADD CONSTRAINT principals_tenant_name_key UNIQUE (tenant, name);
+ALTER TABLE ONLY public.refresh_tokens
+    ADD CONSTRAINT refresh_tokens_pkey PRIMARY KEY (tenant, declared);
 ALTER TABLE ONLY public.release_evidence_members
     ADD CONSTRAINT release_evidence_members_pkey PRIMARY KEY (tenant, kind, name, digest, evidence_id);
 ALTER TABLE ONLY public.release_evidence
@@ -877,8 +888,6 @@ ALTER TABLE ONLY public.release_history
 ALTER TABLE ONLY public.releases
     ADD CONSTRAINT releases_pkey PRIMARY KEY (tenant, environment, kind, name);
 ALTER TABLE ONLY public.repins
-ALTER TABLE ONLY public.refresh_tokens
-    ADD CONSTRAINT refresh_tokens_pkey PRIMARY KEY (tenant, declared);
     ADD CONSTRAINT repins_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.retired_artifacts
     ADD CONSTRAINT retired_artifacts_pkey PRIMARY KEY (tenant, kind, name, version);
@@ -916,6 +925,8 @@ ALTER TABLE ONLY public.tool_states
     ADD CONSTRAINT tool_states_pkey PRIMARY KEY (tenant, environment, name, version);
 ALTER TABLE ONLY public.tool_trials
     ADD CONSTRAINT tool_trials_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.trigger_claims
+    ADD CONSTRAINT trigger_claims_pkey PRIMARY KEY (run_id);
 ALTER TABLE ONLY public.trigger_deliveries
     ADD CONSTRAINT trigger_deliveries_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.trusted_keys
@@ -979,6 +990,8 @@ CREATE INDEX runs_worker_lost ON public.runs USING btree (queue, ready_at) WHERE
 CREATE UNIQUE INDEX secret_versions_current ON public.secret_versions USING btree (tenant, path) WHERE (state = 'current'::text);
 CREATE INDEX secret_versions_due ON public.secret_versions USING btree (ends_at) WHERE (state = 'previous'::text);
 CREATE INDEX tool_trials_by_version ON public.tool_trials USING btree (tenant, environment, name, digest, id);
+CREATE INDEX trigger_claims_by_age ON public.trigger_claims USING btree (claimed_at);
+CREATE INDEX trigger_claims_by_dedupe ON public.trigger_claims USING btree (tenant, environment, trigger, dedupe, run_id);
 CREATE INDEX trigger_deliveries_by_age ON public.trigger_deliveries USING btree (received_at);
 CREATE INDEX trigger_deliveries_by_dedupe ON public.trigger_deliveries USING btree (tenant, environment, trigger, dedupe, id) WHERE (run_id IS NOT NULL);
 CREATE INDEX trigger_deliveries_by_trigger ON public.trigger_deliveries USING btree (tenant, environment, trigger, id);
@@ -1042,6 +1055,10 @@ ALTER TABLE ONLY public.prepared_releases
     ADD CONSTRAINT prepared_releases_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.principals
     ADD CONSTRAINT principals_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.refresh_tokens
+    ADD CONSTRAINT refresh_tokens_data_key_fkey FOREIGN KEY (data_key) REFERENCES public.data_keys(id);
+ALTER TABLE ONLY public.refresh_tokens
+    ADD CONSTRAINT refresh_tokens_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.release_evidence_members
     ADD CONSTRAINT release_evidence_members_evidence_id_fkey FOREIGN KEY (evidence_id) REFERENCES public.release_evidence(id);
 ALTER TABLE ONLY public.release_evidence_members
@@ -1055,10 +1072,6 @@ ALTER TABLE ONLY public.release_history
 ALTER TABLE ONLY public.releases
     ADD CONSTRAINT releases_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.releases
-ALTER TABLE ONLY public.refresh_tokens
-    ADD CONSTRAINT refresh_tokens_data_key_fkey FOREIGN KEY (data_key) REFERENCES public.data_keys(id);
-ALTER TABLE ONLY public.refresh_tokens
-    ADD CONSTRAINT refresh_tokens_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
     ADD CONSTRAINT releases_tenant_kind_name_version_fkey FOREIGN KEY (tenant, kind, name, version) REFERENCES public.artifacts(tenant, kind, name, version);
 ALTER TABLE ONLY public.repins
     ADD CONSTRAINT repins_run_id_fkey FOREIGN KEY (run_id) REFERENCES public.runs(id);
@@ -1108,6 +1121,8 @@ ALTER TABLE ONLY public.tool_trials
     ADD CONSTRAINT tool_trials_run_id_fkey FOREIGN KEY (run_id) REFERENCES public.runs(id);
 ALTER TABLE ONLY public.tool_trials
     ADD CONSTRAINT tool_trials_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.trigger_claims
+    ADD CONSTRAINT trigger_claims_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.trigger_deliveries
     ADD CONSTRAINT trigger_deliveries_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.trusted_keys
@@ -1167,6 +1182,7 @@ CREATE POLICY engine ON public.tenants TO stanchion_engine USING (true) WITH CHE
 CREATE POLICY engine ON public.tool_approvals TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.tool_states TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.tool_trials TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.trigger_claims TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.trigger_deliveries TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.trusted_keys TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.withdrawal_revisions TO stanchion_engine USING (true) WITH CHECK (true);
@@ -1199,6 +1215,7 @@ CREATE POLICY read_all ON public.flag_revisions FOR SELECT TO stanchion_app USIN
 CREATE POLICY read_all ON public.kill_revisions FOR SELECT TO stanchion_app USING (true);
 CREATE POLICY read_all ON public.withdrawal_revisions FOR SELECT TO stanchion_app USING (true);
 CREATE POLICY read_only ON public.workers FOR SELECT TO stanchion_app USING (true);
+ALTER TABLE public.refresh_tokens ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.release_evidence ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.release_evidence_members ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.release_history ENABLE ROW LEVEL SECURITY;
@@ -1215,7 +1232,6 @@ ALTER TABLE public.runs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.secret_versions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.secrets ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.sessions ENABLE ROW LEVEL SECURITY;
-ALTER TABLE public.refresh_tokens ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.sign_in_links ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.step_runs ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tenant_wall ON public.api_keys TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
@@ -1236,6 +1252,7 @@ CREATE POLICY tenant_wall ON public.pin_members TO stanchion_app USING ((tenant 
 CREATE POLICY tenant_wall ON public.pin_sets TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.prepared_releases TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.principals TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.refresh_tokens TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.release_evidence TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.release_evidence_members TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.release_history TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
@@ -1252,12 +1269,12 @@ CREATE POLICY tenant_wall ON public.runs TO stanchion_app USING ((tenant = curre
 CREATE POLICY tenant_wall ON public.secret_versions TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.secrets TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.sessions TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
-CREATE POLICY tenant_wall ON public.refresh_tokens TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.sign_in_links TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.step_runs TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.tool_approvals TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.tool_states TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.tool_trials TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.trigger_claims TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.trigger_deliveries TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.trusted_keys TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.withdrawals TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
@@ -1265,6 +1282,7 @@ ALTER TABLE public.tenants ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.tool_approvals ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.tool_states ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.tool_trials ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.trigger_claims ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.trigger_deliveries ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.trusted_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.withdrawal_revisions ENABLE ROW LEVEL SECURITY;
@@ -1319,6 +1337,7 @@ GRANT UPDATE(moved_by) ON TABLE public.prepared_releases TO stanchion_app;
 GRANT UPDATE(moved_at) ON TABLE public.prepared_releases TO stanchion_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.principals TO stanchion_app;
 GRANT SELECT ON TABLE public.principals TO stanchion_engine;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.refresh_tokens TO stanchion_app;
 GRANT SELECT,INSERT ON TABLE public.release_evidence TO stanchion_app;
 GRANT SELECT ON TABLE public.release_evidence TO stanchion_engine;
 GRANT UPDATE(withdrawn_by) ON TABLE public.release_evidence TO stanchion_app;
@@ -1337,7 +1356,6 @@ GRANT SELECT ON TABLE public.retired_artifacts TO stanchion_engine;
 GRANT SELECT,INSERT ON TABLE public.rollout_measurements TO stanchion_app;
 GRANT SELECT,DELETE,UPDATE ON TABLE public.rollout_measurements TO stanchion_engine;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.rollout_members TO stanchion_app;
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.refresh_tokens TO stanchion_app;
 GRANT SELECT ON TABLE public.rollout_members TO stanchion_engine;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.rollout_runs TO stanchion_engine;
 GRANT SELECT,INSERT ON TABLE public.rollout_watches TO stanchion_app;
@@ -1363,6 +1381,8 @@ GRANT SELECT,INSERT,UPDATE ON TABLE public.tool_states TO stanchion_app;
 GRANT SELECT ON TABLE public.tool_states TO stanchion_engine;
 GRANT SELECT,INSERT ON TABLE public.tool_trials TO stanchion_app;
 GRANT SELECT ON TABLE public.tool_trials TO stanchion_engine;
+GRANT SELECT,INSERT ON TABLE public.trigger_claims TO stanchion_app;
+GRANT SELECT,DELETE ON TABLE public.trigger_claims TO stanchion_engine;
 GRANT SELECT,INSERT ON TABLE public.trigger_deliveries TO stanchion_app;
 GRANT SELECT,DELETE ON TABLE public.trigger_deliveries TO stanchion_engine;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.trusted_keys TO stanchion_app;

@@ -77,6 +77,7 @@ class Starter:
         queue: str = "default",
         priority: int = 0,
         idempotency_key: str | None = None,
+        run_id: UUID | None = None,
     ) -> Started:
         """Accept a run of the live version of `blueprint`; it is durable when this returns (I1, I2).
 
@@ -88,6 +89,7 @@ class Starter:
             priority: -100 to 100; higher goes first within a queue.
             idempotency_key: 1 to 255 characters; a second request with the same key and the same content is answered
                 with the first one's run.
+            run_id: the id that the run gets if this starts it, one of `env.ids` that is used for no other; None for a new one.
 
         Raises:
             Invalid `run.input_invalid` with `errors` [{pointer, message}], Invalid `run.bad_argument`,
@@ -98,7 +100,7 @@ class Starter:
         ctx.require("runs.start", blueprint=blueprint, queue=queue)
         _check_arguments(queue, priority, idempotency_key)
         resolved = await self._resolver.resolve(ctx, blueprint)
-        run_id = self._env.ids.new()
+        run_id = run_id or self._env.ids.new()
         if resolved.choose is not None:
             begins = Begins(tenant=ctx.tenant, run_id=run_id, principal=ctx.actor.principal, value=value)
             resolved = resolved.choose(begins)

@@ -7,6 +7,8 @@ import random
 
 import pytest
 
+from stanchion import bootstrap
+from stanchion.runs import Starter
 from stanchion.tools.triggers import service
 from tests.tools.triggers.support import Shop, order, secret, shop_on
 
@@ -79,6 +81,59 @@ async def test_a_day_later_a_duplicate_is_known_though_the_idempotency_key_is_fo
     await shop.rows("delete from idempotency_keys returning key")
     assert (await shop.hook()).json() == first.json()
     assert len(await shop.runs()) == 1
+
+
+@pytest.mark.parametrize("place", ["before the claim", "before the start", "after the start", "after the note"])
+async def test_a_process_that_ended_anywhere_and_a_sender_who_waits_more_than_a_day(
+    shop: Shop, monkeypatch, place
+) -> None:
+    """The idempotency key is forgotten by then: the claim knows the run, or that there is none."""
+
+    async def ends(*_, **__):
+        raise Broken
+
+    async def started_and_ends(*args, **more):
+        await start(*args, **more)
+        raise Broken
+
+    async def noted_and_ends(*args, **more):
+        await note(*args, **more)
+        raise Broken
+
+    start, note = Starter.start, service._note
+    planted = {
+        "before the claim": (service.store, "claim", ends),
+        "before the start": (Starter, "start", ends),
+        "after the start": (Starter, "start", started_and_ends),
+        "after the note": (service, "_note", noted_and_ends),
+    }
+    with monkeypatch.context() as patch:
+        patch.setattr(*planted[place])
+        with pytest.raises(Broken):
+            await shop.hook()
+    runs = await shop.rows("select id::text from runs")
+    assert len(runs) == int(place.startswith("after"))
+    await shop.rows("delete from idempotency_keys returning key")
+    assert await bootstrap.triggers.prune(shop.env) == 0
+    answers = [await shop.hook() for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [202, 202]
+    found = [(answer.json()["run_id"],) for answer in answers]
+    there = await shop.rows("select id::text from runs")
+    assert there == found[:1] == found[1:]
+    assert there == (runs or there), "the run that was there is another's now"
+    started = 0 if place == "after the start" else 1
+    assert (await shop.outcomes()).count("started") == started
+
+
+async def test_claims_are_forgotten_with_the_deliveries(shop: Shop, monkeypatch) -> None:
+    for number in range(5):
+        await shop.hook(message_id=f"m{number}")
+    monkeypatch.setattr(service, "KEPT_MAX", 3)
+    assert await service.prune(shop.env) == 2
+    assert await shop.rows("select count(*) from trigger_claims") == [(3,)]
+    monkeypatch.setattr(service, "KEPT_DAYS", 0)
+    await service.prune(shop.env)
+    assert await shop.rows("select count(*) from trigger_claims") == [(0,)]
 
 
 async def test_a_rotation_under_load_refuses_nobody_who_signs_with_either(shop: Shop) -> None:

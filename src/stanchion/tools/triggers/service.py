@@ -1,8 +1,8 @@
 """Verbs of triggers: take a webhook or an event in, list, show, try, forget what is old.
 
-A message that is believed goes through filter and mapping; its run is started under an idempotency key that is made of the
-trigger and the message's dedupe value, in the Starter's own transaction. Only then the delivery is noted. Whatever breaks
-off in between, the sender's next attempt finds the key, and gets the run that there is.
+A message that is believed goes through filter and mapping. Then the id of its run is claimed for the message's dedupe value,
+the run is started by that id, under an idempotency key made of trigger and value, and the delivery is noted. Whatever breaks
+off in between, the sender's next attempt gets the run that there is: of two at once the key knows, later the claim.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from stanchion.context import Ctx, Env
 from stanchion.controls import RateLimit, RateLimiter, address_key
 from stanchion.controls.kills import Kills
 from stanchion.db import Tx
-from stanchion.http import PageParams, Slice, decode_cursor, slice_of
+from stanchion.http import PageParams, Slice, decode_cursor, id_after, slice_of
 from stanchion.identity import trigger_actor
 from stanchion.runs import PinResolver, Starter
 from stanchion.secrets import references_in
@@ -186,14 +186,17 @@ async def _deliver(
 
 async def _started(ctx: Ctx, means: Means, trigger: Trigger, verdict: Verdict, digest: str) -> tuple[UUID, Outcome]:
     """The run of a message: the one that an earlier delivery of it has, else one that is started now."""
+    run_id, said = ctx.env.ids.new(), (ctx.tenant, ctx.env.environment.name, trigger.name, digest)
     async with ctx.tx() as tx:
-        earlier = await store.earlier(tx, ctx.tenant, ctx.env.environment.name, trigger.name, digest)
-    if earlier is not None and earlier.run_id is not None:
-        return earlier.run_id, "repeated"
+        earlier = await store.earlier(tx, *said)
+        there = earlier.run_id if earlier is not None else await store.claimed(tx, *said)
+        if there is None:
+            await store.claim(tx, *said, run_id)
+    if there is not None:
+        return there, "repeated"
+    key = rules.key_of(trigger.name, digest)
     try:
-        made = await means.starter.start(
-            ctx, trigger.blueprint, verdict.input, idempotency_key=rules.key_of(trigger.name, digest)
-        )
+        made = await means.starter.start(ctx, trigger.blueprint, verdict.input, idempotency_key=key, run_id=run_id)
     except Conflict as problem:
         # The same dedupe value with another input is a duplicate all the same: that is what the value says.
         if problem.code != "run.idempotency_mismatch":
@@ -288,21 +291,12 @@ async def show_trigger(ctx: Ctx, name: str) -> LiveTrigger:
 async def list_deliveries(ctx: Ctx, name: str, page: PageParams, *, outcome: Outcome | None) -> Slice[Delivery]:
     """What came of the deliveries of a trigger, newest first. A trigger that is live no more keeps its own for as long."""
     ctx.require("triggers.read", name=name)
-    after = None if page.after is None else _cursor(page.after)
+    after = id_after(page)
     async with ctx.tx() as tx:
         rows = await store.deliveries(
             tx, ctx.tenant, ctx.env.environment.name, name, outcome=outcome, after=after, limit=page.limit + 1
         )
     return slice_of(rows, page.limit, lambda one: (str(one.id),))
-
-
-def _cursor(text: str) -> str:
-    try:
-        return str(UUID(decode_cursor(text, 1)[0]))
-    except ValueError as error:
-        raise Invalid(
-            "page.bad_cursor", "`after` is not a cursor of this list.", hint="Leave it out to start again."
-        ) from error
 
 
 async def try_message(ctx: Ctx, means: Means, name: str, event: Json, headers: Mapping[str, str]) -> Verdict:
@@ -331,9 +325,13 @@ async def try_message(ctx: Ctx, means: Means, name: str, event: Json, headers: M
 
 
 async def prune(env: Env) -> int:
-    """The scheduler's duty: forget deliveries of more than KEPT_DAYS ago, and of each trigger all beyond the newest KEPT_MAX."""
+    """The scheduler's duty: forget deliveries and claims of more than KEPT_DAYS ago, and of each trigger all beyond the newest
+    KEPT_MAX. Returns how many deliveries."""
     old = await _forgotten(env, lambda tx: store.delete_old(tx, days=KEPT_DAYS, limit=_BATCH))
-    return old + await _forgotten(env, lambda tx: store.delete_beyond(tx, most=KEPT_MAX, limit=_BATCH))
+    old += await _forgotten(env, lambda tx: store.delete_beyond(tx, most=KEPT_MAX, limit=_BATCH))
+    await _forgotten(env, lambda tx: store.delete_old_claims(tx, days=KEPT_DAYS, limit=_BATCH))
+    await _forgotten(env, lambda tx: store.delete_claims_beyond(tx, most=KEPT_MAX, limit=_BATCH))
+    return old
 
 
 async def _forgotten(env: Env, forget: Callable[[Tx], Awaitable[int]]) -> int:

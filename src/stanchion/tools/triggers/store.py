@@ -1,6 +1,8 @@
-"""SQL of triggers: which are live, and what came of deliveries."""
+"""SQL of triggers: which are live, which runs are being started, and what came of deliveries."""
 
 from __future__ import annotations
+
+from uuid import UUID
 
 from stanchion.db import Tx, execute, many, maybe, scalar
 from stanchion.tools.triggers.types import Delivery, LiveTrigger
@@ -43,6 +45,25 @@ async def earlier(tx: Tx, tenant: str, environment: str, trigger: str, dedupe: s
     )
 
 
+async def claimed(tx: Tx, tenant: str, environment: str, trigger: str, dedupe: str) -> UUID | None:
+    """The run that some delivery of this dedupe value was about to start, and did."""
+    return await scalar(
+        tx,
+        "select (select c.run_id from trigger_claims c join runs r on r.tenant = c.tenant and r.id = c.run_id"
+        " where c.tenant = %s and c.environment = %s and c.trigger = %s and c.dedupe = %s order by c.run_id limit 1)",
+        (tenant, environment, trigger, dedupe),
+    )
+
+
+async def claim(tx: Tx, tenant: str, environment: str, trigger: str, dedupe: str, run_id: UUID) -> None:
+    """Write down which run is about to be started for this dedupe value."""
+    await execute(
+        tx,
+        "insert into trigger_claims (tenant, run_id, environment, trigger, dedupe) values (%s, %s, %s, %s, %s)",
+        (tenant, run_id, environment, trigger, dedupe),
+    )
+
+
 async def add(tx: Tx, tenant: str, environment: str, new: Delivery) -> None:
     """Insert a delivery."""
     await execute(
@@ -67,7 +88,7 @@ async def add(tx: Tx, tenant: str, environment: str, new: Delivery) -> None:
 
 
 async def deliveries(
-    tx: Tx, tenant: str, environment: str, trigger: str, *, outcome: str | None, after: str | None, limit: int
+    tx: Tx, tenant: str, environment: str, trigger: str, *, outcome: str | None, after: UUID | None, limit: int
 ) -> list[Delivery]:
     """Deliveries of a trigger, newest first, those before the id `after`."""
     return await many(
@@ -104,6 +125,27 @@ async def delete_beyond(tx: Tx, *, most: int, limit: int) -> int:
         tx,
         "delete from trigger_deliveries where id in (select id from (select id, row_number() over"
         " (partition by tenant, environment, trigger order by id desc) as place from trigger_deliveries) as placed"
+        " where place > %(most)s limit %(limit)s)",
+        {"most": most, "limit": limit},
+    )
+
+
+async def delete_old_claims(tx: Tx, *, days: int, limit: int) -> int:
+    """Forget claims of more than `days` ago, at most `limit`; how many. Role `engine`."""
+    return await execute(
+        tx,
+        "delete from trigger_claims where run_id in (select run_id from trigger_claims"
+        " where claimed_at < clock_timestamp() - make_interval(days => %(days)s) order by claimed_at limit %(limit)s)",
+        {"days": days, "limit": limit},
+    )
+
+
+async def delete_claims_beyond(tx: Tx, *, most: int, limit: int) -> int:
+    """Forget the oldest claims of triggers that have more than `most`, at most `limit`; how many. Role `engine`."""
+    return await execute(
+        tx,
+        "delete from trigger_claims where run_id in (select run_id from (select run_id, row_number() over"
+        " (partition by tenant, environment, trigger order by run_id desc) as place from trigger_claims) as placed"
         " where place > %(most)s limit %(limit)s)",
         {"most": most, "limit": limit},
     )
