@@ -9,10 +9,10 @@ from uuid import UUID
 from stanchion import audit, runs
 from stanchion.approvals import rules, store
 from stanchion.approvals.types import Approval, ApprovalStatus, Verdict
-from stanchion.base import Conflict, Invalid
+from stanchion.base import Conflict
 from stanchion.context import Ctx, Env, system_actor
 from stanchion.db import Tx
-from stanchion.http import PageParams, Slice, decode_cursor, slice_of
+from stanchion.http import PageParams, Slice, id_after, slice_of
 from stanchion.queue import Notifier
 from stanchion.runs import StepCall, WaitingKind
 
@@ -106,7 +106,7 @@ async def list_approvals(
 ) -> Slice[Approval]:
     """The tenant's approvals, oldest first; of a run and its items where `run_id` is given."""
     ctx.require("approvals.read")
-    after = _cursor_id(page.after)
+    after = id_after(page)
     async with ctx.tx() as tx:
         found = await store.select(
             tx,
@@ -117,17 +117,6 @@ async def list_approvals(
             limit=page.limit + 1,
         )
     return slice_of(found, page.limit, lambda row: (str(row.id),))
-
-
-def _cursor_id(after: str | None) -> UUID | None:
-    if after is None:
-        return None
-    try:
-        return UUID(decode_cursor(after, 1)[0])
-    except ValueError as error:
-        raise Invalid(
-            "page.bad_cursor", "`after` is not a cursor of this list.", hint="Leave it out to start again."
-        ) from error
 
 
 async def request(tx: Tx, env: Env, approval: Approval) -> None:

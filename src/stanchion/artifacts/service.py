@@ -14,7 +14,7 @@ from stanchion.base import Conflict, Invalid, NotFound, canonical, digest_bytes,
 from stanchion.blueprints import Document, Parsed
 from stanchion.context import Ctx
 from stanchion.db import Tx
-from stanchion.http import PageParams, Slice, decode_cursor, slice_of
+from stanchion.http import PageParams, Slice, bad_cursor, decode_cursor, slice_of
 
 _INT4_MAX = 2**31 - 1
 
@@ -246,7 +246,7 @@ def _version_cursor(after: str | None) -> int | None:
         return None
     text = decode_cursor(after, 1)[0]
     if not (text.isascii() and text.isdigit() and int(text) <= _INT4_MAX):
-        raise Invalid("page.bad_cursor", "`after` is not a cursor of this list.", hint="Leave it out to start again.")
+        raise bad_cursor()
     return int(text)
 
 

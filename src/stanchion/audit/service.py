@@ -8,10 +8,9 @@ from uuid import UUID
 from stanchion.audit import store
 from stanchion.audit.rules import build, trace_id_of
 from stanchion.audit.types import AuditRecord, Listed, Outcome
-from stanchion.base import Invalid
 from stanchion.context import Ctx
 from stanchion.db import Tx
-from stanchion.http import PageParams, Slice, decode_cursor, slice_of
+from stanchion.http import PageParams, Slice, id_after, slice_of
 
 
 async def record(
@@ -59,7 +58,7 @@ async def list_records(
 ) -> Slice[Listed]:
     """The tenant's records, newest first, that match every filter given."""
     ctx.require("audit.read")
-    after = _cursor_id(page.after)
+    after = id_after(page)
     async with ctx.tx() as tx:
         found = await store.select(
             tx,
@@ -72,14 +71,3 @@ async def list_records(
             limit=page.limit + 1,
         )
     return slice_of(found, page.limit, lambda r: (str(r.id),))
-
-
-def _cursor_id(after: str | None) -> UUID | None:
-    if after is None:
-        return None
-    try:
-        return UUID(decode_cursor(after, 1)[0])
-    except ValueError as error:
-        raise Invalid(
-            "page.bad_cursor", "`after` is not a cursor of this list.", hint="Leave it out to start again."
-        ) from error

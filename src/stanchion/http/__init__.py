@@ -8,7 +8,18 @@ from stanchion.http.context import CTX_KEY, REQUEST_ID_KEY, CtxDep, current_ctx,
 from stanchion.http.cookies import clear_session_cookie, session_cookie, set_session_cookie
 from stanchion.http.handlers import install_problem_handlers
 from stanchion.http.models import Model, Reply, asks, example, shows
-from stanchion.http.paging import Page, PageDep, PageParams, Slice, decode_cursor, encode_cursor, page_params, slice_of
+from stanchion.http.paging import (
+    Page,
+    PageDep,
+    PageParams,
+    Slice,
+    bad_cursor,
+    decode_cursor,
+    encode_cursor,
+    id_after,
+    page_params,
+    slice_of,
+)
 from stanchion.http.problems import PROBLEM_JSON, ProblemModel, problem_body, problem_response, status_of
 
 __all__ = [
@@ -24,11 +35,13 @@ __all__ = [
     "Reply",
     "Slice",
     "asks",
+    "bad_cursor",
     "clear_session_cookie",
     "current_ctx",
     "decode_cursor",
     "encode_cursor",
     "example",
+    "id_after",
     "install_problem_handlers",
     "page_params",
     "problem_body",

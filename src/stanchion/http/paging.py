@@ -7,6 +7,7 @@ import binascii
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Generic, TypeVar
+from uuid import UUID
 
 from fastapi import Depends, Query
 from pydantic import BaseModel
@@ -63,11 +64,21 @@ def decode_cursor(text: str, parts: int) -> tuple[str, ...]:
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError) as error:
-        raise _bad_cursor() from error
+        raise bad_cursor() from error
     found = tuple(raw.split("\x1f"))
     if len(found) != parts or "\x00" in raw:
-        raise _bad_cursor()
+        raise bad_cursor()
     return found
+
+
+def id_after(page: PageParams) -> UUID | None:
+    """The id in the cursor of a list that is ordered by id. Raises Invalid `page.bad_cursor`."""
+    if page.after is None:
+        return None
+    try:
+        return UUID(decode_cursor(page.after, 1)[0])
+    except ValueError as error:
+        raise bad_cursor() from error
 
 
 def slice_of(rows: Sequence[T], limit: int, key: Callable[[T], tuple[str, ...]]) -> Slice[T]:
@@ -77,7 +88,8 @@ def slice_of(rows: Sequence[T], limit: int, key: Callable[[T], tuple[str, ...]])
     return Slice(items=items, next=encode_cursor(*key(items[-1])) if more and items else None)
 
 
-def _bad_cursor() -> Invalid:
+def bad_cursor() -> Invalid:
+    """The problem of a cursor that no page of this list gave."""
     return Invalid(
         "page.bad_cursor",
         "`after` is not a cursor of this list.",

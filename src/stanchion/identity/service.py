@@ -8,10 +8,10 @@ from datetime import datetime
 from uuid import UUID
 
 from stanchion import audit
-from stanchion.base import Conflict, Denied, Invalid
+from stanchion.base import Conflict, Denied
 from stanchion.context import Ctx
 from stanchion.db import Tx
-from stanchion.http import PageParams, Slice, decode_cursor, slice_of
+from stanchion.http import PageParams, Slice, id_after, slice_of
 from stanchion.identity import rules, store
 from stanchion.identity.pepper import Pepper
 from stanchion.identity.types import ApiKey, NewKey, Principal, PrincipalKind, Tenant
@@ -64,7 +64,7 @@ def new_principal(ctx: Ctx, *, name: str, kind: PrincipalKind, display_name: str
 async def list_principals(ctx: Ctx, page: PageParams) -> Slice[Principal]:
     """The tenant's principals, newest first."""
     ctx.require("principals.read")
-    after = cursor_id(page)
+    after = id_after(page)
     async with ctx.tx() as tx:
         found = await store.select_principals(tx, ctx.tenant, after, page.limit + 1)
     return slice_of(found, page.limit, lambda p: (str(p.id),))
@@ -215,7 +215,7 @@ async def insert_new_key(
 async def list_keys(ctx: Ctx, page: PageParams, *, principal: str | None = None) -> Slice[ApiKey]:
     """The tenant's API keys without their secrets, newest first."""
     ctx.require("keys.read")
-    after = cursor_id(page)
+    after = id_after(page)
     async with ctx.tx() as tx:
         found = await store.select_keys(tx, ctx.tenant, principal, after, page.limit + 1)
     return slice_of(found, page.limit, lambda k: (str(k.id),))
@@ -232,16 +232,6 @@ async def revoke_key(ctx: Ctx, key_id: UUID) -> ApiKey:
         await store.revoke_key(tx, ctx.tenant, key_id, ctx.now)
         await audit.record(tx, ctx, "api_key.revoked", target=("api_key", key_id), before=before, after=after)
     return after
-
-
-def cursor_id(page: PageParams) -> UUID | None:
-    """The id in the cursor of a list that is ordered by id. Raises Invalid `page.bad_cursor`."""
-    if page.after is None:
-        return None
-    try:
-        return UUID(decode_cursor(page.after, 1)[0])
-    except ValueError as error:
-        raise Invalid("page.bad_cursor", "`after` is not a cursor of this list.", hint="Leave it out.") from error
 
 
 async def _save(tx: Tx, ctx: Ctx, event: str, before: Principal, after: Principal, **facts: object) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from stanchion import audit
-from stanchion.base import Invalid, NotFound, present
+from stanchion.base import NotFound, present
 from stanchion.context import Ctx
 from stanchion.controls.kills import rules, store
 from stanchion.controls.kills.types import InFlight, Kill, KillableKind
 from stanchion.db import Tx
-from stanchion.http import PageParams, Slice, decode_cursor, slice_of
+from stanchion.http import PageParams, Slice, id_after, slice_of
 
 Killable = Mapping[str, KillableKind]
 
@@ -96,7 +96,7 @@ async def impact(ctx: Ctx, kinds: Killable, kind: str, name: str, *, version: in
 async def list_kills(ctx: Ctx, page: PageParams, *, lifted: bool = False) -> Slice[Kill]:
     """Kills in force, with `lifted` also those that were, newest first."""
     ctx.require("kills.read")
-    before = _cursor(page.after)
+    before = id_after(page)
     async with ctx.tx() as tx:
         found = await store.select(tx, ctx.tenant, lifted=lifted, before=before, limit=page.limit + 1)
     return slice_of(found, page.limit, lambda kill: (str(kill.id),))
@@ -123,14 +123,3 @@ async def _one(tx: Tx, ctx: Ctx, kill_id: UUID) -> Kill:
 
 def _facts(kill: Kill) -> dict[str, object]:
     return {"kind": kill.kind, "name": kill.name, "version": kill.version, "digest": kill.digest}
-
-
-def _cursor(after: str | None) -> UUID | None:
-    if after is None:
-        return None
-    try:
-        return UUID(decode_cursor(after, 1)[0])
-    except ValueError as error:
-        raise Invalid(
-            "page.bad_cursor", "`after` is not a cursor of this list.", hint="Leave it out to start again."
-        ) from error

@@ -12,7 +12,7 @@ from stanchion.base import Conflict, Denied, Invalid, Json, NotFound, Problem
 from stanchion.context import Ctx
 from stanchion.controls import withdrawals
 from stanchion.db import Tx
-from stanchion.http import PageParams, Slice, decode_cursor, slice_of
+from stanchion.http import PageParams, Slice, bad_cursor, decode_cursor, slice_of
 from stanchion.releases import rules as document_rules
 from stanchion.releases import store as releases_store
 from stanchion.releases.bundles import codec, envelope, store
@@ -255,9 +255,7 @@ def _cursor(after: str | None) -> tuple[datetime, str] | None:
     try:
         return datetime.fromisoformat(at), digest
     except ValueError:
-        raise Invalid(
-            "page.bad_cursor", "`after` is not a cursor of this list.", hint="Leave it out to start again."
-        ) from None
+        raise bad_cursor() from None
 
 
 async def origins(ctx: Ctx, kind: str, name: str, version: int | None = None) -> list[OriginOf]:

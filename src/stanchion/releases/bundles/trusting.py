@@ -4,12 +4,11 @@ tenant decides it for itself, with a record (I6, I13)."""
 from __future__ import annotations
 
 from dataclasses import replace
-from uuid import UUID
 
 from stanchion import audit
-from stanchion.base import Conflict, Invalid, Json, NotFound
+from stanchion.base import Conflict, Json, NotFound
 from stanchion.context import Ctx
-from stanchion.http import PageParams, Slice, decode_cursor, slice_of
+from stanchion.http import PageParams, Slice, id_after, slice_of
 from stanchion.releases.bundles import store
 from stanchion.releases.bundles.keys import PublicKey
 from stanchion.releases.bundles.types import TrustedKey
@@ -95,12 +94,7 @@ def _facts(entry: TrustedKey) -> dict[str, Json]:
 async def list_trusted(ctx: Ctx, page: PageParams, *, removed: bool = False) -> Slice[TrustedKey]:
     """The keys whose bundles are taken in, the newest first; `removed`: also those that were."""
     ctx.require("releases.read")
-    try:
-        before = UUID(decode_cursor(page.after, 1)[0]) if page.after else None
-    except ValueError as error:
-        raise Invalid(
-            "page.bad_cursor", "`after` is not a cursor of this list.", hint="Leave it out to start again."
-        ) from error
+    before = id_after(page)
     async with ctx.tx() as tx:
         found = await store.all_trusted(tx, ctx.tenant, removed=removed, before=before, limit=page.limit + 1)
     return slice_of(found, page.limit, lambda row: (str(row.id),))

@@ -11,11 +11,11 @@ from stanchion.context import Ctx, Env, system_actor
 from stanchion.controls import withdrawals
 from stanchion.controls.withdrawals import Mode, Withdrawal
 from stanchion.db import Tx
-from stanchion.http import PageParams, Slice, slice_of
+from stanchion.http import PageParams, Slice, id_after, slice_of
 from stanchion.releases import store as releases_store
 from stanchion.releases.draining import rules, store
 from stanchion.releases.draining.types import Drain
-from stanchion.releases.revoking import Impact, Named, facts, id_cursor, impact
+from stanchion.releases.revoking import Impact, Named, facts, impact
 from stanchion.runs import revoking
 
 # Drains that the duty reads at a time.
@@ -62,7 +62,7 @@ async def undrain(ctx: Ctx, kind: str, name: str, version: int, *, reason: str) 
 async def list_drains(ctx: Ctx, page: PageParams, *, lifted: bool = False) -> Slice[Drain]:
     """Drains in force, with `lifted` also those that were, newest first, each with what is left."""
     ctx.require("releases.read")
-    before = id_cursor(page)
+    before = id_after(page)
     async with ctx.tx() as tx:
         found = await withdrawals.listed(tx, ctx.tenant, Mode.DRAIN, lifted=lifted, before=before, limit=page.limit + 1)
         digests = [one.digest for one in found]

@@ -16,7 +16,7 @@ from stanchion import audit
 from stanchion.base import Conflict, Denied, Invalid, Json, NotFound, digest, present
 from stanchion.context import Ctx, Env
 from stanchion.db import Tx
-from stanchion.http import PageParams, Slice, decode_cursor, slice_of
+from stanchion.http import PageParams, Slice, id_after, slice_of
 from stanchion.releases import store as releases_store
 from stanchion.releases.gates import rules, store
 from stanchion.releases.gates.types import (
@@ -332,7 +332,7 @@ async def list_evidence(
 ) -> Slice[EvidenceRecord]:
     """What was said, newest first, about an artifact or one version of it, also what counts no more."""
     ctx.require("releases.read")
-    before = _id_before(page)
+    before = id_after(page)
     async with ctx.tx() as tx:
         found = await store.list_evidence(
             tx, ctx.tenant, kind=kind, name=name, digest=content, gate=gate, before=before, limit=page.limit + 1
@@ -343,7 +343,7 @@ async def list_evidence(
 async def list_prepared(ctx: Ctx, page: PageParams, *, moved: bool = False) -> Slice[Prepared]:
     """Sets that wait, newest first; with `moved` also those that do not wait any more."""
     ctx.require("releases.read")
-    before = _id_before(page)
+    before = id_after(page)
     async with ctx.tx() as tx:
         found = await store.list_prepared(
             tx, ctx.tenant, ctx.env.environment.name, moved=moved, before=before, limit=page.limit + 1
@@ -356,7 +356,7 @@ async def list_broken_glass(
 ) -> Slice[BrokenGlass]:
     """Moves against the gates that nobody has reviewed, newest first; with `reviewed` all of them."""
     ctx.require("releases.read")
-    before = _id_before(page)
+    before = id_after(page)
     async with ctx.tx() as tx:
         found = await store.list_broken(
             tx, ctx.tenant, ctx.env.environment.name, reviewed=reviewed, rollout_id=rollout_id, before=before,
@@ -419,12 +419,3 @@ async def measure(env: Env) -> None:
         found = await store.open_reviews(tx, env.environment.name, env.clock.now())
     env.telemetry.emit("reviews.waiting", found.waiting)
     env.telemetry.emit("reviews.overdue", found.overdue)
-
-
-def _id_before(page: PageParams) -> UUID | None:
-    try:
-        return UUID(decode_cursor(page.after, 1)[0]) if page.after else None
-    except ValueError as error:
-        raise Invalid(
-            "page.bad_cursor", "`after` is not a cursor of this list.", hint="Leave it out to start again."
-        ) from error

@@ -6,12 +6,12 @@ from typing import Final
 from uuid import UUID
 
 from stanchion import audit, runs
-from stanchion.base import Conflict, Invalid, NotFound
+from stanchion.base import Conflict, NotFound
 from stanchion.context import Ctx
 from stanchion.controls import withdrawals
 from stanchion.controls.withdrawals import Mode, Withdrawal
 from stanchion.db import Tx
-from stanchion.http import PageParams, Slice, decode_cursor, slice_of
+from stanchion.http import PageParams, Slice, id_after, slice_of
 from stanchion.queue import Notifier
 from stanchion.releases.revoking import store
 from stanchion.releases.revoking.naming import impact, named
@@ -108,7 +108,7 @@ def facts(one: Withdrawal) -> dict[str, object]:
 async def list_revocations(ctx: Ctx, page: PageParams, *, lifted: bool = False) -> Slice[Withdrawal]:
     """Revocations in force, with `lifted` also those that were, newest first."""
     ctx.require("releases.read")
-    before = id_cursor(page)
+    before = id_after(page)
     async with ctx.tx() as tx:
         found = await withdrawals.listed(
             tx, ctx.tenant, Mode.REVOKE, lifted=lifted, before=before, limit=page.limit + 1
@@ -133,7 +133,7 @@ async def list_bound(ctx: Ctx, digest: str, page: PageParams, *, stopped: bool =
     it, and without `stopped` those that are still before it. Raises as `foresee`."""
     ctx.require("releases.read")
     ctx.require("runs.read")
-    before = id_cursor(page)
+    before = id_after(page)
     async with ctx.tx() as tx:
         version = await named(tx, ctx, digest)
         found = await revoking.bound(
@@ -191,15 +191,3 @@ async def list_repins(ctx: Ctx, run_id: UUID) -> list[Repin]:
 def next_page(roots: list[UUID]) -> UUID | None:
     """Past which id the next page of an action begins; None if this was the last."""
     return roots[-1] if len(roots) == revoking.BATCH else None
-
-
-def id_cursor(page: PageParams) -> UUID | None:
-    """The id that a cursor holds. Raises Invalid `page.bad_cursor`."""
-    if page.after is None:
-        return None
-    try:
-        return UUID(decode_cursor(page.after, 1)[0])
-    except ValueError as error:
-        raise Invalid(
-            "page.bad_cursor", "`after` is not a cursor of this list.", hint="Leave it out to start again."
-        ) from error

@@ -17,7 +17,7 @@ from stanchion.artifacts import Document, KindSpec
 from stanchion.base import Conflict, Invalid, Json, NotFound
 from stanchion.context import Ctx
 from stanchion.db import Tx
-from stanchion.http import PageParams, Slice, decode_cursor, slice_of
+from stanchion.http import PageParams, Slice, bad_cursor, decode_cursor, id_after, slice_of
 from stanchion.releases import store as releases_store
 from stanchion.releases.gates import GATES, Asked, Gates, Move, Ruling, admit, announce, asked_of, audit_facts, kept
 from stanchion.releases.rollouts import rules, store
@@ -388,10 +388,7 @@ async def list_rollouts(
         raise Invalid(
             "rollout.bad_state", f"{state!r} is no state.", hint=f"It is one of {', '.join(sorted(_STATES))}."
         )
-    try:
-        before = UUID(decode_cursor(page.after, 1)[0]) if page.after else None
-    except ValueError as error:
-        raise Invalid("page.bad_cursor", "`after` is not a cursor of this list.", hint="Leave it out to start again.") from error  # fmt: skip
+    before = id_after(page)
     async with ctx.tx() as tx:
         found = await store.listed(
             tx, ctx.tenant, ctx.env.environment.name, state=state, kind=kind, name=name, before=before, limit=page.limit + 1
@@ -404,7 +401,7 @@ async def history(ctx: Ctx, kind: str, name: str, page: PageParams) -> Slice[Cha
     ctx.require("releases.read", kind=kind, name=name)
     text = decode_cursor(page.after, 1)[0] if page.after else None
     if text is not None and not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise Invalid("page.bad_cursor", "`after` is not a cursor of this list.", hint="Leave it out to start again.")
+        raise bad_cursor()
     environment, before = ctx.env.environment.name, None if text is None else int(text)
     async with ctx.tx() as tx:
         found = await store.history(tx, ctx.tenant, environment, kind, name, before=before, limit=page.limit + 1)

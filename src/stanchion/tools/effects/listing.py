@@ -9,10 +9,10 @@ from typing import Any, Final, cast
 from uuid import UUID
 
 from stanchion import artifacts
-from stanchion.base import Invalid, Json, NotFound
+from stanchion.base import Json, NotFound
 from stanchion.context import Ctx, Env
 from stanchion.db import Tx
-from stanchion.http import PageParams, Slice, decode_cursor, slice_of
+from stanchion.http import PageParams, Slice, id_after, slice_of
 from stanchion.tools.effects import store
 from stanchion.tools.effects.types import Effect, EffectState
 
@@ -57,7 +57,7 @@ class _Called:
 async def list_effects(ctx: Ctx, page: PageParams, where: EffectFilter = EffectFilter()) -> Slice[Effect]:
     """Effects of the tenant that match, newest first. Raises NotFound `effect.unknown_version`."""
     ctx.require("effects.read")
-    before = _cursor(page.after)
+    before = id_after(page)
     async with ctx.tx() as tx:
         called = None if where.tool is None else await _called(tx, ctx.tenant, where.tool)
         found = await store.select(
@@ -108,17 +108,6 @@ async def _called(tx: Tx, tenant: str, tool: Versioned) -> _Called:
         operations.add(f"{call['connector']}.{call[place]}.{call['verb']}")
         pins.append({"kind": "tool", "name": tool.name, "digest": digest})
     return _Called(operations=sorted(operations), pins=pins)
-
-
-def _cursor(after: str | None) -> UUID | None:
-    if after is None:
-        return None
-    try:
-        return UUID(decode_cursor(after, 1)[0])
-    except ValueError as error:
-        raise Invalid(
-            "page.bad_cursor", "`after` is not a cursor of this list.", hint="Leave it out to start again."
-        ) from error
 
 
 class EffectGauges:
