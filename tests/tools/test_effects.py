@@ -23,6 +23,7 @@ from stanchion.tools import (
     EffectPort,
     EffectState,
     Versioned,
+    count_unknown,
     effect_key,
     list_effects,
     resolve,
@@ -455,12 +456,14 @@ async def test_open_outcomes_are_gauged_by_connector_and_operation(blind: Bench)
         line = next(line for line in blind.env.telemetry.expose().decode().splitlines() if line.startswith(series))
         return float(line.rpartition(" ")[2])
 
-    before = shown()
+    before, waiting = shown(), await count_unknown(admin(blind.env))
     assert before >= 1
+    assert waiting >= 1
     effect_id = (await blind.effect(run_id))["id"]
     await resolve(admin(blind.env), effect_id, happened=True, evidence="Seen in the register.")
     await gauges.measure(blind.env)
     assert shown() == before - 1
+    assert await count_unknown(admin(blind.env)) == waiting - 1
 
 
 async def test_production_writes_only_through_connectors_bound_to_it(bench: Bench) -> None:

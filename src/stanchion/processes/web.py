@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import uvicorn
 
-from stanchion import approvals, runs
+from stanchion import approvals, runs, tools
 from stanchion.base.settings import Settings
 from stanchion.bootstrap import build_env, built_routers, opened
 from stanchion.context import Ctx, Env
@@ -63,7 +63,7 @@ async def _serve(boot: Boot, stop: asyncio.Event) -> int:
                 authenticator=authenticator,
                 settings=bounds,
                 dependencies=(_kill_switches(switches), _flags(live_flags), _withdrawn(withdrawn)),
-                counters=(_approvals, _dead_letters),
+                counters=(_approvals, _effects, _dead_letters),
                 exposition=Siblings(settings.run_folder, env.telemetry).expose,
             )
             config = uvicorn.Config(app, lifespan="off", **uvicorn_options(bounds))
@@ -87,6 +87,11 @@ async def _serve(boot: Boot, stop: asyncio.Event) -> int:
 async def _approvals(ctx: Ctx) -> Waiting:
     count = await approvals.count_pending(ctx)
     return Waiting(what="approvals", count=count, path="/api/approvals?status=PENDING")
+
+
+async def _effects(ctx: Ctx) -> Waiting:
+    count = await tools.count_unknown(ctx)
+    return Waiting(what="effects of unknown outcome", count=count, path="/api/effects?state=UNKNOWN")
 
 
 async def _dead_letters(ctx: Ctx) -> Waiting:

@@ -93,7 +93,11 @@ _LISTS: Final = (
     ("Runs", "/api/runs"),
     ("Approvals", "/api/approvals"),
     ("Dead letters", "/api/dlq"),
+    ("Effects", "/api/effects"),
     ("Blueprints", "/api/blueprints"),
+    ("Connectors", "/api/connectors"),
+    ("Tools", "/api/tools"),
+    ("Triggers", "/api/triggers"),
     ("Workers", "/api/workers"),
     ("Audit records", "/api/audit"),
 )

@@ -77,6 +77,13 @@ async def list_effects(ctx: Ctx, page: PageParams, where: EffectFilter = EffectF
     return slice_of(found, page.limit, lambda effect: (str(effect.id),))
 
 
+async def count_unknown(ctx: Ctx) -> int:
+    """How many of the tenant's effects have an outcome that nobody knows: the target is asked, or a person must say."""
+    ctx.require("effects.read")
+    async with ctx.tx() as tx:
+        return await store.count_unknown_of(tx, ctx.tenant)
+
+
 async def _digest(tx: Tx, tenant: str, connector: Versioned | None) -> str | None:
     """The digest of a connector's version, or None where any will do. A name that is none is refused: an empty list would
     say that nothing was written."""

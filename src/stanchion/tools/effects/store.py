@@ -10,7 +10,7 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from stanchion.base import Json
-from stanchion.db import Tx, execute, many, maybe
+from stanchion.db import Tx, execute, many, maybe, scalar
 from stanchion.tools.effects.types import Effect, EffectState
 
 
@@ -181,6 +181,15 @@ class Unknown:
     connector: str
     operation: str
     effects: int
+
+
+async def count_unknown_of(tx: Tx, tenant: str) -> int:
+    """The tenant's effects whose outcome nobody knows."""
+    return int(
+        await scalar(
+            tx, "select count(*) from effects where tenant = %(tenant)s and state = 'UNKNOWN'", {"tenant": tenant}
+        )
+    )
 
 
 async def count_unknown(tx: Tx) -> list[Unknown]:
