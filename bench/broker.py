@@ -154,7 +154,7 @@ async def serve(said: dict[str, Any]) -> None:
                 cast("Any", SimpleNamespace(clock=CLOCK, ids=env.ids, telemetry=Telemetry(process="bare", sample=0.0))),
             )
             for server, path in ((whole, said["whole"]), (bare, said["bare"])):
-                await server.listen(_listener(path), lambda t, key: unix_peer(t, frozenset({os.geteuid()}), key))
+                await server.listen(_listener(path), lambda t, key: unix_peer(t, {os.geteuid(): frozenset({"worker"})}, key))
             calm_collector()
             print("up", flush=True)
             await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)

@@ -35,6 +35,7 @@ from stanchion.secrets import SecretHolder, forwarding, keeping
 from stanchion.secrets.holding import holding
 from stanchion.telemetry import Telemetry
 from stanchion.tools import catalogue, triggers
+from stanchion.tools.broker.asking import Asks, Persons
 from stanchion.tools.broker.client import BrokerClient
 from stanchion.tools.broker.remote import RemoteAdapters
 from stanchion.tools.broker.scrubbing import Scrubbers
@@ -222,25 +223,28 @@ async def built_broker(
         policies.kept(env, role="engine", withdrawn=withdrawn) as live_policies,
     ):
         parts = build_parts(env, settings, pages=tools.Pages(partial(held.derived, tools.PAGE_PURPOSE)))
+        principals = identity.PrincipalsNow(env, role="engine")
         judges = Judges(
             policy=identity.CedarCalls(live_policies),
-            principals=identity.PrincipalsNow(env, role="engine"),
+            principals=principals,
+            persons=Persons(env, principals),
             approvals=approvals.ApprovalCheck(),
             programs=parts.resolver,
             kills=switches,
             withdrawn=withdrawn,
             secrets=held.secrets,
+            tokens=held.tokens,
         )
         try:
             async with tended(Broker(env, parts.adapters, judges, scrubbers)) as broker:
-            tokens=held.tokens,
-                yield broker, partial(_answer, held.holder, triggers.Verifier(env, held.secrets))
+                answer = partial(_answer, held.holder, triggers.Verifier(env, held.secrets))
+                yield broker, Asks(env, judges.persons, answer)
         finally:
+            await held.tokens.close()  # first: an exchange under way needs the adapters' connections
             await parts.adapters.close()
 
 
 async def _answer(
-            await held.tokens.close()  # first: an exchange under way needs the adapters' connections
     holder: SecretHolder, verifier: triggers.Verifier, operation: str, said: Mapping[str, Json]
 ) -> Mapping[str, Json]:
     if operation == triggers.VERIFY:
@@ -327,7 +331,14 @@ async def built_routers(
     """The routes of every domain; what they hold open is closed after the block. `broker`: as for `built_worker`."""
     parts = build_parts(env, settings)
     adapters = parts.adapters if broker is None else RemoteAdapters(parts.adapters, broker)
-    holder = forwarding.AWAY if broker is None else forwarding.RemoteHolder(broker.ask)
+
+    def holder_for(ctx: Ctx) -> SecretHolder:
+        """The broker, asked on behalf of whoever is signed in: it looks itself whether they may."""
+        if broker is None:
+            return forwarding.AWAY
+        who = {"tenant": ctx.tenant, "principal": ctx.actor.principal}
+        return forwarding.RemoteHolder(partial(broker.ask, **who))
+
     notifier = Notifier(env, role="app")
     starter = runs.Starter(env, parts.resolver, notifier, switches, withdrawn)
     served = live_flags or flags.Snapshot(env)  # without one that is kept, flags are unread and say so
@@ -365,7 +376,7 @@ async def built_routers(
             catalogue.build_router(calling),
             triggers.build_router(env, _delivering(env, parts, starter, broker)),
             kills.build_router(killable_kinds()),
-            keeping.build_router(holder, tools.LiveReferences()),
+            keeping.build_router(holder_for, tools.LiveReferences()),
             audit.build_router(),
             identity.build_router(authenticator, public_url=settings.web.public_url or ""),
         )

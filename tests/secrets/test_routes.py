@@ -34,7 +34,7 @@ def remote(safe) -> RemoteHolder:
 
 @pytest.fixture
 async def api(safe, remote):
-    app = safe.stage.app(build_router(remote, safe.references))
+    app = safe.stage.app(build_router(lambda ctx: remote, safe.references))
     async with client(app, safe.stage.admin_key) as connected:
         yield connected
 
@@ -85,7 +85,7 @@ async def test_the_whole_life_of_a_secret(safe, api, remote, capsys, cluster, fr
 
 
 async def test_who_may(safe, api, remote):
-    app = safe.stage.app(build_router(remote, safe.references))
+    app = safe.stage.app(build_router(lambda ctx: remote, safe.references))
     await api.post("/api/secrets", json=await body(safe, "erp/api-key"))
     grant = {"name": "erp/api-key", "connectors": ["erp"]}
     asked = {
@@ -121,7 +121,7 @@ async def test_another_tenants_admin_sees_nothing_and_changes_no_keys(safe, api,
     made = await create_tenant(
         safe.stage.system(), safe.stage.authenticator.pepper, name="acme", display_name="", admin="ann"
     )
-    app = safe.stage.app(build_router(remote, safe.references))
+    app = safe.stage.app(build_router(lambda ctx: remote, safe.references))
     async with client(app, made.key.text) as other:
         assert (await other.get("/api/secrets")).json()["items"] == []
         answered = await other.post("/api/secrets/ungrant", json={"name": "erp/api-key", "connectors": ["erp"]})
@@ -158,7 +158,7 @@ async def test_a_value_that_somebody_sends_in_plain_text_is_refused_and_not_repe
 
 async def test_without_a_broker_what_needs_none_works(safe, api):
     await api.post("/api/secrets", json=await body(safe, "erp/api-key"))
-    app = safe.stage.app(build_router(forwarding.AWAY, safe.references))
+    app = safe.stage.app(build_router(lambda ctx: forwarding.AWAY, safe.references))
     async with client(app, safe.stage.admin_key) as alone:
         assert len((await alone.get("/api/secrets")).json()["items"]) == 1
         assert (await alone.get("/api/secrets/check")).json() == {"items": [], "unresolved": 0}

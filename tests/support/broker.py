@@ -14,13 +14,13 @@ from stanchion.controls import kills, withdrawals
 from stanchion.processes.sockets import listen_unix
 from stanchion.tools.broker.client import BrokerClient, unix_route
 from stanchion.tools.broker.server import BrokerServer
-from stanchion.tools.broker.sessions import unix_peer
+from stanchion.tools.broker.sessions import kinds_by_uid, unix_peer
 
 
 @asynccontextmanager
 async def brokered(env: Env, settings: Settings) -> AsyncIterator[BrokerClient]:
     """A client of a broker that lives as long as the block."""
-    path, uids = settings.broker_socket, frozenset({os.geteuid()})
+    path, uids = settings.broker_socket, kinds_by_uid((), own=os.geteuid(), supervised=False)
     async with (
         kills.kept(env, role="engine") as switches,
         withdrawals.kept(env, role="engine") as withdrawn,

@@ -18,6 +18,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 # A parser takes a TOML value or the text of a variable, and returns the value or raises ValueError with the reason.
 Parser = Callable[[object], object]
+# As what a process may call the broker.
+PEER_KINDS = ("web", "worker", "scheduler", "cli")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,12 +136,30 @@ def _texts(value: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_text(item) for item in items))  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - a TOML array of anything
 
 
-def _uids(value: object) -> tuple[int, ...]:
-    items = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-    if not isinstance(items, list):
-        raise ValueError(f"must be a list of user ids, not {value!r}")
-    parse = _integer(0, 2**32 - 2)[1]
-    return tuple(dict.fromkeys(int(str(parse(item))) for item in items))  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - as above
+def _peers(name: Callable[[str], str]) -> Parser:
+    """Who may call the broker as which types of process: `name=type+type`, each name once. `name` checks a name."""
+
+    def parse(value: object) -> tuple[str, ...]:
+        found: dict[str, str] = {}
+        for item in _texts(value):
+            who, equals, said = item.rpartition("=")
+            kinds = [part.strip() for part in said.split("+")]
+            if not equals or not set(kinds) <= set(PEER_KINDS):
+                raise ValueError(
+                    f"has {item!r}, which does not say as which of {', '.join(PEER_KINDS)} it may call;"
+                    f" write {who if equals else item}=worker, or join several by +"
+                )
+            who = name(who.strip())
+            if who in found:
+                raise ValueError(f"has {who!r} twice")
+            found[who] = "+".join(kind for kind in PEER_KINDS if kind in kinds)
+        return tuple(f"{who}={kinds}" for who, kinds in found.items())
+
+    return parse
+
+
+def _uid(text: str) -> str:
+    return str(_integer(0, 2**32 - 2)[1](text))
 
 
 def _host_port(value: object) -> str:
@@ -209,7 +229,8 @@ HTTPS_URL: tuple[str, Parser] = ("https URL", _https_url)
 ADDRESSES: tuple[str, Parser] = ("list of addresses", _addresses)
 PATH: tuple[str, Parser] = ("path", _path)
 TEXTS: tuple[str, Parser] = ("list of texts", _texts)
-UIDS: tuple[str, Parser] = ("list of user ids", _uids)
+UIDS: tuple[str, Parser] = ("list of user id=type", _peers(_uid))
+CERTIFICATES: tuple[str, Parser] = ("list of name=type", _peers(_text))
 HOST_PORT: tuple[str, Parser] = ("host:port", _host_port)
 POSTGRES_URL: tuple[str, Parser] = ("PostgreSQL URL", _postgres_url)
 HTTP_URL: tuple[str, Parser] = ("http(s) URL", _http_url)
@@ -365,7 +386,12 @@ class BrokerSettings:
     socket: Path | None = option(
         None, PATH, "Unix socket on which it takes calls from this machine; default: <data>/run/broker.calls."
     )
-    uids: tuple[int, ...] = option((), UIDS, "Ids of users whose processes may call it there, beside its own.")
+    uids: tuple[str, ...] = option(
+        (),
+        UIDS,
+        "Users whose processes may call it there, and as what: `1001=worker`, `1002=web+scheduler`. Its own may, too: as what"
+        " `up` started them as, without `up` as everything, unless it is listed here.",
+    )
     listen: str | None = option(
         None, HOST_PORT, "Address on which it takes calls from other machines, over mTLS; empty: none."
     )
@@ -377,8 +403,8 @@ class BrokerSettings:
     authority: Path | None = option(None, PATH, "PEM certificates that the other end's certificate must come from.")
     names: tuple[str, ...] = option(
         (),
-        TEXTS,
-        "Names of certificates that may call; empty: every one of the authority, which then should be your own.",
+        CERTIFICATES,
+        "Names of certificates that may call from other machines, and as what: `worker-1.example=worker`; needed with `listen`.",
     )
     calls_max: int = option(1024, _integer(1, 65536), "Calls it has in hand at once; more are told to try again.")
     connections_max: int = option(256, _integer(1, 65536), "Connections of one user or one certificate at once.")

@@ -5,18 +5,64 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 from stanchion.base import Invalid, dumps, loads
 from stanchion.base.config import Loaded, load_settings, read_environment
 from stanchion.base.settings import Settings
 from stanchion.processes.lifecycle import die_with
+from stanchion.tools.broker.proofs import Ticket
 
 _STDIN = 0
 _BYTES_MAX = 65_536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Private:
+    """What one process is told and no other, over a descriptor that only it reads: not even the loader it is forked from
+    ever has it in its memory, of which every other process is a copy.
+
+    Attributes:
+        ticket: by which the broker knows this process.
+        master: the broker's alone: the key from which those of tickets follow.
+        environment: the broker's alone: the variables in which secrets are.
+    """
+
+    ticket: Ticket | None = None
+    master: bytes | None = field(default=None, repr=False)
+    environment: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+
+
+def hand_over(private: Private) -> int:
+    """A descriptor from which `read_private` reads it, in memory and in no file. The caller closes it."""
+    said = {
+        "ticket": None if private.ticket is None else {"text": private.ticket.text, "key": private.ticket.key.hex()},
+        "master": None if private.master is None else private.master.hex(),
+        "environment": dict(private.environment),
+    }
+    handle = os.memfd_create("stanchion", os.MFD_CLOEXEC)
+    with os.fdopen(os.dup(handle), "wb") as file:
+        file.write(dumps(said))
+    os.lseek(handle, 0, os.SEEK_SET)
+    return handle
+
+
+def read_handed_over(handle: int) -> Private:
+    """What the parent handed over; the descriptor is closed."""
+    with os.fdopen(handle, "rb") as file:
+        said = cast("dict[str, Any]", loads(file.read()))
+    return Private(
+        ticket=_ticket_of(said["ticket"]),
+        master=None if said["master"] is None else bytes.fromhex(said["master"]),
+        environment=said["environment"],
+    )
+
+
+def _ticket_of(said: Any) -> Ticket | None:
+    return None if not said else Ticket(text=said["text"], key=bytes.fromhex(said["key"]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +74,7 @@ class Boot:
         config: the settings file that was named, for children.
         listen_fd: an inherited listening socket.
         probation_of: the worker this one executes runs on probation for.
+        private: what this process alone was told.
     """
 
     settings: Settings
@@ -35,6 +82,7 @@ class Boot:
     config: str | None = None
     listen_fd: int | None = None
     probation_of: UUID | None = None
+    private: Private = field(default_factory=Private)
 
     @property
     def socket_path(self) -> Path:
@@ -56,7 +104,7 @@ def boot_said(
     return {"overrides": dict(overrides), "config": config, "name": name, "probation_of": probation}
 
 
-def boot_of(said: Mapping[str, object], *, listen_fd: int | None = None) -> Boot:
+def boot_of(said: Mapping[str, object], *, listen_fd: int | None = None, private: Private | None = None) -> Boot:
     """The boot of this process, from what its parent said. Raises Invalid `config.invalid`."""
     config, probation = said["config"], said["probation_of"]
     loaded = load_settings(
@@ -71,12 +119,14 @@ def boot_of(said: Mapping[str, object], *, listen_fd: int | None = None) -> Boot
         config=config if isinstance(config, str) else None,
         listen_fd=listen_fd,
         probation_of=UUID(probation) if isinstance(probation, str) else None,
+        private=private or Private(),
     )
 
 
-def write_boot(said: Mapping[str, object]) -> bytes:
-    """A boot as the one line that `read_boot` reads from standard input."""
-    return dumps({"parent": os.getpid(), "boot": said}) + b"\n"
+def write_boot(said: Mapping[str, object], ticket: Ticket | None = None) -> bytes:
+    """A boot as the one line that `read_boot` reads from standard input. `ticket`: of the parent, whose type it has."""
+    shown = None if ticket is None else {"text": ticket.text, "key": ticket.key.hex()}
+    return dumps({"parent": os.getpid(), "boot": said, "ticket": shown}) + b"\n"
 
 
 def read_boot() -> Boot:
@@ -95,4 +145,5 @@ def read_boot() -> Boot:
     if not isinstance(said, dict):
         raise Invalid("process.boot", "The parent's line is no object.")
     die_with(cast("int", said["parent"]))
-    return boot_of(cast("dict[str, object]", said["boot"]))
+    private = Private(ticket=_ticket_of(said.get("ticket")))
+    return boot_of(cast("dict[str, object]", said["boot"]), private=private)

@@ -17,7 +17,7 @@ from functools import partial
 from typing import TextIO, cast
 from urllib.parse import urlsplit
 
-from stanchion.base import Problem, Unavailable
+from stanchion.base import Invalid, Problem, Unavailable
 from stanchion.base.config import read_environment, replace_environment
 from stanchion.base.settings import Settings
 from stanchion.bootstrap import build_env, built_broker, opened
@@ -32,9 +32,11 @@ from stanchion.processes.lifecycle import calm_collector, keep_secrets, run_proc
 from stanchion.processes.logs import configure_logs
 from stanchion.processes.needs import database_and
 from stanchion.processes.sockets import listen_unix
+from stanchion.tools.broker.intake import Bounds
 from stanchion.tools.broker.scrubbing import ScrubbedStream, Scrubbers
-from stanchion.tools.broker.server import Bounds, BrokerServer
-from stanchion.tools.broker.sessions import certificate_peer, unix_peer
+from stanchion.tools.broker.server import BrokerServer
+from stanchion.tools.broker.sessions import certificate_peer, kinds_by_name, kinds_by_uid, unix_peer
+from stanchion.tools.broker.types import PeerKind
 
 # How often the files of mTLS are looked at.
 _LOOK_S = 1.0
@@ -75,7 +77,8 @@ async def _serve(boot: Boot, environment: Mapping[str, str], scrubbers: Scrubber
             answer_ask,
         ),
     ):
-        server = BrokerServer(service, env, Bounds(calls_max=settings.broker.calls_max), answer_ask)
+        bounds = Bounds(calls_max=settings.broker.calls_max, connections_max=settings.broker.connections_max)
+        server = BrokerServer(service, env, bounds, answer_ask, boot.private.master)
         async with (
             _listening(env, settings, server) as wrong,
             HealthServer(boot.socket_path, env.telemetry, database_and(env, "engine", lambda: wrong)),
@@ -91,7 +94,7 @@ async def _serve(boot: Boot, environment: Mapping[str, str], scrubbers: Scrubber
 @asynccontextmanager
 async def _listening(env: Env, settings: Settings, server: BrokerServer) -> AsyncGenerator[Mapping[str, str]]:
     """Take calls on the socket and, where one is set, on the address; yields what is wrong with either, by name."""
-    uids = frozenset({os.geteuid(), *settings.broker.uids})
+    uids = kinds_by_uid(settings.broker.uids, own=os.geteuid(), supervised=server.master is not None)
     path = settings.broker_socket
     listener = listen_unix(path)
     inode = path.stat().st_ino
@@ -115,8 +118,7 @@ async def _listening(env: Env, settings: Settings, server: BrokerServer) -> Asyn
 async def _listen_tls(
     env: Env, settings: Settings, server: BrokerServer, address: str, wrong: dict[str, str]
 ) -> asyncio.Task[None]:
-    files = certificates(settings)
-    names = frozenset(settings.broker.names)
+    files, names = certificates(settings), _named(settings)
     take = partial(server.listen, authenticate=lambda transport, key: certificate_peer(transport, names, key))
     listener = _tcp_listener(address)
     now = await take(listener.dup(), tls=files.context("server"))
@@ -142,6 +144,18 @@ async def _listen_tls(
                 env.telemetry.emit("broker.certificate", 1.0, "read")
 
     return asyncio.create_task(watch(now))
+
+
+def _named(settings: Settings) -> Mapping[str, frozenset[PeerKind]]:
+    """Whose certificates may call, and as what. Raises Invalid `config.invalid`: an authority vouches for who somebody is,
+    not for what they may ask."""
+    if not settings.broker.names:
+        raise Invalid(
+            "config.invalid",
+            "broker.listen is set and broker.names is not: everybody with a certificate of the authority could call.",
+            hint='Name the certificates that may, and as what: broker.names = ["worker-1.example=worker"].',
+        )
+    return kinds_by_name(settings.broker.names)
 
 
 def _tcp_listener(address: str) -> socket.socket:

@@ -11,12 +11,16 @@ from stanchion.base import Invalid
 from stanchion.base.settings import Settings
 from stanchion.context import Env
 from stanchion.tools.broker.client import BrokerClient, tls_route, unix_route
+from stanchion.tools.broker.proofs import Ticket
 from stanchion.tools.broker.sessions import Certificates
 
 
 @asynccontextmanager
-async def calling(env: Env, settings: Settings) -> AsyncGenerator[BrokerClient]:
-    """A client of the broker that the settings name; closed after the block. It connects when it is first used."""
+async def calling(env: Env, settings: Settings, ticket: Ticket | None = None) -> AsyncGenerator[BrokerClient]:
+    """A client of the broker that the settings name; closed after the block. It connects when it is first used.
+
+    `ticket`: what this process is known by to the broker that was started with it.
+    """
     address = settings.broker.address
     if address is None:
         dial, where = unix_route(settings.broker_socket), str(settings.broker_socket)
@@ -24,7 +28,9 @@ async def calling(env: Env, settings: Settings) -> AsyncGenerator[BrokerClient]:
         parts = urlsplit(f"//{address}")
         files = certificates(settings)
         dial, where = tls_route(parts.hostname or "", parts.port or 0, partial(files.context, "client")), address
-    client = BrokerClient(dial, where=where, clock=env.clock, rng=env.rng)
+    # Across machines the certificate says who this is.
+    shown = ticket if address is None else None
+    client = BrokerClient(dial, where=where, clock=env.clock, rng=env.rng, ticket=shown)
     try:
         yield client
     finally:

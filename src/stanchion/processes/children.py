@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from stanchion.base import Clock, Json, Unavailable, dumps, loads
+from stanchion.base import Clock, Json, SystemIds, Unavailable, dumps, loads
 from stanchion.base.config import read_environment
 from stanchion.base.settings import Settings
-from stanchion.processes.boot import boot_said
+from stanchion.db import ProcessType
+from stanchion.processes.boot import Private, boot_said, hand_over
 from stanchion.processes.sockets import ask_unix
+from stanchion.tools.broker.proofs import KEY_BYTES, issue
 
 # The first restart is at once: most crashes are single. Then twice as long each time, at most RESTART_MAX_S.
 RESTART_S = 0.25
@@ -61,7 +63,7 @@ class Child:
         failures: crashes in a row. `started_at`: monotonic seconds of the last start.
     """
 
-    kind: str
+    kind: ProcessType
     name: str
     grace_s: float
     listen_fd: int | None = None
@@ -91,6 +93,9 @@ class Nursery:
         self._spawning: dict[int, asyncio.Future[int]] = {}
         self._living: dict[int, asyncio.Future[int]] = {}
         self._count = 0
+        self._starts = 0
+        # Of this `up` alone: who was started by another one is a stranger to the broker.
+        self._master = SystemIds(clock).secret(KEY_BYTES)
         self._closing = False
         self._environment = read_environment()
 
@@ -120,11 +125,19 @@ class Nursery:
         boot = boot_said(overrides, config=self._config, name=child.name)
         listen = [] if child.listen_fd is None else [child.listen_fd]
         child.started_at = self._clock.monotonic()
-        said: dict[str, object] = {"boot": boot}
-        if child.kind == "broker":
-            said["environment"] = self._secret_variables()
-        child.pid = await self._ask(child.kind, child.name, said, listen)
+        private = hand_over(self._private(child))
+        try:
+            child.pid = await self._ask(child.kind, child.name, {"boot": boot}, [private, *listen])
+        finally:
+            os.close(private)
         child.exited = self._living[child.pid]
+
+    def _private(self, child: Child) -> Private:
+        """What this start of the child is told alone."""
+        if child.kind == "broker":
+            return Private(master=self._master, environment=self._secret_variables())
+        self._starts += 1
+        return Private(ticket=issue(self._master, child.kind, child.name, self._starts))
 
     def _secret_variables(self) -> dict[str, str]:
         """The variables that `secret://env` reads: the broker's alone."""

@@ -51,7 +51,7 @@ async def _serve(boot: Boot, stop: asyncio.Event) -> int:
             flags.kept(env, switches=switches, withdrawn=withdrawn) as live_flags,
             policies.kept(env, role="app", withdrawn=withdrawn) as live_policies,
             catalogue.kept(env, role="app") as tool_states,
-            calling(env, settings) as broker,
+            calling(env, settings, boot.private.ticket) as broker,
             built_routers(
                 env, settings, authenticator, switches, live_flags, withdrawn, broker, live_policies, tool_states
             ) as routers,

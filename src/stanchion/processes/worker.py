@@ -46,7 +46,7 @@ async def _serve(boot: Boot, stop: asyncio.Event) -> int:
     async with opened(build_env(settings, required_urls(settings, "worker"), process=boot.name)) as env:
         spawn = None if boot.probation_of else probation
         async with (
-            calling(env, settings) as broker,
+            calling(env, settings, boot.private.ticket) as broker,
             kills.kept(env, role="engine") as switches,
             withdrawals.kept(env, role="engine") as withdrawn,
             built_worker(
@@ -92,7 +92,7 @@ async def _spawn_probation(boot: Boot, worker: UUID) -> int:
     said = boot_said(overrides, config=boot.config, name=f"{boot.name}-probation", probation_of=worker)
     try:
         if child.stdin is not None:
-            child.stdin.write(write_boot(said))
+            child.stdin.write(write_boot(said, boot.private.ticket))
         return await child.wait()
     finally:
         if child.returncode is None:

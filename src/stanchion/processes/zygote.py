@@ -4,8 +4,8 @@ A process started by fork is serving some 50 ms later, one started anew after th
 take: this is what makes `up` quick and the replacement of a killed worker quicker than a lease. The loader runs one
 thread and no event loop, holds no connection and no secret, and only ever forks from that state.
 
-Over a SOCK_SEQPACKET pair, JSON each way: `{"op": "spawn", "id", "kind", "boot"}` with the descriptors [log, listener or
-pipe]; back come `{"loaded": true}`, `{"spawned": id, "pid"}` and `{"exited": pid, "code"}` (negative: a signal). When the
+Over a SOCK_SEQPACKET pair, JSON each way: `{"op": "spawn", "id", "kind", "boot"}` with the descriptors [log, what the
+process alone is told, listener] (an admin: [log, pipe]); back come `{"loaded": true}`, `{"spawned": id, "pid"}` and `{"exited": pid, "code"}` (negative: a signal). When the
 supervisor goes, so does the loader, and with it (PR_SET_PDEATHSIG) each of its children.
 """
 
@@ -26,7 +26,7 @@ from stanchion.base import Problem, dumps, loads
 from stanchion.base.config import read_environment, replace_environment
 from stanchion.bootstrap import first_admin
 from stanchion.processes import broker, scheduler, web, worker
-from stanchion.processes.boot import Boot, boot_of
+from stanchion.processes.boot import Boot, boot_of, read_handed_over
 from stanchion.processes.database import required_urls
 from stanchion.processes.isolation import confine
 from stanchion.processes.lifecycle import die_with, name_process
@@ -109,14 +109,18 @@ def _become(channel: socket.socket, loader: int, said: dict[str, Any], fds: list
     os.close(log)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     kind = str(said["kind"])
-    boot = boot_of(cast("dict[str, Any]", said["boot"]), listen_fd=more[0] if kind == "web" else None)
+    boot_as = cast("dict[str, Any]", said["boot"])
+    if kind == "admin":
+        boot = boot_of(boot_as)
+        name_process(f"stanchion:{boot.name}")
+        confine(boot.settings)
+        return _admin(boot, said["known_key"], more[0])
+    private = read_handed_over(more[0])
+    boot = boot_of(boot_as, listen_fd=more[1] if kind == "web" else None, private=private)
     name_process(f"stanchion:{boot.name}")
     if kind == "broker":
         # What the loader was not told, so that no process but this one ever has it.
-        replace_environment({**read_environment(), **cast("dict[str, str]", said["environment"])})
-    if kind == "admin":
-        confine(boot.settings)
-        return _admin(boot, said["known_key"], more[0])
+        replace_environment({**read_environment(), **private.environment})
     return _MAINS[kind](boot)
 
 

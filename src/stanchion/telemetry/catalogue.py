@@ -178,6 +178,14 @@ CATALOGUE: dict[str, EventSpec] = {
             log="warning",
         ),
         _counter(
+            "broker.ask_refused",
+            "broker_asks_refused_total",
+            "Calls and questions that the broker refused because of who asked.",
+            "operation",
+            "code",
+            log="warning",
+        ),
+        _counter(
             "kill.changed", "kills_changed_total", "Kill switches set and lifted.", "kind", "change", log="warning"
         ),
         _counter(
@@ -185,6 +193,12 @@ CATALOGUE: dict[str, EventSpec] = {
         ),
         _counter("trigger.refused", "trigger_refusals_total", "Webhooks that were not believed.", "reason"),
         _counter("secret.changed", "secrets_changed_total", "Changes of secrets.", "change", log="info"),
+        _counter(
+            "secret.refresh_token_unstored",
+            "refresh_tokens_unstored_total",
+            "Refresh tokens that a server exchanged and the database did not take yet.",
+            log="error",
+        ),
         _counter("kill.stopped", "kill_stopped_total", "Uses that a kill switch stopped, by point of use.", "point"),
         _gauge("kills.active", "kills_active", "Kill switches in force, as this process knows them."),
         _gauge("kills.age", "kills_age_seconds", "Age of what this process knows of kill switches, at its last look."),
@@ -192,12 +206,6 @@ CATALOGUE: dict[str, EventSpec] = {
             "policies.age",
             "policies_age_seconds",
             "Age of what this process knows of authorization policies, at its last look.",
-        ),
-        _counter(
-            "secret.refresh_token_unstored",
-            "refresh_tokens_unstored_total",
-            "Refresh tokens that a server exchanged and the database did not take yet.",
-            log="error",
         ),
         _gauge("tools.age", "tools_age_seconds", "Age of what this process knows of tools, at its last look."),
         _counter(

@@ -137,8 +137,11 @@ class Adapter(Protocol):
 class AdapterRegistry(Protocol):
     """Which adapters a process has: those that call themselves, or those that call through the broker."""
 
-    def get(self, name: str, *, tenant: str = "") -> Adapter:
-        """The adapter. `tenant`: for whom, where no step of a run asks. Raises Invalid `connector.unknown_adapter`."""
+    def get(self, name: str, *, tenant: str = "", principal: str = "") -> Adapter:
+        """The adapter. `tenant`, `principal`: for whom, where no step of a run asks.
+
+        Raises Invalid `connector.unknown_adapter`.
+        """
         ...
 
     async def close(self) -> None:

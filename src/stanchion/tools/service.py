@@ -56,7 +56,7 @@ async def test_connector(ctx: Ctx, name: str, adapters: AdapterRegistry, kills: 
     kills.admit(ctx.tenant, "connector", name, connector.digest)
     started = ctx.env.clock.monotonic()
     try:
-        detail = await adapters.get(connector.adapter, tenant=ctx.tenant).test(
+        detail = await adapters.get(connector.adapter, tenant=ctx.tenant, principal=ctx.actor.principal).test(
             connector, min(connector.timeout_s, TEST_TIMEOUT_S)
         )
         ok, code, hint = True, "", ""
@@ -79,7 +79,7 @@ async def discover_connector(
     kills.admit(ctx.tenant, "connector", name, connector.digest)
     started = ctx.env.clock.monotonic()
     try:
-        found = await adapters.get(connector.adapter, tenant=ctx.tenant).discover(
+        found = await adapters.get(connector.adapter, tenant=ctx.tenant, principal=ctx.actor.principal).discover(
             connector, min(connector.timeout_s, DISCOVER_TIMEOUT_S)
         )
     finally:

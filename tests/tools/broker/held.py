@@ -28,6 +28,7 @@ from stanchion.tools.effects import args_digest
 from stanchion.tools.types import Asker, Envelope
 
 PEER = Peer(how="memory", name="worker", session_key=bytes(range(32)))
+WEB = replace(PEER, name="web", kinds=frozenset({"web"}))
 RECORD: dict[str, Json] = {"case_id": "C1", "outcome": "close"}
 PASSWORD = "pl4nted-S3cret/of+the=target"
 
@@ -60,7 +61,7 @@ class Noting:
         self.passwords: list[str] = []
         self.answer: Any = None
 
-    def get(self, name: str, *, tenant: str = "") -> Any:
+    def get(self, name: str, *, tenant: str = "", principal: str = "") -> Any:
         assert name == "noting"
         return self
 
@@ -124,6 +125,19 @@ class Principals:
         )
 
 
+class Persons:
+    """Of persons who ask for a test: all may, and who asked is remembered; `refusal` is raised instead."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self.refusal: Exception | None = None
+
+    async def check(self, operation, tenant, principal, **resource):
+        self.asked.append((operation, tenant, principal, resource))
+        if self.refusal is not None:
+            raise self.refusal
+
+
 class Approvals:
     def __init__(self) -> None:
         self.asked: list[Any] = []
@@ -184,10 +198,11 @@ class Held:
         self.body: dict[str, Any] = {**BODY, "description": str(self.run_id), **body}
         self.digest = digest(self.body)
         self.adapter, self.policy, self.approvals = Noting(), Policy(), Approvals()
-        self.programs, self.secrets = Programs(self.digest), Secrets()
+        self.programs, self.secrets, self.persons = Programs(self.digest), Secrets(), Persons()
         self.judges = Judges(
             policy=self.policy,
             principals=Principals(),
+            persons=self.persons,
             approvals=self.approvals,
             programs=self.programs,
             kills=NO_KILLS,
@@ -289,6 +304,7 @@ class Held:
                 "timeout_s": 5.0,
                 "traceparent": None,
                 "asker": None if looks else asker,
+                "principal": "ada" if looks else "",
                 "token": "",
                 **other,
             }
@@ -296,4 +312,4 @@ class Held:
         return replace(call, token=tokens.sign(call, PEER.session_key, self.env.clock.now().timestamp()))
 
     async def perform(self, op: str = "push", **other: Any) -> Any:
-        return await self.broker.perform(self.call(op, **other), PEER)
+        return await self.broker.perform(self.call(op, **other), WEB if op in {"test", "discover"} else PEER)

@@ -244,7 +244,7 @@ class Known:
     def check(self, body):
         return [body["x"]]
 
-    def get(self, name, *, tenant=""):
+    def get(self, name, *, tenant="", principal=""):
         if name != "echo":
             raise NotFound("connector.unknown_adapter", "There is none.")
         return self

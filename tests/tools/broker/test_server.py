@@ -11,12 +11,13 @@ import pytest
 
 from stanchion.base import Denied, Internal, Invalid, LimitExceeded, NotFound, Unavailable
 from stanchion.tools import AdapterProblem
-from stanchion.tools.broker import wire
+from stanchion.tools.broker import tokens, wire
 from stanchion.tools.broker.client import tls_route
-from stanchion.tools.broker.server import Bounds, BrokerServer
-from stanchion.tools.broker.sessions import certificate_peer, unix_peer
+from stanchion.tools.broker.intake import Bounds
+from stanchion.tools.broker.server import BrokerServer
+from stanchion.tools.broker.sessions import certificate_peer, kinds_by_name, unix_peer
 from tests.tools.broker.calls import a_call
-from tests.tools.broker.worlds import Authority, Service, an_env, client_of, served
+from tests.tools.broker.worlds import CLOCK, Authority, Service, an_env, client_of, served
 
 
 def counted(server: BrokerServer, series: str) -> float:
@@ -49,7 +50,7 @@ async def test_calls_of_one_connection_are_performed_side_by_side(tmp_path):
 
 async def test_a_user_that_is_not_named_is_hung_up_on_before_anything_is_said(tmp_path):
     service = Service()
-    async with served(tmp_path / "b", service, who=lambda t, k: unix_peer(t, frozenset({54321}), k)) as server:
+    async with served(tmp_path / "b", service, who=lambda t, k: unix_peer(t, {54321: frozenset({"worker"})}, k)) as server:
         reader, writer = await asyncio.open_unix_connection(tmp_path / "b")
         writer.write(wire.frame(wire.call_said(1, a_call())))
         assert await _rest(reader) == b""
@@ -117,25 +118,6 @@ async def test_beyond_its_bounds_the_broker_is_busy_and_does_nothing(tmp_path):
         gate.set()
         await asyncio.gather(*taken)
         await client.call(a_call())
-
-
-async def test_bytes_in_hand_are_bounded_too(tmp_path):
-    gate = asyncio.Event()
-
-    async def then(call):
-        await gate.wait()
-        return {}
-
-    async with (
-        served(tmp_path / "b", Service(then), Bounds(bytes_max=100_000)) as server,
-        client_of(tmp_path / "b") as client,
-    ):
-        large = asyncio.create_task(client.call(a_call(arguments={"x": "y" * 150_000})))
-        await until(lambda: server.calls == 1)
-        with pytest.raises(LimitExceeded):
-            await client.call(a_call())
-        gate.set()
-        await large
 
 
 async def test_a_defect_of_the_service_ends_its_call_alone_and_says_no_word_of_it(tmp_path):
@@ -263,13 +245,15 @@ async def test_a_drain_breaks_off_what_outlasts_its_grace_and_says_so(tmp_path):
 
 
 async def test_what_is_asked_of_the_broker_itself_is_answered_or_refused(tmp_path):
-    async def answer(operation, said):
-        if operation != "secrets.sealing_key":
+    async def answer(ask, peer):
+        tokens.verify_ask(ask, peer.session_key, CLOCK.now().timestamp())
+        if ask.operation != "secrets.sealing_key":
             raise NotFound("secret.unknown", "There is none.")
-        return {"id": said["x"]}
+        return {"id": ask.said["x"], "tenant": ask.tenant, "principal": ask.principal}
 
     async with served(tmp_path / "b", Service(), answer_ask=answer), client_of(tmp_path / "b") as client:
-        assert await client.ask("secrets.sealing_key", {"x": "y"}) == {"id": "y"}
+        said = await client.ask("secrets.sealing_key", {"x": "y"}, tenant="acme", principal="ada")
+        assert said == {"id": "y", "tenant": "acme", "principal": "ada"}
         with pytest.raises(NotFound):
             await client.ask("secrets.check", {})
         with pytest.raises(Invalid, match="wrong ask"):
@@ -286,12 +270,13 @@ async def test_what_is_asked_of_the_broker_itself_is_answered_or_refused(tmp_pat
 # --- across machines
 
 
-async def tls_served(service, authority, names=()):
+async def tls_served(service, authority, names=("worker-1.example", "worker-2.example", "stranger.example")):
     server = BrokerServer(service, an_env())
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
     context = authority.certificates("localhost").context("server")
-    await server.listen(listener, lambda t, k: certificate_peer(t, frozenset(names), k), context)
+    known = kinds_by_name([f"{name}=worker" for name in names])
+    await server.listen(listener, lambda t, k: certificate_peer(t, known, k), context)
     return server, listener.getsockname()[1]
 
 
@@ -308,7 +293,7 @@ async def test_a_certificate_of_our_authority_is_a_peer_with_its_name(tmp_path):
 @pytest.mark.parametrize("what", ["none", "another authority", "another name", "no TLS", "TLS 1.2"])
 async def test_whoever_has_no_right_certificate_is_served_nothing(tmp_path, what):
     service, authority = Service(), Authority(tmp_path)
-    server, port = await tls_served(service, authority, ["worker-1.example"] if what == "another name" else ())
+    server, port = await tls_served(service, authority, ["worker-1.example"] if what == "another name" else ["stranger.example"])
 
     def context() -> ssl.SSLContext:
         made = authority.certificates("stranger.example").context("client")

@@ -22,8 +22,9 @@ from stanchion.base import SystemClock, SystemIds
 from stanchion.telemetry import Telemetry
 from stanchion.tools.broker import tokens
 from stanchion.tools.broker.client import BrokerClient, Dial, unix_route
-from stanchion.tools.broker.server import Bounds, BrokerServer
-from stanchion.tools.broker.sessions import Certificates, unix_peer
+from stanchion.tools.broker.intake import Bounds
+from stanchion.tools.broker.server import BrokerServer
+from stanchion.tools.broker.sessions import Certificates, kinds_by_uid, unix_peer
 
 CLOCK = SystemClock()
 
@@ -68,7 +69,7 @@ def a_listener(path: Path) -> socket.socket:
 
 
 def this_user(transport, key):
-    return unix_peer(transport, frozenset({os.geteuid()}), key)
+    return unix_peer(transport, kinds_by_uid((), own=os.geteuid(), supervised=False), key)
 
 
 @asynccontextmanager

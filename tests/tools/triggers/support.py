@@ -227,8 +227,8 @@ def wanted(routers):
     return [one for one in routers if one.tags == ["triggers"] or one.prefix == "/api/kills"]
 
 
-async def answer(verifier: triggers.Verifier, operation: str, said):
-    return await verifier.answer(operation, said)
+async def answer(verifier: triggers.Verifier, ask, peer):
+    return await verifier.answer(ask.operation, ask.said)
 
 
 __all__ = ["ALL", "FIRED", "TRIGGER", "Shop", "document", "order", "secret", "shop_on"]

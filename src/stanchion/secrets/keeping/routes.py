@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter
 
+from stanchion.context import Ctx
 from stanchion.http import CtxDep, Page, PageDep, shows
 from stanchion.secrets.keeping import service
 from stanchion.secrets.keeping.types import Checked, Kept, References, Sealed
@@ -55,10 +57,14 @@ def _sealed(body: SealedRequest) -> Sealed:
     return Sealed(key_id=body.key_id, text=body.sealed)
 
 
-def build_router(holder: SecretHolder, references: References) -> APIRouter:
-    """The routes of secrets. `holder`: the broker; `references`: who knows what live connectors refer to."""
+# The broker, asked on behalf of the person of a request.
+HolderFor = Callable[[Ctx], SecretHolder]
+
+
+def build_router(holder_for: HolderFor, references: References) -> APIRouter:
+    """The routes of secrets. `references`: who knows what live connectors refer to."""
     router = APIRouter(prefix="/api/secrets", tags=["secrets"])
-    _add_values(router, holder)
+    _add_values(router, holder_for)
     _add_uses(router, references)
 
     @router.get("", summary="List secrets", operation_id="list_secrets")
@@ -70,38 +76,38 @@ def build_router(holder: SecretHolder, references: References) -> APIRouter:
     @router.get("/check", summary="Check references", operation_id="check_secrets")
     async def get_check(ctx: CtxDep) -> CheckReply:
         """Of each reference of the live connectors: whether it resolves now, for which environment, granted to whom."""
-        found = await service.check_secrets(ctx, holder, references)
+        found = await service.check_secrets(ctx, holder_for(ctx), references)
         return CheckReply(items=[_checked(one) for one in found], unresolved=sum(bool(one.code) for one in found))
 
     return router
 
 
-def _add_values(router: APIRouter, holder: SecretHolder) -> None:
+def _add_values(router: APIRouter, holder_for: HolderFor) -> None:
     """What brings values in, and changes the keys they are encrypted under."""
 
     @router.get("/sealing-key", summary="Key to seal values to", operation_id="sealing_key")
     async def get_sealing_key(ctx: CtxDep) -> SealingKeyReply:
         """The broker's public key. Compare `id` with what was told to you on another way, if you do not trust this one."""
-        key = await service.sealing_key(ctx, holder)
+        key = await service.sealing_key(ctx, holder_for(ctx))
         return SealingKeyReply(id=key.id, public=key.public, tenant=ctx.tenant, environment=ctx.env.environment.name)
 
     @router.post("", status_code=201, summary="Set a secret", operation_id="set_secret", responses=shows(_FIRST, 201))
     async def post_secret(ctx: CtxDep, body: SetRequest) -> SecretReply:
         """Keep a new secret. Its value is sealed to the sealing key before it is sent."""
         made = await service.set_secret(
-            ctx, holder, body.name, _sealed(body), environment=body.environment, connectors=body.connectors
+            ctx, holder_for(ctx), body.name, _sealed(body), environment=body.environment, connectors=body.connectors
         )
         return _reply(made)
 
     @router.post("/rotate", summary="Rotate a secret", operation_id="rotate_secret")
     async def post_rotate(ctx: CtxDep, body: RotateRequest) -> SecretReply:
         """Give it a new value, which calls get within seconds; the one before stays valid for a grace."""
-        return _reply(await service.rotate_secret(ctx, holder, body.name, _sealed(body), grace_s=body.grace_s))
+        return _reply(await service.rotate_secret(ctx, holder_for(ctx), body.name, _sealed(body), grace_s=body.grace_s))
 
     @router.post("/rekey", summary="Change the key-encryption key", operation_id="rekey_secrets")
     async def post_rekey(ctx: CtxDep, body: RekeyRequest) -> RekeyReply:
         """Encrypt the data keys of all tenants anew. Admins of the deployment's own tenant alone may."""
-        return RekeyReply.model_validate(await service.rekey(ctx, holder, fresh=body.fresh))
+        return RekeyReply.model_validate(await service.rekey(ctx, holder_for(ctx), fresh=body.fresh))
 
 
 def _add_uses(router: APIRouter, references: References) -> None:

@@ -9,6 +9,7 @@ all came while a call waited its whole time is dropped.
 from __future__ import annotations
 
 import asyncio
+import hmac
 import os
 import random
 import ssl
@@ -17,12 +18,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, cast
 
-from stanchion.base import Clock, Json, Problem
+from stanchion.base import Clock, Denied, Json, Problem
 from stanchion.tools.adapter import AdapterProblem
-from stanchion.tools.broker import wire
+from stanchion.tools.broker import proofs, wire
+from stanchion.tools.broker.proofs import Ticket
 from stanchion.tools.broker.server import keep_watch, slack_s
-from stanchion.tools.broker.tokens import KEY_BYTES, sign
-from stanchion.tools.broker.types import BrokerCall
+from stanchion.tools.broker.tokens import KEY_BYTES, sign, sign_ask
+from stanchion.tools.broker.types import BrokerAsk, BrokerCall
 from stanchion.tools.broker.wire import writes
 from stanchion.tools.types import Envelope
 
@@ -42,6 +44,7 @@ _UNSENT_BYTES: Final = 4 * 1024 * 1024
 _ADDRESS_BYTES_MAX: Final = 107
 # Makes one connection: given the protocol's factory, connects it.
 Dial = Callable[[Callable[[], asyncio.Protocol]], Awaitable[object]]
+_UNPROVEN: Final = "what listens there did not show that it is the broker that was started with this process"
 # What a broker answers of a call that it did not take because it ends.
 _STOPPING = "broker.stopping"
 
@@ -73,9 +76,18 @@ def tls_route(host: str, port: int, context: Callable[[], ssl.SSLContext]) -> Di
 
 
 class BrokerClient:
-    """Calls of the broker, from one process. `where` says in messages which broker."""
+    """Calls of the broker, from one process.
 
-    def __init__(self, dial: Dial, *, where: str, clock: Clock, rng: random.Random) -> None:
+    Args:
+        dial: makes connections. `where`: says in messages which broker.
+        clock, rng: of this process.
+        ticket: what this process is known by to a broker that was told of it; it then calls no other.
+    """
+
+    def __init__(
+        self, dial: Dial, *, where: str, clock: Clock, rng: random.Random, ticket: Ticket | None = None
+    ) -> None:
+        self.ticket = ticket
         self._dial = dial
         self._where = where
         self._clock = clock
@@ -108,11 +120,22 @@ class BrokerClient:
         name = f"{call.connector}.{call.resource}" if call.resource else call.connector
         return await self._exchanged(_Wish(name=name, writes=writes(call), timeout_s=call.timeout_s, said=said))
 
-    async def ask(self, operation: str, said: Mapping[str, Json], timeout_s: float = ASK_S) -> Mapping[str, Json]:
-        """Ask the broker for something that is no call of a connector. Raises as `call`."""
+    async def ask(
+        self,
+        operation: str,
+        said: Mapping[str, Json],
+        timeout_s: float = ASK_S,
+        *,
+        tenant: str = "",
+        principal: str = "",
+    ) -> Mapping[str, Json]:
+        """Ask the broker for something that is no call of a connector, on behalf of that person. Raises as `call`."""
 
-        def message(number: int, _: _Link, left_s: float) -> dict[str, object]:
-            return wire.ask_said(number, operation, said, left_s)
+        def message(number: int, link: _Link, left_s: float) -> dict[str, object]:
+            asked = BrokerAsk(
+                operation=operation, said=said, tenant=tenant, principal=principal, timeout_s=left_s, token=""
+            )
+            return wire.ask_said(number, replace(asked, token=sign_ask(asked, link.key, link.now_s())))
 
         answer = await self._exchanged(_Wish(name=operation, writes=False, timeout_s=timeout_s, said=message))
         return cast("Mapping[str, Json]", answer)
@@ -200,7 +223,7 @@ class BrokerClient:
                     self._link = link
                     joined.set_result(link)
                     return
-                self._failed = "it stops" if link.retired and not link.gone else "it hung up"
+                self._failed = "it stops" if link.retired and not link.gone else link.refusal or "it hung up"
             if self._waiters == 0:
                 joined.cancel()
                 return
@@ -292,8 +315,11 @@ class _Link(asyncio.Protocol):
         self._offset_s = 0.0
         self.greeted: asyncio.Future[None] = loop.create_future()
         self.key = b""
+        self._awaited = b""
         self.retired = False
         self.gone = False
+        # Why the broker hung up, if it said so.
+        self.refusal = ""
         # Messages that came: what did not grow while a call waited its whole time is a dead connection.
         self.heard = 0
 
@@ -343,7 +369,9 @@ class _Link(asyncio.Protocol):
             for message, _ in self._frames.feed(data):
                 self.heard += 1
                 self._take(message)
-        except (Problem, ValueError, TypeError, KeyError):
+        except (Problem, ValueError, TypeError, KeyError) as error:
+            if isinstance(error, Denied):
+                self.refusal = error.message
             self.abort()
 
     def _take(self, message: dict[str, Json]) -> None:
@@ -353,8 +381,14 @@ class _Link(asyncio.Protocol):
             if len(self.key) != KEY_BYTES:
                 raise ValueError("a key of another length")
             self._offset_s = float(hello["now"]) - self._clock.monotonic()
-            if not self.greeted.done():
-                self.greeted.set_result(None)
+            if self._client.ticket is None:
+                self._greet()
+            else:
+                self._prove(self._client.ticket, bytes.fromhex(hello.get("nonce", "")))
+        elif "proven" in message:
+            self._believe(bytes.fromhex(cast("Mapping[str, str]", message["proven"])["mac"]))
+        elif "refused" in message:
+            self.refusal = str(cast("Mapping[str, str]", message["refused"])["message"]).rstrip(".")
         elif "stopping" in message:
             self._client.stopping(self)
             if self._transport is not None:
@@ -363,6 +397,25 @@ class _Link(asyncio.Protocol):
             waiting = self._waiting.get(cast("int", message.get("id")))
             if waiting is not None and not waiting.done():
                 waiting.set_result(wire.answer_of(message))
+
+    def _greet(self) -> None:
+        if not self.greeted.done():
+            self.greeted.set_result(None)
+
+    def _prove(self, ticket: Ticket, nonce: bytes) -> None:
+        """Show what this process is; what the broker shows in turn is awaited before any call."""
+        if not nonce or self._transport is None:
+            raise Denied("broker.unproven", _UNPROVEN)
+        mine = os.urandom(KEY_BYTES)
+        shown = proofs.Proof(ticket=ticket.text, nonce=mine, mac=proofs.mac_of_client(ticket.key, nonce, mine))
+        self._awaited = proofs.mac_of_broker(ticket.key, nonce, mine)
+        self.key = proofs.session_key(ticket.key, nonce, mine)
+        self._transport.write(wire.frame(wire.proof_said(shown)))
+
+    def _believe(self, mac: bytes) -> None:
+        if not self._awaited or not hmac.compare_digest(self._awaited, mac):
+            raise Denied("broker.unproven", _UNPROVEN)
+        self._greet()
 
     def pause_writing(self) -> None:
         """The socket takes no more."""

@@ -21,12 +21,12 @@ class RemoteAdapters:
         self._known = known
         self._client = client
 
-    def get(self, name: str, *, tenant: str = "") -> Adapter:
-        """The adapter. `tenant`: for whom it is tested or asked what there is, where no run does.
+    def get(self, name: str, *, tenant: str = "", principal: str = "") -> Adapter:
+        """The adapter. `tenant`, `principal`: for whom it is tested or asked what there is, where no run does.
 
         Raises Invalid `connector.unknown_adapter`.
         """
-        return RemoteAdapter(self._known.get(name), self._client, tenant)
+        return RemoteAdapter(self._known.get(name), self._client, tenant, principal)
 
     async def close(self) -> None:
         """Hang up."""
@@ -37,10 +37,11 @@ class RemoteAdapters:
 class RemoteAdapter:
     """One kind of external system, reached through the broker."""
 
-    def __init__(self, known: Adapter, client: BrokerClient, tenant: str) -> None:
+    def __init__(self, known: Adapter, client: BrokerClient, tenant: str, principal: str = "") -> None:
         self._known = known
         self._client = client
         self._tenant = tenant
+        self._principal = principal
         self.name = known.name
         self.settings_schema = known.settings_schema
         self.settings_required = known.settings_required
@@ -136,6 +137,7 @@ class RemoteAdapter:
             traceparent=None,
             asker=None,
             token="",
+            principal=self._principal,
         )
 
 

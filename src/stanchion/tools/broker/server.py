@@ -1,9 +1,10 @@
 """The broker's end of its connections: authenticate the peer, take calls, have them performed, answer, end in order.
 
-Many calls are in flight on one connection; each is a task. What is bounded: the size of a frame, the calls and the bytes
-of calls in flight in this process (`broker.busy` beyond them, nothing done), how long a peer may leave answers unread, and
-how long a call may take. A peer that goes takes its reads with it; its writes are brought to their end, because a write
-broken off is one whose outcome nobody knows.
+Many calls are in flight on one connection; each is a task. What is bounded (`intake.Bounds`): the size of a frame and the
+time it takes, the calls in flight (`broker.busy` beyond them, nothing done), their bytes (beyond them a peer is not read
+from), the bytes of answers that were not read yet (a read's answer beyond them is thrown away: `broker.unread`), how long
+they may stay so, connections of a peer, and how long a call may take. A peer that goes takes its reads with it; its writes
+are brought to their end, because a write broken off is one whose outcome nobody knows.
 """
 
 from __future__ import annotations
@@ -12,22 +13,23 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, cast
 
 from stanchion.base import Internal, Json, LimitExceeded, Problem, Unavailable
 from stanchion.context import Env
 from stanchion.tools.adapter import AdapterProblem
-from stanchion.tools.broker import wire
+from stanchion.tools.broker import proofs, wire
+from stanchion.tools.broker.intake import Bounds, Flow, Intake, Room, too_many, unread_answer
 from stanchion.tools.broker.tokens import KEY_BYTES
-from stanchion.tools.broker.types import BrokerCall, Peer
+from stanchion.tools.broker.types import BrokerAsk, BrokerCall, Peer
 from stanchion.tools.types import Envelope
 
 _SLACK_SHARE, _SLACK_S_MIN, _SLACK_S_MAX = 0.06, 0.05, 0.25
-# A peer that has not read an answer for so long is gone, whatever the network says.
-_UNREAD_S = 30.0
 # Answers that a peer has not read yet; beyond it none of its calls are taken.
 _UNREAD_BYTES = 4 * 1024 * 1024
+# For TLS to agree and the peer to show its certificate: until then nobody knows whose connection it is.
+_HANDSHAKE_S = 10.0
 # The kernel ends a connection whose bytes nobody acknowledged for so long (tcp(7)): a partition is not a reset.
 TCP_LOST_S = 10
 _FLUSH_S = 2.0
@@ -46,16 +48,8 @@ class CallService(Protocol):
         ...
 
 
-# What the broker is asked that is no call of a connector: (operation, what is said with it) -> the answer.
-AnswerAsk = Callable[[str, Mapping[str, Json]], Awaitable[Mapping[str, Json]]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
-    """What one broker process holds at once: calls, and bytes of their frames."""
-
-    calls_max: int = 1024
-    bytes_max: int = 256 * 1024 * 1024
+# What the broker is asked that is no call of a connector, and who asks -> the answer: `asking.Asks`.
+AnswerAsk = Callable[[BrokerAsk, Peer], Awaitable[Mapping[str, Json]]]
 
 
 # Who is at the other end, given its transport and the key made for it. Raises Denied `broker.stranger`.
@@ -66,17 +60,24 @@ class BrokerServer:
     """All connections of one broker process."""
 
     def __init__(
-        self, service: CallService, env: Env, bounds: Bounds | None = None, answer_ask: AnswerAsk | None = None
+        self,
+        service: CallService,
+        env: Env,
+        bounds: Bounds | None = None,
+        answer_ask: AnswerAsk | None = None,
+        master: bytes | None = None,
     ) -> None:
+        """`master`: the key from which those of tickets follow, where processes have some (`proofs`)."""
         self._service = service
         self._answer_ask = answer_ask
+        self.master = master
         self.env = env
         self.stopping = False
-        self._bounds = bounds or Bounds()
+        self.bounds = bounds or Bounds()
+        self.room = Room(self.bounds.bytes_max, lambda wake: asyncio.get_running_loop().call_soon(wake))
         self._connections: set[_Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._cutting = False
-        self._bytes = 0
         self._listening: list[asyncio.Server] = []
 
     @property
@@ -101,7 +102,8 @@ class BrokerServer:
         if listener.family == socket.AF_UNIX:
             server = await loop.create_unix_server(accept, sock=listener)
         else:
-            server = await loop.create_server(accept, sock=listener, ssl=tls)
+            timeout_s = None if tls is None else _HANDSHAKE_S
+            server = await loop.create_server(accept, sock=listener, ssl=tls, ssl_handshake_timeout=timeout_s)
         self._listening.append(server)
         return server
 
@@ -135,6 +137,24 @@ class BrokerServer:
 
     # --- what connections tell
 
+    def full_for(self, peer: Peer) -> Problem | None:
+        """Why that peer gets no further connection, or None."""
+        open_now = sum((other.peer.how, other.peer.name) == (peer.how, peer.name) for other in self._connections)
+        return None if open_now < self.bounds.connections_max else too_many(peer, open_now)
+
+    def unread(self, connection: _Connection, size: int) -> Problem | None:
+        """Why an answer of `size` bytes is not kept for its peer to read, or None.
+
+        A lone answer always is: only those that wait behind others are counted.
+        """
+        own, everyone = connection.unread_bytes, sum(other.unread_bytes for other in self._connections)
+        if (own == 0 or own + size <= self.bounds.connection_bytes_max) and (
+            everyone == 0 or everyone + size <= self.bounds.bytes_max
+        ):
+            return None
+        self.env.telemetry.emit("broker.busy", 1.0)
+        return unread_answer(size, own, everyone)
+
     def joined(self, connection: _Connection) -> None:
         """A peer was authenticated."""
         self._connections.add(connection)
@@ -153,12 +173,11 @@ class BrokerServer:
                 "The broker is stopping and takes no more calls; nothing was sent.",
                 hint="Its successor takes them.",
             )
-        if len(self._tasks) >= self._bounds.calls_max or self._bytes >= self._bounds.bytes_max:
+        if len(self._tasks) >= self.bounds.calls_max:
             self.env.telemetry.emit("broker.busy", 1.0)
             return LimitExceeded(
                 "broker.busy",
-                f"The broker has {len(self._tasks)} calls in hand ({self._bytes >> 20} MiB) and takes no more;"
-                " nothing was sent.",
+                f"The broker has {len(self._tasks)} calls in hand and takes no more; nothing was sent.",
                 hint="Try again in a moment; broker.calls_max is the bound.",
                 retry_after_s=0.5,
             )
@@ -168,14 +187,12 @@ class BrokerServer:
         """Do `work` and have `connection` answer it."""
         task = asyncio.get_running_loop().create_task(self._perform(connection, number, work))
         self._tasks.add(task)
-        self._bytes += size
         self.env.telemetry.emit("broker.calls", float(len(self._tasks)))
 
         def ended(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
-            self._bytes -= size
             self.env.telemetry.emit("broker.calls", float(len(self._tasks)))
-            connection.ended(number)
+            connection.ended(number, size)
 
         task.add_done_callback(ended)
         return task
@@ -208,9 +225,9 @@ class BrokerServer:
     async def _done(self, peer: Peer, work: _Work) -> Answer:
         if work.call is not None:
             return await self._service.perform(work.call, peer)
-        if self._answer_ask is None:
+        if self._answer_ask is None or work.ask is None:
             raise Unavailable("broker.not_asked", f"This broker answers nothing like {work.name}.", retryable=False)
-        return await self._answer_ask(work.name, work.said)
+        return await self._answer_ask(work.ask, peer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,7 +238,7 @@ class _Work:
     timeout_s: float
     writes: bool = False
     call: BrokerCall | None = None
-    said: Mapping[str, Json] = field(default_factory=dict[str, "Json"])
+    ask: BrokerAsk | None = None
 
     def problem(self, code: str, what: str) -> AdapterProblem:
         """That it was broken off. Of a write the outcome is not known."""
@@ -233,8 +250,8 @@ class _Work:
 
 def _work_of(message: Mapping[str, Json]) -> _Work:
     if "ask" in message:
-        operation, said, timeout_s = wire.ask_of(message)
-        return _Work(name=operation, timeout_s=timeout_s, said=said)
+        ask = wire.ask_of(message)
+        return _Work(name=ask.operation, timeout_s=ask.timeout_s, ask=ask)
     call = wire.call_of(message)
     name = f"{call.connector}.{call.resource}" if call.resource else call.connector
     return _Work(name=name, timeout_s=call.timeout_s, writes=wire.writes(call), call=call)
@@ -254,9 +271,9 @@ class _Connection(asyncio.Protocol):
     def __init__(self, server: BrokerServer, authenticate: Authenticate) -> None:
         self._server = server
         self._authenticate = authenticate
-        self._frames = wire.Frames()
+        self._intake = Intake(server.room, server.bounds.connection_bytes_max, self._pump)
         self._running: dict[int, tuple[asyncio.Task[None], bool]] = {}
-        self._unread: asyncio.TimerHandle | None = None
+        self._nonce = b""
         self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # Done once the peer has said that no more calls come.
         self.parted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -264,6 +281,7 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Authenticate the peer and greet it, or hang up."""
         self._transport = cast("asyncio.Transport", transport)
+        self._flow = Flow(self._transport, self._server.bounds, self._intake, self._refuse)
         env = self._server.env
         key = env.ids.secret(KEY_BYTES)
         try:
@@ -272,47 +290,85 @@ class _Connection(asyncio.Protocol):
             env.telemetry.emit("broker.stranger", 1.0, reason=problem.message)
             self._transport.abort()
             return
+        if (problem := self._server.full_for(self.peer)) is not None:
+            self._refuse(problem)
+            return
         keep_watch(transport)
         self._transport.set_write_buffer_limits(high=_UNREAD_BYTES)
         self._server.joined(self)
-        self.send({"hello": {"v": wire.WIRE_V, "key": key.hex(), "now": env.clock.now().timestamp()}})
+        hello: dict[str, object] = {"v": wire.WIRE_V, "key": key.hex(), "now": env.clock.now().timestamp()}
+        if self._server.master is not None and self.peer.how == "unix":
+            self._nonce = env.ids.secret(KEY_BYTES)
+            hello["nonce"] = self._nonce.hex()
+        self.send({"hello": hello})
         if self._server.stopping:
             self.send({"stopping": True})
 
     def data_received(self, data: bytes) -> None:
         """Take what has come; who does not speak the language is hung up on."""
+        if not self._transport.is_closing():
+            self._intake.add(data)
+            self._pump()
+
+    def _pump(self) -> None:
+        """Take every whole frame for which there is room, then see to it that the next one comes, in time."""
+        whole = False
         try:
-            for message, size in self._frames.feed(data):
-                self._take(message, size)
+            while (found := self._intake.next()) is not None:
+                whole = True
+                self._take(*found)
         except Problem as problem:
-            self._server.env.telemetry.emit("broker.stranger", 1.0, reason=problem.message)
-            self._transport.abort()
+            self._refuse(problem)
+        self._flow.go_on(whole=whole)
+
+    def _refuse(self, problem: Problem) -> None:
+        """Say why, and hang up."""
+        self._server.env.telemetry.emit("broker.stranger", 1.0, reason=problem.message)
+        said = {"code": problem.code, "message": problem.message, "hint": problem.hint}
+        self.send({"refused": said})
+        self._intake.close()
+        self._transport.close()
 
     def _take(self, message: dict[str, Json], size: int) -> None:
         if isinstance(cancelled := message.get("cancel"), int):
             task, reads = self._running.get(cancelled, (None, False))
             if task is not None and reads:
                 task.cancel()
+            self._intake.done(size)
             return
         if "goodbye" in message:
             self._part()
+            self._intake.done(size)
             return
+        if "proof" in message:
+            self._intake.done(size)
+            self._prove(message["proof"])
+            return
+        self._nonce = b""  # a ticket is shown first of all, or not
         number = message.get("id")
         if not isinstance(number, int) or number in self._running:
+            self._intake.done(size)
             raise LimitExceeded("broker.bad_frame", "A peer sent a call without an id of its own.", retryable=False)
         try:
             work = _work_of(message)
+            if (problem := self._server.refused()) is not None:
+                raise problem
         except Problem as problem:
             self.answer(number, problem)
-            return
-        if (problem := self._server.refused()) is not None:
-            self.answer(number, problem)
+            self._intake.done(size)
             return
         self._running[number] = (self._server.start(self, number, work, size), not work.writes)
 
-    def ended(self, number: int) -> None:
-        """A call was answered."""
+    def _prove(self, said: Json) -> None:
+        """The peer shows its ticket: from here on it is what that says, and its tokens are signed with the key of both."""
+        nonce, self._nonce = self._nonce, b""
+        self.peer, mac = proofs.proven(self.peer, self._server.master, nonce, wire.proof_of(said))
+        self.send({"proven": {"mac": mac.hex()}})
+
+    def ended(self, number: int, size: int) -> None:
+        """A call was answered; its frame had `size` bytes."""
         self._running.pop(number, None)
+        self._intake.done(size)
 
     def answer(self, number: int, answer: Answer | Problem, *, writes: bool = False) -> None:
         """Say what became of a call. An answer that cannot be sent is a problem of that call alone: of a write, one that says
@@ -322,6 +378,9 @@ class _Connection(asyncio.Protocol):
                 wire.problem_said(number, answer) if isinstance(answer, Problem) else wire.answer_said(number, answer)
             )
             data = wire.frame(said)
+            droppable = not writes and not isinstance(answer, Problem)
+            if droppable and (problem := self._server.unread(self, len(data))) is not None:
+                raise problem
         except Problem as problem:
             sent = answer.sent if isinstance(answer, AdapterProblem) else writes and not isinstance(answer, Problem)
             unsaid = AdapterProblem(problem.code, problem.message, hint=problem.hint, sent=True) if sent else problem
@@ -336,18 +395,19 @@ class _Connection(asyncio.Protocol):
         if not self._transport.is_closing():
             self._transport.write(data)
 
+    @property
+    def unread_bytes(self) -> int:
+        """Bytes of answers that the peer's socket has not taken."""
+        return self._transport.get_write_buffer_size()
+
     def pause_writing(self) -> None:
-        """The peer does not read: take nothing more from it, and give it up after a while."""
-        self._transport.pause_reading()
-        self._unread = asyncio.get_running_loop().call_later(_UNREAD_S, self._transport.abort)
+        """The peer does not read."""
+        self._flow.unread()
 
     def resume_writing(self) -> None:
         """The peer reads again."""
-        if self._unread is not None:
-            self._unread.cancel()
-            self._unread = None
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
+        self._flow.read()
+        self._pump()
 
     def _part(self) -> None:
         if not self.parted.done():
@@ -364,8 +424,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the loop calls it so
         """Nobody waits for the peer's reads any more; its writes go on to their end."""
-        if self._unread is not None:
-            self._unread.cancel()
+        self._flow.close()
         for task, reads in self._running.values():
             if reads:
                 task.cancel()

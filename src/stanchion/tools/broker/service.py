@@ -18,7 +18,7 @@ from uuid import UUID
 
 import psycopg
 
-from stanchion.base import Internal, Invalid, Json, LimitExceeded, Problem, digest
+from stanchion.base import Denied, Internal, Invalid, Json, LimitExceeded, Problem, digest
 from stanchion.context import Actor, Env, system_actor
 from stanchion.controls.kills import Kills
 from stanchion.controls.withdrawals import Withdrawals
@@ -26,7 +26,8 @@ from stanchion.identity import CallAuthorizer, CallQuestion, Principals
 from stanchion.runs import PinResolver
 from stanchion.secrets import Secret, SecretRef, Secrets, TokenKeeping
 from stanchion.tools.adapter import Adapter, AdapterProblem, AdapterRegistry, Target
-from stanchion.tools.broker import checks, store, wire
+from stanchion.tools.broker import checks, peers, store, wire
+from stanchion.tools.broker.asking import Persons, refused
 from stanchion.tools.broker.breaker import Breakers
 from stanchion.tools.broker.connectors import PublishedConnectors
 from stanchion.tools.broker.limits import ConnectorLimits
@@ -62,23 +63,25 @@ class Judges:
 
     Attributes:
         policy, principals: the third lock of I10, and who somebody is now.
+        persons: whether the person behind a test or a discovery may have it made.
         approvals: the binding of an approval.
         programs: the released Blueprint that a run is pinned to.
         kills, withdrawn: kept fresh in the broker's own process.
-        secrets: the only place where references become values.
+        secrets: the only place where references become values. `tokens`: where refresh tokens are kept that servers exchange.
     """
 
     policy: CallAuthorizer
     principals: Principals
+    persons: Persons
     approvals: ApprovalBinding
     programs: PinResolver
     kills: Kills
     withdrawn: Withdrawals
     secrets: Secrets
+    tokens: TokenKeeping | None = None
 
 
 class Broker:
-    tokens: TokenKeeping | None = None
     """Performs calls. Built once per broker process, whose `adapters` alone touch the outside."""
 
     def __init__(self, env: Env, adapters: AdapterRegistry, judges: Judges, scrubbers: Scrubbers | None = None) -> None:
@@ -118,6 +121,7 @@ class Broker:
 
     async def _checked(self, call: BrokerCall, peer: Peer, *, until: float) -> Answer:
         verify(call, peer.session_key, self._env.clock.now().timestamp())
+        await self._check_asked(call, peer)
         connector = await self._connectors.load(call.tenant, call.connector, call.digest)
         if call.op in {"test", "discover"}:
             return await self._looked(call, connector, until)
@@ -135,6 +139,15 @@ class Broker:
         return await self._asked(call, target, until, self._still(call, uses, target if writes else None))
 
     # --- who may, and what stands in the way
+
+    async def _check_asked(self, call: BrokerCall, peer: Peer) -> None:
+        """Whether a process of that type asks for this, and the person behind a test or a discovery may."""
+        try:
+            peers.check_may(peer, call.op)
+            await self._judges.persons.check(call.op, call.tenant, call.principal, name=call.connector)
+        except Denied as problem:
+            refused(self._env, peer, call.op, problem, principal=call.principal, tenant=call.tenant)
+            raise
 
     async def _authorize(self, call: BrokerCall, target: Target) -> None:
         """The third lock of I10. Raises Denied `auth.denied`."""

@@ -6,39 +6,59 @@ import asyncio
 import socket
 import ssl
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from stanchion.base import Denied, Invalid
-from stanchion.tools.broker.types import Peer
+from stanchion.tools.broker.types import PEER_KINDS, Peer, PeerKind
 
 # struct ucred (unix(7)): pid, uid, gid.
 _UCRED = struct.Struct("3i")
 
 
-def unix_peer(transport: asyncio.BaseTransport, uids: frozenset[int], key: bytes) -> Peer:
+def kinds_by_uid(said: Sequence[str], *, own: int, supervised: bool) -> Mapping[int, frozenset[PeerKind]]:
+    """What `broker.uids` says: as which types of process a user's may call, before any has shown a ticket.
+
+    The broker's own user is everything where nothing else can tell its processes apart, unless it is listed; under `up`
+    (`supervised`), where each has a ticket, one without is no more than a worker.
+    """
+    own_kinds: frozenset[PeerKind] = frozenset({"worker"}) if supervised else frozenset(PEER_KINDS)
+    return {own: own_kinds, **{int(who): kinds for who, kinds in kinds_by_name(said).items()}}
+
+
+def kinds_by_name(said: Sequence[str]) -> Mapping[str, frozenset[PeerKind]]:
+    """What `broker.names` says, in the form `name=type+type` that the settings have checked."""
+    found: dict[str, frozenset[PeerKind]] = {}
+    for item in said:
+        name, _, kinds = item.rpartition("=")
+        found[name] = frozenset(cast("list[PeerKind]", kinds.split("+")))
+    return found
+
+
+def unix_peer(transport: asyncio.BaseTransport, uids: Mapping[int, frozenset[PeerKind]], key: bytes) -> Peer:
     """The peer of a Unix socket. Raises Denied `broker.stranger` unless its user is one of `uids`."""
     here: socket.socket = transport.get_extra_info("socket")
     _, uid, _ = _UCRED.unpack(here.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
     if uid not in uids:
         raise _stranger(f"user {uid}", "Name the user in broker.uids, if its processes are Stanchion's.")
-    return Peer(how="unix", name=str(uid), session_key=key)
+    return Peer(how="unix", name=str(uid), session_key=key, kinds=uids[uid])
 
 
-def certificate_peer(transport: asyncio.BaseTransport, names: frozenset[str], key: bytes) -> Peer:
-    """The peer whose certificate TLS has verified.
+def certificate_peer(transport: asyncio.BaseTransport, names: Mapping[str, frozenset[PeerKind]], key: bytes) -> Peer:
+    """The peer whose certificate TLS has verified; it may call as everything that `names` says of any of its names.
 
-    Raises Denied `broker.stranger` without one, or if `names` is not empty and holds none of its names.
+    Raises Denied `broker.stranger` without one, or if `names` holds none of its names.
     """
     found = _names(transport.get_extra_info("peercert") or {})
     if not found:
         raise _stranger("a peer without a certificate that has a name", "Give it a certificate with a DNS name.")
-    known = [name for name in found if name in names] if names else found
+    known = [name for name in found if name in names]
     if not known:
         raise _stranger(f"a certificate for {found[0]}", "Name it in broker.names, if it is a process of Stanchion's.")
-    return Peer(how="mtls", name=known[0], session_key=key)
+    kinds = frozenset(kind for name in known for kind in names[name])
+    return Peer(how="mtls", name=known[0], session_key=key, kinds=kinds)
 
 
 def _names(certificate: Mapping[str, Any]) -> list[str]:

@@ -12,6 +12,9 @@ from stanchion.db import Tx
 from stanchion.tools.types import Asker
 
 Op = Literal["fetch", "lookup", "push", "probe", "execute", "test", "discover"]
+# Types of processes that call the broker.
+PeerKind = Literal["web", "worker", "scheduler", "cli"]
+PEER_KINDS: Final[tuple[PeerKind, ...]] = ("web", "worker", "scheduler", "cli")
 OPS: Final[tuple[Op, ...]] = ("fetch", "lookup", "push", "probe", "execute", "test", "discover")
 
 
@@ -30,6 +33,7 @@ class BrokerCall:
         key: the idempotency key of a push, a probe, or an execute that writes; else empty.
         timeout_s: how long the caller waits; the broker takes no longer.
         asker: the step on whose behalf, or None for a person's `test` or `discover`.
+        principal: that person; empty for a step, whose asker names who started its run.
         token: the run token, as `tokens` made it.
     """
 
@@ -45,6 +49,26 @@ class BrokerCall:
     traceparent: str | None
     asker: Asker | None
     token: str
+    principal: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerAsk:
+    """Something asked of the broker itself, as a client sent it.
+
+    Attributes:
+        operation, said: what is asked, and what is said with it.
+        tenant, principal: the person behind it; both empty where there is none (a webhook that is to be verified).
+        timeout_s: how long the caller waits.
+        token: signed for exactly this, as `tokens` does.
+    """
+
+    operation: str
+    said: Mapping[str, Json]
+    tenant: str
+    principal: str
+    timeout_s: float
+    token: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +79,13 @@ class Peer:
         how: `unix`, the kernel told its user id; `mtls`, a certificate of ours; `memory`, the same process (tests).
         name: that user id, or the certificate's name.
         session_key: with which this connection's run tokens are signed; made by the broker when it accepted it.
+        kinds: as which types of process it may ask.
     """
 
     how: Literal["unix", "mtls", "memory"]
     name: str
     session_key: bytes = field(repr=False)
+    kinds: frozenset[PeerKind] = frozenset({"worker"})
 
 
 class ApprovalBinding(Protocol):

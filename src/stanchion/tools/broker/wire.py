@@ -4,13 +4,14 @@ A frame is its length (4 bytes, big-endian) and one JSON object. The broker spea
 
     {"hello": {"v": 1, "key": "<hex>", "now": 1763800000.5}}        the session's key and the broker's time
     {"stopping": true}                                              takes no more calls here; those it has, it ends
+    {"refused": {"code", "message", "hint"}}                        why it hangs up now; instead of or after the greeting
 
 A client asks, many calls at once, each under an id of its own; `cancel` says that nobody waits any more, `goodbye` (after
 `stopping`) that no more calls come on this connection:
 
     {"id", "op", "tenant", "connector", "digest", "resource", "operation", "arguments", "key", "timeout_s",
-     "traceparent", "asker", "token"}
-    {"id", "ask", "said", "timeout_s"}                              of the broker itself, not of a connector
+     "traceparent", "asker", "token", "principal"}
+    {"id", "ask", "said", "timeout_s", "tenant", "principal", "token"}   of the broker itself, not of a connector
     {"cancel": id}
     {"goodbye": true}
 
@@ -42,13 +43,14 @@ from stanchion.base import (
     loads,
 )
 from stanchion.tools.adapter import AdapterProblem
-from stanchion.tools.broker.types import BrokerCall, Op
+from stanchion.tools.broker.proofs import Proof
+from stanchion.tools.broker.types import BrokerAsk, BrokerCall, Op
 from stanchion.tools.types import Asker, Envelope
 
 WIRE_V: Final = 1
 # A step's result holds at most a megabyte, but a fetch of 10,000 records is read whole before it is measured.
 FRAME_BYTES_MAX: Final = 20 * 1024 * 1024
-_HEAD: Final = 4
+HEAD_BYTES: Final = 4
 _CLASSES: Final[Mapping[str, type[Problem]]] = {
     "adapter": AdapterProblem,
     **{
@@ -70,7 +72,23 @@ def frame(message: object) -> bytes:
             hint="Narrow the call: a `where`, a smaller `limit` and the `page` that continues it, or fewer fields.",
             retryable=False,
         )
-    return len(body).to_bytes(_HEAD, "big") + body
+    return len(body).to_bytes(HEAD_BYTES, "big") + body
+
+
+def frame_length(data: bytes | bytearray, bytes_max: int) -> int:
+    """The bytes that follow the head at the beginning of `data`. Raises Invalid `broker.bad_frame` beyond `bytes_max`."""
+    length = int.from_bytes(data[:HEAD_BYTES], "big")
+    if length > bytes_max:
+        raise _bad(f"a frame of {length} bytes is announced; at most {bytes_max} are allowed")
+    return length
+
+
+def message_of(body: bytes) -> dict[str, Json]:
+    """The message in a frame. Raises Invalid `broker.bad_frame`, `json.…`."""
+    message = loads(body)
+    if not isinstance(message, dict):
+        raise _bad("a frame holds no object")
+    return message
 
 
 class Frames:
@@ -82,18 +100,13 @@ class Frames:
     def feed(self, data: bytes) -> Iterator[tuple[dict[str, Json], int]]:
         """The messages that are whole now, each with its size in bytes. Raises Invalid `broker.bad_frame`."""
         self._bytes += data
-        while len(self._bytes) >= _HEAD:
-            length = int.from_bytes(self._bytes[:_HEAD], "big")
-            if length > FRAME_BYTES_MAX:
-                raise _bad(f"a frame of {length} bytes is announced; at most {FRAME_BYTES_MAX} are allowed")
-            if len(self._bytes) < _HEAD + length:
+        while len(self._bytes) >= HEAD_BYTES:
+            length = frame_length(self._bytes, FRAME_BYTES_MAX)
+            if len(self._bytes) < HEAD_BYTES + length:
                 return
-            body = bytes(memoryview(self._bytes)[_HEAD : _HEAD + length])
-            del self._bytes[: _HEAD + length]
-            message = loads(body)
-            if not isinstance(message, dict):
-                raise _bad("a frame holds no object")
-            yield message, length
+            body = bytes(memoryview(self._bytes)[HEAD_BYTES : HEAD_BYTES + length])
+            del self._bytes[: HEAD_BYTES + length]
+            yield message_of(body), length
 
 
 def _bad(what: str) -> Invalid:
@@ -134,6 +147,7 @@ class _CallSaid(_Strict):
     traceparent: str | None = Field(max_length=200)
     asker: _AskerSaid | None
     token: str = _NAME
+    principal: str = Field(default="", max_length=300)
 
 
 def writes(call: BrokerCall) -> bool:
@@ -158,6 +172,7 @@ def call_said(number: int, call: BrokerCall) -> dict[str, object]:
         "traceparent": call.traceparent,
         "asker": None if asker is None else asdict(asker),
         "token": call.token,
+        "principal": call.principal,
     }
 
 
@@ -166,20 +181,38 @@ class _AskSaid(_Strict):
     ask: str = Field(min_length=1, max_length=200)
     said: dict[str, Any]
     timeout_s: float = Field(gt=0, le=3600)
+    tenant: str = Field(default="", max_length=200)
+    principal: str = Field(default="", max_length=300)
+    token: str = Field(default="", max_length=200)
 
 
-def ask_said(number: int, operation: str, said: Mapping[str, Json], timeout_s: float) -> dict[str, object]:
+def ask_said(number: int, ask: BrokerAsk) -> dict[str, object]:
     """Something asked of the broker itself, as a message."""
-    return {"id": number, "ask": operation, "said": dict(said), "timeout_s": timeout_s}
+    return {
+        "id": number,
+        "ask": ask.operation,
+        "said": dict(ask.said),
+        "timeout_s": ask.timeout_s,
+        "tenant": ask.tenant,
+        "principal": ask.principal,
+        "token": ask.token,
+    }
 
 
-def ask_of(message: Mapping[str, Json]) -> tuple[str, Mapping[str, Json], float]:
-    """The operation, what is said with it, the seconds it may take. Raises Invalid `broker.bad_call`."""
+def ask_of(message: Mapping[str, Json]) -> BrokerAsk:
+    """What is asked. Raises Invalid `broker.bad_call`."""
     try:
         found = _AskSaid.model_validate(message)
     except ValidationError as error:
         raise _wrong(error) from None
-    return found.ask, found.said, found.timeout_s
+    return BrokerAsk(
+        operation=found.ask,
+        said=found.said,
+        tenant=found.tenant,
+        principal=found.principal,
+        timeout_s=found.timeout_s,
+        token=found.token,
+    )
 
 
 def _wrong(error: ValidationError) -> Invalid:
@@ -208,7 +241,31 @@ def call_of(message: Mapping[str, Json]) -> BrokerCall:
         traceparent=said.traceparent,
         asker=None if asker is None else Asker(**dict(asker)),
         token=said.token,
+        principal=said.principal,
     )
+
+
+# --- who the client is
+
+
+class _ProofSaid(_Strict):
+    ticket: str = _NAME
+    nonce: str = Field(pattern=r"^[0-9a-f]{32,128}$")
+    mac: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+def proof_said(proof: Proof) -> dict[str, object]:
+    """A proof as a message."""
+    return {"proof": {"ticket": proof.ticket, "nonce": proof.nonce.hex(), "mac": proof.mac.hex()}}
+
+
+def proof_of(said: Json) -> Proof:
+    """The proof that a message says. Raises Invalid `broker.bad_frame`."""
+    try:
+        found = _ProofSaid.model_validate(said)
+        return Proof(ticket=found.ticket, nonce=bytes.fromhex(found.nonce), mac=bytes.fromhex(found.mac))
+    except (ValidationError, ValueError):
+        raise _bad("what is shown of a ticket has another form") from None
 
 
 # --- answers
