@@ -15,11 +15,10 @@ import psycopg
 from aiohttp import web
 
 from stanchion.base import SystemClock
-from stanchion.blueprints import Document
 from stanchion.tools.adapter import Adapter, Target
 from stanchion.tools.adapters import Adapters
 from stanchion.tools.connectors import connector_of
-from stanchion.tools.connectors.kind import ConnectorKind
+from tests.tools.documents import parsed
 
 CASES: list[dict[str, Any]] = [
     {"case_id": f"C{n}", "fine_eur": n * 1000, "closed": n % 2 == 0, "rate": n + 0.5, "articles": [5, n], "note": None}
@@ -108,8 +107,7 @@ class World:
 
 def checked(adapters: Adapters, body: dict[str, Any]) -> dict[str, Any]:
     """The worlds use documents that an author could publish."""
-    document = Document(path="connector.json", source=json.dumps(body))
-    assert ConnectorKind(adapters).parse(document, lambda *_: None).issues == ()
+    assert parsed(body, adapters=adapters).issues == ()
     return body
 
 

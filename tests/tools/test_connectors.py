@@ -15,11 +15,12 @@ from stanchion.blueprints import BlueprintKind, Document, Parsed
 from stanchion.blueprints.check import KEYWORDS
 from stanchion.blueprints.values.kind import CONFIG_SCHEMA
 from stanchion.releases.policies.kind import SCHEMA as POLICY
-from stanchion.tools import FETCH, LOOKUP, PUSH, Adapters, ConnectorKind, connector_of
+from stanchion.tools import FETCH, LOOKUP, PUSH, Adapters, connector_of
 from stanchion.tools.catalogue.kind import SCHEMA as TOOL
 from stanchion.tools.connectors import resource_of
 from stanchion.tools.connectors.schema import document_schema
 from stanchion.tools.triggers.rules import SCHEMA as TRIGGER
+from tests.tools.documents import fault_at, parsed
 
 SQL = """
 connector: casebook
@@ -98,8 +99,7 @@ ALL = {"sql": SQL, "http": HTTP, "files": FILES}
 
 
 def parse(source: str) -> Parsed:
-    kind = ConnectorKind(Adapters(Path("nowhere"), SystemClock()))
-    return kind.parse(Document(path="casebook.yaml", source=source.strip() + "\n"), lambda *_: None)
+    return parsed(source.strip() + "\n", "casebook.yaml")
 
 
 @pytest.mark.parametrize("adapter", ALL)
@@ -240,14 +240,8 @@ WRONG: list[tuple[str, str, str, str, str]] = [
     ("adapter", "text", "wrong", "code", "line"), WRONG, ids=[f"{w[0]}-{w[3]}-{n}" for n, w in enumerate(WRONG)]
 )
 def test_each_fault_is_said_at_its_place(adapter: str, text: str, wrong: str, code: str, line: str) -> None:
-    source = ALL[adapter].strip() + "\n"
-    assert text in source
-    changed = source.replace(text, wrong, 1)
-    issues = parse(changed).issues
-    found = [issue for issue in issues if issue.code == code]
-    assert found, issues
-    assert line in changed.splitlines()[found[0].line - 1], (found[0], changed.splitlines()[found[0].line - 1])
-    assert found[0].file == "casebook.yaml"
+    found, _ = fault_at(ALL[adapter].strip() + "\n", text, wrong, code, line)
+    assert found.file == "connector.yaml"
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from stanchion.base import Clock, Invalid, Json, LimitExceeded, NotFound, Problem
-from stanchion.blueprints import Document
-from stanchion.tools import FETCH, LOOKUP, Adapters, ConnectorKind, FetchHandler, LookupHandler
+from stanchion.tools import FETCH, LOOKUP, Adapters, FetchHandler, LookupHandler
 from stanchion.tools.adapters.statements import read_statement
 from tests.conformance.worlds import CASES, SqliteWorld, make_sqlite
+from tests.tools.documents import parsed
 from tests.tools.support import call_of
 
 
@@ -114,11 +114,9 @@ async def test_a_read_may_look_at_another_environment(world: SqliteWorld, env) -
     assert (await fetch.execute(env, call(world, env, {}))).output["count"] == 5  # type: ignore[index, call-overload]
 
 
-def test_the_connectors_of_the_example_are_right(repo: Path, env) -> None:
-    kind = ConnectorKind(Adapters(repo, env.clock))
+def test_the_connectors_of_the_example_are_right(repo: Path) -> None:
     for name in ("casebook", "outcomes"):
-        source = (repo / "examples" / "case-triage" / f"{name}.yaml").read_text()
-        assert kind.parse(Document(path=name, source=source), lambda *_: None).issues == ()
+        assert parsed((repo / "examples" / "case-triage" / f"{name}.yaml").read_text()).issues == ()
 
 
 @pytest.mark.parametrize(

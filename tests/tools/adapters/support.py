@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
-from stanchion.blueprints import Document
 from stanchion.tools.adapter import Target
 from stanchion.tools.adapters import Adapters
 from stanchion.tools.connectors import connector_of
-from stanchion.tools.connectors.kind import ConnectorKind
 from stanchion.tools.credentials import Credentials
 from tests.conformance.object_worlds import told_secret
+from tests.tools.documents import parsed
 
 KEY = "eff_" + "a" * 64
 
@@ -30,8 +28,7 @@ def document(adapter: str, resources: dict[str, Any], **settings: Any) -> dict[s
 
 def complaints(adapters: Adapters, body: dict[str, Any]) -> list[tuple[str, str]]:
     """(code, message) of everything that publishing would say."""
-    parsed = ConnectorKind(adapters).parse(Document(path="c.json", source=json.dumps(body)), lambda *_: None)
-    return [(issue.code, issue.message) for issue in parsed.issues]
+    return [(issue.code, issue.message) for issue in parsed(body, adapters=adapters).issues]
 
 
 def target(body: dict[str, Any], resource: str, verb: str, timeout_s: float = 5.0, **secrets: str) -> Target:

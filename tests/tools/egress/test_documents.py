@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from stanchion.base import SystemClock
-from stanchion.blueprints import ConfigIssue, Document
-from stanchion.tools import Adapters, ConnectorKind
+from stanchion.blueprints import ConfigIssue
+from tests.tools.documents import parsed
 from tests.tools.egress import corpus
 
 HTTP = """
@@ -28,8 +26,7 @@ resources:
 
 
 def issues(source: str) -> tuple[ConfigIssue, ...]:
-    kind = ConnectorKind(Adapters(Path("nowhere"), SystemClock()))
-    return tuple(kind.parse(Document(path="registry.yaml", source=source.lstrip()), lambda *_: None).issues)
+    return tuple(parsed(source.lstrip()).issues)
 
 
 def document(url: str, more: str = "") -> str:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from stanchion.base import SystemClock
-from stanchion.blueprints import Document, Parsed
-from stanchion.tools import Adapters, ConnectorKind, connector_of
+from stanchion.tools import connector_of
+from tests.tools.documents import fault_at, parsed
 
 ERP = """\
 connector: erp
@@ -65,15 +62,10 @@ execute:
 """
 
 
-def parse(source: str) -> Parsed:
-    kind = ConnectorKind(Adapters(Path("nowhere"), SystemClock()))
-    return kind.parse(Document(path="erp.yaml", source=source), lambda *_: None)
-
-
 def test_a_right_document() -> None:
-    parsed = parse(ERP)
-    assert parsed.issues == ()
-    connector = connector_of(parsed.body)
+    found = parsed(ERP)
+    assert found.issues == ()
+    connector = connector_of(found.body)
     cancel = connector.operations["cancel"].operations["execute"]
     assert (cancel.effect, cancel.idempotency, cancel.reversible, cancel.undone_by) == (
         "destructive",
@@ -82,7 +74,7 @@ def test_a_right_document() -> None:
         "reopen",
     )
     assert connector.resources["invoices"].operations["push"].reversible
-    assert parse(ERP[: ERP.index("resources:")] + ERP[ERP.index("execute:") :]).issues == ()
+    assert parsed(ERP[: ERP.index("resources:")] + ERP[ERP.index("execute:") :]).issues == ()
 
 
 WRONG: list[tuple[str, str, str, str]] = [
@@ -143,13 +135,7 @@ WRONG: list[tuple[str, str, str, str]] = [
 
 @pytest.mark.parametrize(("text", "other", "code", "at"), WRONG, ids=[f"{n}-{w[2]}" for n, w in enumerate(WRONG)])
 def test_each_fault_is_said_at_its_place(text: str, other: str, code: str, at: str) -> None:
-    assert text in ERP
-    source = ERP.replace(text, other, 1)
-    issues = [issue for issue in parse(source).issues if issue.code == code]
-    assert issues, parse(source).issues
-    line = source[: source.index(at)].count("\n") + 1
-    assert line in {issue.line for issue in issues}, issues
-    for issue in parse(source).issues:
+    for issue in fault_at(ERP, text, other, code, at)[1]:
         assert "hunter2" not in f"{issue.message} {issue.hint}"
 
 
@@ -157,9 +143,9 @@ def test_credentials_without_tls_only_where_the_network_is_listed() -> None:
     source = ERP.replace(
         "base_url: https://erp.example", "egress: {private: [erp.internal]}\nbase_url: http://erp.internal"
     )
-    assert [issue.code for issue in parse(source).issues] == []
+    assert [issue.code for issue in parsed(source).issues] == []
 
 
 def test_a_connector_that_offers_nothing() -> None:
     source = ERP[: ERP.index("resources:")]
-    assert "connector.missing_field" in [issue.code for issue in parse(source).issues]
+    assert "connector.missing_field" in [issue.code for issue in parsed(source).issues]

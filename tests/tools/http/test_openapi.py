@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from stanchion.base import Invalid, SystemClock
-from stanchion.blueprints import Document
-from stanchion.tools import Adapters, ConnectorKind, openapi_connector
+from stanchion.base import Invalid
+from stanchion.tools import openapi_connector
+from tests.tools.documents import parsed
 
 INVOICES = """\
 openapi: 3.0.3
@@ -97,9 +97,7 @@ def imported(source: str, **more: Any) -> tuple[dict[str, Any], tuple[str, ...]]
 
 
 def issues(body: dict[str, Any]) -> list[str]:
-    kind = ConnectorKind(Adapters(Path("nowhere"), SystemClock()))
-    parsed = kind.parse(Document(path="c.json", source=json.dumps(body)), lambda *_: None)
-    return [f"{issue.pointer} {issue.code} {issue.message}" for issue in parsed.issues]
+    return [f"{issue.pointer} {issue.code} {issue.message}" for issue in parsed(body).issues]
 
 
 def test_it_can_be_published_as_it_is() -> None:

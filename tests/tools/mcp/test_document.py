@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stanchion.base import Json, SystemClock
-from stanchion.blueprints import Document
-from stanchion.tools import Adapters, ConnectorKind
+from stanchion.tools import Adapters
 from stanchion.tools.adapters.mcp.definitions import Definition
 from stanchion.tools.adapters.mcp.found import discovery_of
 from stanchion.tools.connectors import connector_of
+from tests.tools.documents import parsed
 from tests.tools.mcp.support import document
 
 TOOLS = {
@@ -44,9 +43,7 @@ def complete(**more: Any) -> dict[str, Any]:
 
 def issues(body: dict[str, Json]) -> dict[str, str]:
     """Pointer -> code of everything that is wrong with the document."""
-    kind = ConnectorKind(Adapters(Path("nowhere"), SystemClock()))
-    parsed = kind.parse(Document(path="ours.yaml", source=json.dumps(body)), lambda *_: None)
-    return {issue.pointer: issue.code for issue in parsed.issues}
+    return {issue.pointer: issue.code for issue in parsed(body).issues}
 
 
 def test_what_a_discovery_writes_is_right_and_strict() -> None:
