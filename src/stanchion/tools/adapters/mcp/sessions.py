@@ -208,6 +208,14 @@ async def _listed(session: ClientSession) -> Mapping[str, Definition]:
     return found
 
 
+@dataclass(slots=True)
+class _Door:
+    """Lets one call at a time open the session of a key. It is there while `wanted` calls want it."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    wanted: int = 0
+
+
 class Sessions:
     """The sessions of a process, by a key: the tenant and the connector's version."""
 
@@ -216,17 +224,30 @@ class Sessions:
         self._held: dict[str, Session] = {}
         # Out of use, with calls that have not ended yet.
         self._retired: set[Session] = set()
-        self._opening: dict[str, asyncio.Lock] = {}
+        self._opening: dict[str, _Door] = {}
         self._closed = False
         for name in _LOGGERS:
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
     async def use(self, key: str, reach: Callable[[Session], Awaitable[Transport]], timeout_s: float) -> Session:
         """The open session of that key, or a new one. Raises SessionEnded, and what `reach` raises."""
-        opening = self._opening.setdefault(key, asyncio.Lock())
+        door = self._opening.setdefault(key, _Door())
+        door.wanted += 1
+        try:
+            session = await self._through(door.lock, key, reach, timeout_s)
+        finally:
+            door.wanted -= 1
+            if door.wanted == 0:
+                del self._opening[key]
+        session.used_at = self._clock.monotonic()
+        return session
+
+    async def _through(
+        self, lock: asyncio.Lock, key: str, reach: Callable[[Session], Awaitable[Transport]], timeout_s: float
+    ) -> Session:
         try:
             async with asyncio.timeout(timeout_s):
-                await opening.acquire()
+                await lock.acquire()
         except TimeoutError:
             raise SessionEnded(f"is being connected to by another call, for over {timeout_s:.3g} s.") from None
         try:
@@ -236,15 +257,14 @@ class Sessions:
                     await self.drop(key, session)
                 session = await self._opened(key, reach, timeout_s)
         finally:
-            opening.release()
-        session.used_at = self._clock.monotonic()
+            lock.release()
         return session
 
     async def _opened(self, key: str, reach: Callable[[Session], Awaitable[Transport]], timeout_s: float) -> Session:
         await self._make_room()
         if self._closed:
             raise SessionEnded("is not asked any more: the process is ending.")
-        session = self._held[key] = Session()
+        session = self._held[key] = Session(used_at=self._clock.monotonic())
         try:
             await session.open(await reach(session), timeout_s)
         except BaseException:
@@ -273,10 +293,9 @@ class Sessions:
     async def _make_room(self) -> None:
         now = self._clock.monotonic()
         for key, session in sorted(self._held.items(), key=lambda held: held[1].used_at):
-            unused = now - session.used_at > UNUSED_S and not session.in_hand and session.used_at > 0
+            unused = now - session.used_at > UNUSED_S and not session.in_hand
             if unused or len(self._held) >= SESSIONS_MAX:
                 await self.drop(key, session)
-                self._opening.pop(key, None)
 
     async def close(self) -> None:
         """End all sessions, together."""
