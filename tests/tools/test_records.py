@@ -58,6 +58,16 @@ def test_every_keyword_of_a_field_is_held(schema: Schema, value: Json, said: str
         read_value(schema, value)
 
 
+@pytest.mark.parametrize("text", ["1_000", "1_0.5", "\u0661\u0662", "NaN", "Infinity", "1e", "."])
+@pytest.mark.parametrize("name", ["integer", "number"])
+def test_a_cell_is_a_number_as_people_write_it(name: str, text: str) -> None:
+    """Python reads more as numbers than a file's author means by it."""
+    with pytest.raises(ValueError, match="is a text, not"):
+        text_value({"type": name}, text)
+    assert text_value({"type": name}, " 12 ") == 12
+    assert text_value({"type": "number"}, "-1.5e3") == -1500.0
+
+
 @pytest.fixture
 def csv(tmp_path: Path) -> worlds.FilesWorld:
     world = worlds.make_files(tmp_path, Adapters(tmp_path, SystemClock()), "csv")

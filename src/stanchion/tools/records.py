@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import date, datetime, time
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import cast
 from uuid import UUID
 
@@ -24,6 +24,7 @@ from stanchion.tools.types import Record
 _NUMBER = (int, float, Decimal)
 # A field with no keyword beyond these needs no validator.
 _PLAIN = frozenset({"type", "title", "description", "default", "examples", "sensitive"})
+_NUMERAL = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?\s*")
 # What a format wants, in words; the meaning is that of `validate_value`.
 _WANTED: Mapping[str, str] = {
     "decimal": "a decimal such as 12.50",
@@ -198,13 +199,10 @@ def _parsed(name: str, text: str) -> object:
     if name == "boolean":
         return {"true": True, "false": False}.get(text.strip().lower())
     if name == "integer":
-        # int() would take 1_000 and digits of other scripts.
+        # int() and Decimal() would take 1_000 and digits of other scripts.
         return int(text) if re.fullmatch(r"\s*[+-]?[0-9]{1,19}\s*", text) else None
     if name == "number":
-        try:
-            return Decimal(text)
-        except InvalidOperation:
-            return None
+        return Decimal(text) if _NUMERAL.fullmatch(text) else None
     return text if name in {"array", "object"} else None
 
 
