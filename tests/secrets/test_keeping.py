@@ -271,6 +271,16 @@ async def test_check_says_of_every_reference_whether_it_resolves_and_shows_nothi
     assert "pl4nted" not in repr(found)
 
 
+async def test_a_check_of_one_tenant_has_no_other_tenants_secrets_read_again(safe):
+    await safe.set("erp/api-key", VALUE)
+    await safe.set("erp/other", VALUE)
+    await safe.get("secret://local/erp/other")
+    kept = dict(safe.resolver._kept)
+    safe.references.rows = [Reference(connector="erp", place="/auth/token", text="secret://local/erp/api-key")]
+    await check_secrets(safe.ctx, safe.holder, safe.references)
+    assert kept.items() <= safe.resolver._kept.items()
+
+
 async def test_audit_has_digests_and_no_value(safe, cluster, fresh_database_urls):
     await safe.set("erp/api-key", VALUE)
     await safe.rotate("erp/api-key", "pl4nted-2")

@@ -77,8 +77,9 @@ class Resolver:
         return self._secret(ref, values)
 
     async def check(self, tenant: str, environment: str, wanted: Sequence[Wanted]) -> Sequence[Finding]:
-        """Whether each resolves now; nothing that was kept is believed."""
-        self._kept.clear()
+        """Whether each resolves now; nothing that was kept of them is believed."""
+        for one in wanted:
+            self._kept.pop(_key(tenant, one.ref), None)
         return [await self._found(tenant, environment, one) for one in wanted]
 
     def forget(self) -> None:
@@ -151,7 +152,7 @@ class Resolver:
         return Finding(wanted=wanted, environment=environment, version=secret.version)
 
     def _place(self, tenant: str, ref: SecretRef) -> _Kept:
-        key = (tenant, ref.provider, ref.path, ref.version)
+        key = _key(tenant, ref)
         kept = self._kept.get(key)
         if kept is None:
             kept = self._kept[key] = _Kept()
@@ -169,3 +170,7 @@ class Resolver:
 
     def _over(self, values: Values) -> bool:
         return values.valid_until is not None and values.valid_until <= self._env.clock.now()
+
+
+def _key(tenant: str, ref: SecretRef) -> _Key:
+    return (tenant, ref.provider, ref.path, ref.version)
