@@ -14,7 +14,7 @@ import pytest
 
 from stanchion.base import SystemClock, SystemIds
 from stanchion.context import Env, Environment
-from stanchion.db import Database, DatabaseUrls, migrate
+from stanchion.db import PROCESS_TYPES, Database, DatabaseUrls, ProcessType, login, migrate
 from stanchion.db.embedded import EmbeddedPostgres
 from stanchion.telemetry import Telemetry
 
@@ -35,6 +35,9 @@ class Cluster:
         password = json.loads(next(data.rglob("*credentials*.json")).read_text())["passwords"]["stanchion_super"]
         self._super = re.sub("//[^@]*@/stanchion", f"//stanchion_super:{password}@/postgres", self.urls.owner, count=1)
         self._numbers = itertools.count(1)
+        with psycopg.connect(self._super, autocommit=True) as connection:
+            for process in PROCESS_TYPES:
+                connection.execute(f"alter role {login(process)} password 'pw-{login(process)}'".encode())
 
     def clone(self) -> DatabaseUrls:
         """A new database with the migrated schema and no rows, in about 30 ms."""
@@ -59,6 +62,17 @@ class Cluster:
     @staticmethod
     def _in(url: str, name: str) -> str:
         return re.sub(r"@/\w+", f"@/{name}", url, count=1)
+
+
+def processes_url(urls: DatabaseUrls) -> str:
+    """The URL that process types connect by, each as itself: a setting for all of them."""
+    return re.sub(r"//stanchion_app(:[^@]*)?@", "//stanchion_{process}:pw-stanchion_{process}@", urls.app, count=1)
+
+
+def as_process(urls: DatabaseUrls, process: ProcessType) -> DatabaseUrls:
+    """What a process of this type connects with."""
+    url = processes_url(urls).replace("{process}", process)
+    return DatabaseUrls(app=url, engine=url, owner=urls.owner, process=process)
 
 
 @pytest.fixture(scope="session")

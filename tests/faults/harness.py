@@ -26,6 +26,7 @@ from stanchion.bootstrap import Parts, build_env, build_parts
 from stanchion.context import Actor, Ctx, Env
 from stanchion.db import DatabaseUrls
 from stanchion.queue import Notifier
+from tests.conftest import processes_url
 
 REPO = Path(__file__).resolve().parent.parent.parent
 EXAMPLE = REPO / "examples" / "case-triage"
@@ -131,8 +132,7 @@ class World:
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
             "STANCHION_DATA": str(self.folder),
-            "STANCHION_DATABASE_URL": self.urls.app,
-            "STANCHION_DATABASE_ENGINE_URL": self.urls.engine,
+            "STANCHION_DATABASE_URL": processes_url(self.urls),
             "STANCHION_WORKER_CAPACITY": str(self.capacity),
             "STANCHION_TOOLS_CONNECTORS_ROOT": str(self.root),
         }

@@ -25,6 +25,7 @@ from stanchion.bootstrap import build_env, build_parts, first_admin, opened
 from stanchion.context import Ctx, system_actor
 from stanchion.db import DatabaseUrls
 from stanchion.processes.sockets import ask_unix
+from tests.conftest import processes_url
 from tests.faults.checker import Outcome, Received, check
 from tests.faults.harness import actor
 from tests.faults.load import LIMIT, Clients, Notes
@@ -198,8 +199,7 @@ class Scene:
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
             "STANCHION_DATA": str(self.folder),
-            "STANCHION_DATABASE_URL": self.urls.app,
-            "STANCHION_DATABASE_ENGINE_URL": self.urls.engine,
+            "STANCHION_DATABASE_URL": processes_url(self.urls),
             **self.settings,
         }
 

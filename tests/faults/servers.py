@@ -17,7 +17,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from stanchion.db import DatabaseUrls, migrate
+from stanchion.db import DatabaseUrls, migrate, roles_sql
 from stanchion.db.embedded import find_binaries
 
 ROLES = ("stanchion_owner", "stanchion_app", "stanchion_engine")
@@ -133,6 +133,7 @@ class OwnServer:
         with psycopg.connect(self.url("admin", "postgres"), autocommit=True) as connection:
             for role in ROLES:
                 connection.execute(f"create role {role} login".encode())
+            connection.execute(roles_sql().encode())
             connection.execute("create database stanchion owner stanchion_owner")
         migrate(self.url("stanchion_owner"))
         return self.urls()

@@ -21,6 +21,7 @@ from stanchion.base.settings import Settings
 from stanchion.bootstrap import first_admin
 from stanchion.cli.client import Api
 from stanchion.processes.sockets import ask_unix
+from tests.conftest import processes_url
 from tests.processes.instance import clean_environment, until
 
 KINDS = ("broker", "web", "worker", "scheduler")
@@ -127,8 +128,7 @@ class Stage:
 
     def start(self, kind: str, **more: str) -> None:
         environment = clean_environment(
-            STANCHION_DATABASE_URL=self.urls.app,
-            STANCHION_DATABASE_ENGINE_URL=self.urls.engine,
+            STANCHION_DATABASE_URL=processes_url(self.urls),
             STANCHION_WEB_PORT=str(self.port),
             STANCHION_TELEMETRY_LOG_FORMAT="json",
             STANCHION_WEB_GRACE_S="15",

@@ -21,6 +21,7 @@ from stanchion.processes.isolation import landlock_version
 from stanchion.processes.sockets import ask_unix
 from stanchion.tools import AdapterProblem
 from stanchion.tools.broker.client import BrokerClient, tls_route, unix_route
+from tests.conftest import processes_url
 from tests.processes.instance import Up, clean_environment, gone, until
 from tests.tools.broker.calls import a_call
 from tests.tools.broker.worlds import Authority
@@ -40,7 +41,7 @@ class Alone:
             [sys.executable, "-m", "stanchion", "serve", "broker", "--data", str(data)],
             stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
             env=clean_environment(
-                STANCHION_DATABASE_URL=urls.app, STANCHION_DATABASE_ENGINE_URL=urls.engine, **environment
+                STANCHION_DATABASE_URL=processes_url(urls), **environment
             ),
         )  # fmt: skip
 
@@ -138,7 +139,7 @@ def test_it_keeps_nothing_of_its_environment_that_it_does_not_need(database_urls
     with Alone(database_urls, tmp_path / "data", **planted) as broker:
         seen = Path(f"/proc/{broker.process.pid}/environ").read_bytes()
         assert b"canary" not in seen
-        assert database_urls.engine.encode() not in seen
+        assert b"pw-stanchion_broker" not in seen
         assert Path(f"/proc/{broker.process.pid}/environ").stat().st_uid == 0
 
 

@@ -20,6 +20,7 @@ from stanchion.processes.children import RESTART_MAX_S, restart_delay
 from stanchion.processes.database import overrides_for
 from stanchion.processes.scheduler import lead
 from stanchion.processes.sockets import ask_unix
+from tests.conftest import processes_url
 from tests.processes.instance import clean_environment, until
 
 
@@ -32,7 +33,7 @@ def test_restarts_are_at_once_first_and_rarer_then():
 
 @pytest.fixture(scope="module")
 def urls(database_urls):
-    return {"STANCHION_DATABASE_URL": database_urls.app, "STANCHION_DATABASE_ENGINE_URL": database_urls.engine}
+    return {"STANCHION_DATABASE_URL": processes_url(database_urls)}
 
 
 def serve(kind: str, data, **environment: str) -> subprocess.Popen[str]:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psycopg
 
+from stanchion.db import PROCESS_TYPES, login, roles_sql
+
 BINARIES = Path("/usr/lib/postgresql/15/bin")
 ROLES = ("stanchion_owner", "stanchion_app", "stanchion_engine")
 
@@ -137,6 +139,9 @@ def start(folder: Path) -> Server:
     with psycopg.connect(f"host={data} port={port} user=admin dbname=postgres", autocommit=True) as connection:
         for role in ROLES:
             connection.execute(f"create role {role} login password 'pw-{role}'")
+        connection.execute(roles_sql().encode())
+        for process in PROCESS_TYPES:
+            connection.execute(f"alter role {login(process)} password 'pw-{login(process)}'")
         connection.execute("create database stanchion owner stanchion_owner")
     return Server(folder, port)
 

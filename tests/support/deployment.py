@@ -26,6 +26,7 @@ from stanchion.base.settings import Settings
 from stanchion.bootstrap import first_admin
 from stanchion.cli.client import Api
 from stanchion.processes.sockets import ask_unix
+from tests.conftest import processes_url
 from tests.processes.instance import clean_environment, until
 
 # What is promised is a second. On a machine that is busy with other things half of the changes must still keep to it, and
@@ -86,7 +87,7 @@ class Deployment:
             target.execute("create table postings (number integer, idempotency_key text)")
         settings = replace(Settings(), data=data)
         self.key = asyncio.run(first_admin(settings, urls, known_key=None)).key
-        environment = {"STANCHION_DATABASE_URL": urls.app, "STANCHION_DATABASE_ENGINE_URL": urls.engine}
+        environment = {"STANCHION_DATABASE_URL": processes_url(urls)}
         self.ports = [_free_port() for _ in range(webs)]
         self.processes: list[subprocess.Popen[bytes]] = []
         self.apis: list[Api] = []

@@ -112,6 +112,8 @@ class Database:
     async def _kwargs(self, role: Face, options: str = "") -> dict[str, Any]:
         """The parameters of a new connection, with the password as it is now."""
         found: dict[str, Any] = {**_CONNECT, "autocommit": True}
+        if self.urls.process is not None:  # what pg_stat_activity shows: the face of a session is not in it
+            found["application_name"] = f"stanchion {self.urls.process} {role}"
         if said := f"{self.urls.options(role)} {options}".strip():
             found["options"] = said
         if self.urls.password is not None:
