@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from stanchion.base import Denied, Json, Unavailable
@@ -123,6 +126,26 @@ def test_a_tool_is_one_of_its_connector_and_has_permits_of_its_own() -> None:
     assert not calls.judge_call(question(actor("service"))).permitted
     whole = CedarCalls(Source(policy(LIMIT)))
     assert whole.judge_call(question(actor("service"), tool="post-cost", arguments={"amount": 1})).permitted
+
+
+@pytest.mark.parametrize(
+    ("effect", "name", "said"),
+    [
+        ("write", "production", "may not write through erp.postings.push: no policy permits a write in production."),
+        (
+            "destructive",
+            "live",
+            "may not make a destructive call through erp.postings.push: no policy permits a destructive call in live, a production environment.",
+        ),
+    ],
+)
+def test_a_denial_says_what_and_where_and_leads_to_a_page_that_is_there(effect: str, name: str, said: str) -> None:
+    asked = replace(question(actor("admin"), effect), environment=Environment(name=name, production=True))
+    with pytest.raises(Denied) as caught:
+        CedarCalls(Source()).authorize_call(asked)
+    assert caught.value.message.endswith(said)
+    [page] = [word.rstrip(".") for word in caught.value.hint.split() if word.startswith("docs/")]
+    assert (Path(__file__).parents[2] / page).is_file()
 
 
 def test_forbid_wins_over_the_shipped_permit_and_is_named() -> None:

@@ -87,9 +87,18 @@ class CedarCalls:
         return found
 
 
+# What a call of an effect class is, as a verb and as a noun.
+_WORDS: Final = {
+    "read": ("read", "a read"),
+    "write": ("write", "a write"),
+    "destructive": ("make a destructive call", "a destructive call"),
+}
+
+
 def denied(question: CallQuestion, verdict: CallVerdict) -> Denied:
     """The problem of a call that is not permitted: who, what, which statement, and the way out."""
     by = ", ".join(verdict.because)
+    does, what = _WORDS[question.effect]
     if verdict.refusals:
         why, hint = (
             "; ".join(verdict.refusals),
@@ -101,8 +110,10 @@ def denied(question: CallQuestion, verdict: CallVerdict) -> Denied:
             f"See `stanchion artifact show policy/{verdict.because[0].partition('/')[0]}`; a forbid wins over every permit.",
         )
     elif question.effect != "read" and question.environment.production:
-        why = f"no policy permits a {question.effect} in {question.environment.name}, which is production"
-        hint = "Release a policy of type authorization that permits it: docs/how-to/release-a-tool.md."
+        name = question.environment.name
+        where = name if name == "production" else f"{name}, a production environment"
+        why = f"no policy permits {what} in {where}"
+        hint = "Release a policy of type authorization that permits it: docs/reference/authorization.md."
     else:
         why, hint = (
             "no policy permits it",
@@ -110,7 +121,7 @@ def denied(question: CallQuestion, verdict: CallVerdict) -> Denied:
         )
     return Denied(
         "auth.denied",
-        f"{question.actor.principal} may not {question.effect} through {question.target}: {why}.",
+        f"{question.actor.principal} may not {does} through {question.target}: {why}.",
         hint=hint,
         principal=question.actor.principal,
         action=question.action,
