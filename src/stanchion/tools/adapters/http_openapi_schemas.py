@@ -14,7 +14,6 @@ from stanchion.blueprints import FORMATS
 DEPTH_MAX: Final = 6
 PARTS_MAX: Final = 400
 _TYPES: Final = ("object", "array", "string", "integer", "number", "boolean", "null")
-_ANYTHING: Final[Json] = {"type": list(_TYPES)}
 _BOUNDS: Final = (
     "minItems",
     "maxItems",

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, cast
 
-from stanchion.base import Json, digest, dumps
+from stanchion.base import Json, digest
 from stanchion.blueprints import Lookup, Schema
 from stanchion.expressions import nearest
 from stanchion.tools.catalogue.types import Tool
@@ -131,12 +131,6 @@ def strictness_fault(tool: Tool, operation: Operation) -> tuple[str, str, str] |
     return None
 
 
-def facts_for_policy(tool: Tool, arguments: Mapping[str, Json]) -> dict[str, Json]:
-    """The arguments as policy sees them at the point of use: absent ones that may be null are not there."""
-    del tool
-    return {name: value for name, value in arguments.items() if value is not None}
-
-
 def blueprint_of(tool: Tool, connector: Connector) -> dict[str, Json]:
     """The document of a Blueprint whose run is one call: an approval if the tool has one, then the step.
 
@@ -215,11 +209,6 @@ def arguments_in(verb: str, config: Mapping[str, Json]) -> dict[str, Json]:
         return {"key": config.get("key")}
     found = config.get(FIELD_OF[verb])
     return dict(found) if isinstance(found, Mapping) else {}
-
-
-def size_of(arguments: Json) -> int:
-    """How many bytes arguments have as JSON."""
-    return len(dumps(arguments))
 
 
 def lookup_with(body: Mapping[str, Json], lookup: Lookup) -> Lookup:

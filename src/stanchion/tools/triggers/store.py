@@ -149,14 +149,3 @@ async def delete_claims_beyond(tx: Tx, *, most: int, limit: int) -> int:
         " where place > %(most)s limit %(limit)s)",
         {"most": most, "limit": limit},
     )
-
-
-async def count(tx: Tx, tenant: str, environment: str, trigger: str) -> int:
-    """How many deliveries of a trigger are kept."""
-    return int(
-        await scalar(
-            tx,
-            "select count(*) from trigger_deliveries where tenant = %s and environment = %s and trigger = %s",
-            (tenant, environment, trigger),
-        )
-    )
