@@ -268,6 +268,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "connector.no_tls": ("Credentials would travel without TLS.", "Say `https://`; within a network of your own, list its hosts under `egress.private`."),
         "connector.no_operation": ("A resource that can do nothing.", "Give it a `fetch`, `lookup` or `push`."),
         "connector.not_offered": ("The adapter does not do this.", "The message says why."),
+        "connector.no_folder": ("The tenant has no connectors' folder.", "The operator makes a folder of its name in `tools.connectors_root`; what lay there before tenants had folders goes into `default`."),
         "connector.path_escapes": ("A path that leads out of its folder.", "Write it relative, without `..`."),
         "connector.private_host": ("The document names a host that is private, loopback or the like by its spelling.", "If it is meant, add the line that the hint gives. Metadata addresses cannot be listed."),
         "connector.reserved_field": ("A field with the name of one that the adapter adds.", "Leave it out."),
@@ -334,7 +335,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "External systems": {
         "adapter.ambiguous": ("A lookup found several records.", "Make the key unique, or the statement narrower."),
         "adapter.bad_file": ("A file that is no JSONL or CSV.", "The message names the line."),
-        "adapter.bad_page": ("A `page` that was never given.", "Pass on `page` of an earlier fetch."),
+        "adapter.bad_page": ("A `page` that was never given, or to another tenant, version or resource, or before the key-encryption keys were replaced.", "Pass on `page` of an earlier fetch, or fetch from the beginning."),
         "adapter.bad_parameter": ("A value that cannot stand in a path.", "A text or number, not empty, no dots alone."),
         "adapter.broken": ("An adapter that a team brought raised something, or returned something else than it promised; of a write it is unknown whether it happened.", "Its maker corrects it; `stanchion.testing` has the suite."),
         "adapter.conflict": ("Another object, or another version of it, is there than the push was made for.", "Read it again and decide anew."),

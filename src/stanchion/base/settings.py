@@ -344,7 +344,7 @@ class ToolsSettings:
     """Where connectors reach the machine's files."""
 
     connectors_root: Path | None = option(
-        None, PATH, "Folder that connectors' files and url files are relative to; default: <data>/connectors."
+        None, PATH, "Folder of connectors' files, in it one of each tenant's name; default: <data>/connectors."
     )
     proxy: str | None = option(
         None,
