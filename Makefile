@@ -17,6 +17,10 @@ export UV_SYSTEM_CERTS ?= true
 endif
 PYTEST := $(BIN)/pytest -q
 SEEDS ?= 1000
+# Most tests wait, for processes, leases and time-outs: some at once fill the cores. A file is one process's, in order, and
+# each process has a PostgreSQL of its own. Tests marked `alone` measure time, and so nothing runs beside them.
+TESTS_AT_ONCE ?= 3
+SLOW_TESTS_AT_ONCE ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo demo-labour test test-slow simulate schema bench check docs clean
@@ -41,10 +45,12 @@ demo-labour: install ## Run the labour-costs example: time sheets to postings in
 	@$(BIN)/stanchion demo labour
 
 test: install ## Every test that is not marked slow.
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -n $(TESTS_AT_ONCE) --dist loadfile -m "not slow and not alone"
+	$(PYTEST) -m "not slow and alone"
 
 test-slow: install ## The long ones: 200 kills, fuzzing, PostgreSQL 15. CI runs them too.
-	$(PYTEST) -m slow
+	$(PYTEST) -n $(SLOW_TESTS_AT_ONCE) --dist loadfile -m "slow and not alone"
+	$(PYTEST) -m "slow and alone"
 
 simulate: install ## Simulate the engine under faults: SEEDS lives (1000), the same for the same seeds.
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS)

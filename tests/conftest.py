@@ -121,5 +121,24 @@ def repo() -> Path:
     return Path(__file__).resolve().parent.parent
 
 
+# Tests that measure how soon real processes do something, or look at all that runs on this machine.
+_ALONE = (
+    "tests/faults/",
+    "tests/processes/",
+    "tests/releases/live/",
+    "tests/releases/revoking/test_processes.py",
+    "tests/controls/kills/test_processes.py",
+    "tests/secrets/planted/",
+    "tests/secrets/test_rotation_under_load.py",
+    "tests/db/embedded/test_users.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.startswith(_ALONE):
+            item.add_marker(pytest.mark.alone)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-schema", action="store_true", help="write src/stanchion/db/schema.sql anew")
