@@ -180,6 +180,44 @@ async def test_an_answer_to_commit_that_is_lost_counts_as_sent(
     assert problem.retryable
 
 
+@pytest.mark.parametrize("words", ["consuming input failed: FATAL:  terminating connection", "FATAL: the end"])
+async def test_a_connection_that_ends_with_its_servers_last_word_was_let_in(
+    postgres: worlds.PostgresWorld, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    """Who is ended in the middle of a call is told FATAL too. It is no refusal of a user, and after COMMIT no certainty."""
+    real = psycopg.AsyncConnection.execute
+
+    async def ends(connection: Any, query: Any, *args: Any, **named: Any) -> Any:
+        if str(query) == at:
+            raise psycopg.OperationalError(words)
+        return await real(connection, query, *args, **named)
+
+    monkeypatch.setattr(psycopg.AsyncConnection, "execute", ends)
+    at = "commit"
+    problem = await problem_of(postgres.adapter.push(postgres.target("outcomes", "push"), PLAIN, KEY))
+    assert (problem.code, problem.sent, problem.retryable) == ("adapter.unreachable", True, True)
+    at = "rollback"
+    problem = await problem_of(postgres.adapter.fetch(postgres.target("cases", "fetch"), {"least": None}, 10, None))
+    assert (problem.code, problem.sent, problem.retryable) == ("adapter.unreachable", False, True)
+
+
+async def test_a_transaction_begins_in_one_round_trip(
+    postgres: worlds.PostgresWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    real = psycopg.AsyncConnection.execute
+
+    async def noted(connection: Any, query: Any, *args: Any, **named: Any) -> Any:
+        said.append(query if isinstance(query, str) else query.as_string(connection))
+        return await real(connection, query, *args, **named)
+
+    monkeypatch.setattr(psycopg.AsyncConnection, "execute", noted)
+    await postgres.adapter.fetch(postgres.target("cases", "fetch"), {"least": None}, 10, None)
+    assert len(said) == 2
+    assert said[0].startswith("begin read only; set local statement_timeout = ")
+    assert said[1] == "rollback"
+
+
 async def test_a_database_file_that_is_not_there_is_not_made(sqlite: worlds.SqliteWorld, tmp_path: Path) -> None:
     sqlite.path.unlink()
     for awaitable in (

@@ -161,6 +161,29 @@ async def test_faults(line: Line, answer: Any, code: str, sent: bool, retryable:
         assert problem.fields["retry_after_s"] == 7.0
 
 
+async def truncates(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Length": "1000"})
+    await response.prepare(request)
+    await response.write(b"taken")
+    assert request.transport is not None
+    request.transport.close()
+    return response
+
+
+async def hangs_within(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Length": "1000"})
+    await response.prepare(request)
+    await asyncio.sleep(30)
+    return response
+
+
+@pytest.mark.parametrize("answer", [truncates, hangs_within])
+async def test_what_was_taken_is_taken_however_the_answer_ends(line: Line, answer: Any) -> None:
+    """The status is the receiver's word; what it says besides is of no use here."""
+    line.receiver.answers = [answer]
+    assert (await line.push(timeout_s=0.5)).metadata["applied"] is True
+
+
 async def test_time_is_up(line: Line) -> None:
     line.receiver.answers = [hangs]
     problem = await line.failed(timeout_s=0.3)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, LiteralString, cast
 
 import psycopg
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
@@ -146,13 +147,14 @@ class PostgresDriver:
         connection was lost between our COMMIT and its answer, since before that the server rolls back for certain."""
         target, way_in = call.target, self._way_in(call.target)
         pool = self._pools.setdefault(hashlib.sha256(repr(sorted(way_in.items())).encode()).digest(), _Pool())
-        committing = False
+        let_in = committing = False
         try:
             async with (
                 asyncio.timeout(call.left_s()),
                 pool.slots,
                 self._borrowed(call, pool, way_in, read_only) as borrowed,
             ):
+                let_in = True
                 yield borrowed
                 committing = not read_only
                 await _end(borrowed, "commit" if committing else "rollback")
@@ -161,7 +163,7 @@ class PostgresDriver:
                 "adapter.timeout", f"timed out after {target.timeout_s:g} s.", retryable=True, sent=committing
             ) from None
         except psycopg.Error as error:
-            raise _problem(target, error, committing=committing) from None
+            raise _problem(target, error, let_in=let_in, committing=committing) from None
 
     def _way_in(self, target: Target) -> dict[str, Any]:
         """Host, user and password as libpq takes them: a URL of the document and a secret, or a private file with both."""
@@ -266,12 +268,16 @@ def url_complaint(text: str) -> str | None:
 
 
 async def _begin(connection: Connection, call: Call, read_only: bool) -> Connection:
-    await connection.execute("begin read only" if read_only else "begin read write")
+    """A new transaction with our limits, in one round trip."""
     left_ms = max(1, round(call.left_s() * 1000))
-    await connection.execute(
-        "select set_config('statement_timeout', %s, true), set_config('idle_in_transaction_session_timeout', %s, true)",
-        (str(left_ms), str(min(left_ms, _IDLE_IN_TRANSACTION_MS))),
+    begin = sql.SQL(
+        "begin {}; set local statement_timeout = {}; set local idle_in_transaction_session_timeout = {}"
+    ).format(
+        sql.SQL("read only" if read_only else "read write"),
+        sql.Literal(left_ms),
+        sql.Literal(min(left_ms, _IDLE_IN_TRANSACTION_MS)),
     )
+    await connection.execute(begin, prepare=False)
     return connection
 
 
@@ -324,10 +330,10 @@ def _not_let_in(target: Target) -> AdapterProblem:
     )
 
 
-def _problem(target: Target, error: psycopg.Error, *, committing: bool) -> AdapterProblem:
+def _problem(target: Target, error: psycopg.Error, *, let_in: bool, committing: bool) -> AdapterProblem:
     state = error.sqlstate
     if state is None:
-        return _without_state(target, error, committing=committing)
+        return _without_state(target, error, let_in=let_in, committing=committing)
     if state[:2] == "28":
         return _not_let_in(target)
     if state == "57014":
@@ -347,9 +353,9 @@ def _problem(target: Target, error: psycopg.Error, *, committing: bool) -> Adapt
     )
 
 
-def _without_state(target: Target, error: psycopg.Error, *, committing: bool) -> AdapterProblem:
-    # A server that refuses a connection says so in a text without SQLSTATE.
-    if "FATAL" in str(error) and not _BUSY.search(str(error)):
+def _without_state(target: Target, error: psycopg.Error, *, let_in: bool, committing: bool) -> AdapterProblem:
+    # A server that refuses a connection says so in a text without SQLSTATE; one that ends a connection may do so too.
+    if not let_in and "FATAL" in str(error) and not _BUSY.search(str(error)):
         return _not_let_in(target)
     if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
         return target.problem(

@@ -7,6 +7,7 @@ seen applies it once, which is what `idempotency: key` says of it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Final, cast
 
 import aiohttp
@@ -112,7 +113,9 @@ class WebhookAdapter(PlainAdapter):
                 timeout=aiohttp.ClientTimeout(total=call.left_s()),
             ) as response:
                 self._judge(target, response)
-                call.bytes += len(await response.content.read(_ANSWER_BYTES_MAX))
+                # It is taken. What is said besides is read for the connection's sake, and may break off.
+                with suppress(aiohttp.ClientError, TimeoutError):
+                    call.bytes += len(await response.content.read(_ANSWER_BYTES_MAX))
         except (aiohttp.ClientError, TimeoutError) as error:
             raise _failed(target, error) from None
         return call.pushed(applied=True, rows=1, idempotency_key=idempotency_key)
