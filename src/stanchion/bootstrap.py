@@ -41,6 +41,7 @@ from stanchion.tools.broker.remote import RemoteAdapters
 from stanchion.tools.broker.scrubbing import Scrubbers
 from stanchion.tools.broker.server import AnswerAsk, CallService
 from stanchion.tools.broker.service import Broker, Judges, tended
+from stanchion.tools.broker.using import ToolsNow
 
 HOME_TENANT = "default"
 FIRST_ADMIN = "admin"
@@ -221,6 +222,7 @@ async def built_broker(
     async with (
         holding(env, settings, environment) as held,
         policies.kept(env, role="engine", withdrawn=withdrawn) as live_policies,
+        catalogue.kept(env, role="engine") as states,
     ):
         parts = build_parts(env, settings, pages=tools.Pages(partial(held.derived, tools.PAGE_PURPOSE)))
         principals = identity.PrincipalsNow(env, role="engine")
@@ -229,6 +231,7 @@ async def built_broker(
             principals=principals,
             persons=Persons(env, principals),
             approvals=approvals.ApprovalCheck(),
+            tools=ToolsNow(env, states),
             programs=parts.resolver,
             kills=switches,
             withdrawn=withdrawn,

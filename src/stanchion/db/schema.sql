@@ -168,6 +168,16 @@ CREATE TABLE public.broken_glass (
     CONSTRAINT broken_glass_review_check CHECK ((review = ANY (ARRAY['JUSTIFIED'::text, 'UNJUSTIFIED'::text])))
 );
 ALTER TABLE ONLY public.broken_glass FORCE ROW LEVEL SECURITY;
+CREATE TABLE public.broker_effects (
+    tenant text NOT NULL,
+    effect_id uuid NOT NULL,
+    attempt integer NOT NULL,
+    epoch bigint NOT NULL,
+    simulated boolean NOT NULL,
+    at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT broker_effects_attempt_check CHECK ((attempt > 0))
+);
+ALTER TABLE ONLY public.broker_effects FORCE ROW LEVEL SECURITY;
 CREATE TABLE public.call_revisions (
     tenant text NOT NULL,
     environment text NOT NULL,
@@ -835,6 +845,8 @@ ALTER TABLE ONLY public.audit_records
     ADD CONSTRAINT audit_records_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.broken_glass
     ADD CONSTRAINT broken_glass_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.broker_effects
+    ADD CONSTRAINT broker_effects_pkey PRIMARY KEY (tenant, effect_id);
 ALTER TABLE ONLY public.call_revisions
     ADD CONSTRAINT call_revisions_pkey PRIMARY KEY (tenant, environment);
 ALTER TABLE ONLY public.connector_breakers
@@ -1023,6 +1035,8 @@ ALTER TABLE ONLY public.broken_glass
     ADD CONSTRAINT broken_glass_rollout_id_fkey FOREIGN KEY (rollout_id) REFERENCES public.rollouts(id);
 ALTER TABLE ONLY public.broken_glass
     ADD CONSTRAINT broken_glass_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
+ALTER TABLE ONLY public.broker_effects
+    ADD CONSTRAINT broker_effects_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.call_revisions
     ADD CONSTRAINT call_revisions_tenant_fkey FOREIGN KEY (tenant) REFERENCES public.tenants(name);
 ALTER TABLE ONLY public.connector_breakers
@@ -1136,6 +1150,7 @@ ALTER TABLE public.approvals ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.artifacts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.audit_records ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.broken_glass ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.broker_effects ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.call_revisions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.connector_breakers ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.connector_limits ENABLE ROW LEVEL SECURITY;
@@ -1146,6 +1161,7 @@ CREATE POLICY engine ON public.approvals TO stanchion_engine USING (true) WITH C
 CREATE POLICY engine ON public.artifacts TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.audit_records TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.broken_glass TO stanchion_engine USING (true) WITH CHECK (true);
+CREATE POLICY engine ON public.broker_effects TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.call_revisions TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.connector_breakers TO stanchion_engine USING (true) WITH CHECK (true);
 CREATE POLICY engine ON public.connector_limits TO stanchion_engine USING (true) WITH CHECK (true);
@@ -1239,6 +1255,7 @@ CREATE POLICY tenant_wall ON public.approvals TO stanchion_app USING ((tenant = 
 CREATE POLICY tenant_wall ON public.artifacts TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.audit_records TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.broken_glass TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
+CREATE POLICY tenant_wall ON public.broker_effects TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.connector_breakers TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.connector_limits TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
 CREATE POLICY tenant_wall ON public.connector_places TO stanchion_app USING ((tenant = current_setting('stanchion.tenant'::text))) WITH CHECK ((tenant = current_setting('stanchion.tenant'::text)));
@@ -1301,6 +1318,8 @@ GRANT UPDATE(review) ON TABLE public.broken_glass TO stanchion_app;
 GRANT UPDATE(reviewed_by) ON TABLE public.broken_glass TO stanchion_app;
 GRANT UPDATE(reviewed_at) ON TABLE public.broken_glass TO stanchion_app;
 GRANT UPDATE(review_reason) ON TABLE public.broken_glass TO stanchion_app;
+GRANT SELECT ON TABLE public.broker_effects TO stanchion_app;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.broker_effects TO stanchion_engine;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.call_revisions TO stanchion_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.call_revisions TO stanchion_engine;
 GRANT SELECT ON TABLE public.connector_breakers TO stanchion_app;

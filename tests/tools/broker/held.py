@@ -138,6 +138,13 @@ class Persons:
             raise self.refusal
 
 
+class Tools:
+    """Every tool may be used, as what the connector says."""
+
+    async def judged(self, call, target):
+        return target
+
+
 class Approvals:
     def __init__(self) -> None:
         self.asked: list[Any] = []
@@ -157,18 +164,29 @@ class Programs:
         step = Step(id="record", verb="push", config={}, raw=raw, references=(("connector", "casebook"),))
         self.op = Op(kind=OpKind.STEP, path="record", step=step, exits={})
         self.digest = connector_digest
+        # The tool that each read step names, if it does.
+        self.tool = ""
+
+    def _read(self, verb: str) -> Op:
+        raw: dict[str, Json] = {"connector": "casebook", "resource": "outcomes"}
+        if self.tool:
+            raw["tool"] = self.tool
+        step = Step(id=verb, verb=verb, config={}, raw=raw, references=(("connector", "casebook"),))
+        return Op(kind=OpKind.STEP, path=verb, step=step, exits={})
 
     async def resolve(self, ctx, blueprint):
         raise NotImplementedError
 
     async def load(self, tenant, pins):
-        block = Block(path="", ops=(self.op,), output=None, outer=frozenset())
+        reads = [self._read(verb) for verb in ("fetch", "lookup")]
+        block = Block(path="", ops=(self.op, *reads), output=None, outer=frozenset())
         program = Program(
             name="b", description="", owner="o", input_schema={}, output_schema={}, blocks={"": block}, references=()
         )
         found = (
             Pin(kind="blueprint", name="b", version=1, digest="sha256:blueprint"),
             Pin(kind="connector", name="casebook", version=1, digest=self.digest),
+            *([Pin(kind="tool", name=self.tool, version=1, digest="sha256:tool")] if self.tool else []),
         )
         return Pinned(pins=PinSet(digest=pins, pins=found), program=program, bodies={})
 
@@ -204,6 +222,7 @@ class Held:
             principals=Principals(),
             persons=self.persons,
             approvals=self.approvals,
+            tools=Tools(),
             programs=self.programs,
             kills=NO_KILLS,
             withdrawn=NO_WITHDRAWALS,
@@ -273,6 +292,10 @@ class Held:
             row["epoch"],
         )
 
+    async def next_attempt(self) -> None:
+        """As the worker's ledger has it when the step tries anew."""
+        await self.sql("update effects set attempts = attempts + 1 where run_id = %s", self.run_id)
+
     def call(self, op: str = "push", **other: Any) -> BrokerCall:
         """A signed call of the run's step."""
         reads = op in {"fetch", "lookup"}
@@ -285,7 +308,7 @@ class Held:
                 "tenant": "acme",
                 "run_id": self.run_id,
                 "root_id": self.run_id,
-                "path": "record",
+                "path": op if reads else "record",
                 "epoch": 1,
                 "principal": "ada",
                 **other.pop("asker", {}),

@@ -186,10 +186,13 @@ async def test_a_step_writes_only_where_the_blueprint_says(held: Held) -> None:
     for raw in ({"connector": "other"}, {"resource": "other"}, {"tool": "post-outcome"}):
         held.programs.op = replace(op, step=replace(step, raw={**step.raw, **raw}))
         await refused(held, "broker.other_step")
+        await held.next_attempt()
     held.programs.op = replace(op, step=replace(step, verb="fetch"))
     await refused(held, "broker.other_step")
+    await held.next_attempt()
     held.programs.op = replace(op, path="elsewhere")
     await refused(held, "broker.no_such_step")
+    await held.next_attempt()
     held.programs.op = replace(op, kind=OpKind.END, step=None)
     await refused(held, "broker.no_such_step")
 
@@ -212,6 +215,7 @@ async def test_the_approval_is_looked_at_again(held: Held) -> None:
     assert asked["paths"] == ("approval",)
     assert asked["record_digest"] == digest({"case_id": "C1"})
     held.approvals.refusal = None
+    await held.next_attempt()
     assert isinstance(await held.perform(), Envelope)
 
 
@@ -268,6 +272,7 @@ class KilledTool(Killed):
 
 async def test_a_killed_or_revoked_tool_is_not_used_and_policy_is_asked_about_it(held: Held) -> None:
     through = {"asker": {"tool": "post-cost", "tool_digest": "sha256:tool"}}
+    held.programs.tool = "post-cost"
     assert isinstance(await held.perform("fetch", **through), Envelope)
     assert (held.policy.asked[-1].tool, held.policy.asked[-1].tool_digest) == ("post-cost", "sha256:tool")
     held.adapter.asked.clear()
@@ -276,6 +281,7 @@ async def test_a_killed_or_revoked_tool_is_not_used_and_policy_is_asked_about_it
     held.broker = held.another(withdrawn=Revoked("sha256:tool"))
     await refused(held, "release.held_back", "fetch", **through)
     held.broker = held.another(kills=KilledTool())
+    held.programs.tool = ""
     assert isinstance(await held.perform("fetch"), Envelope)  # the connector itself is not killed
 
 

@@ -98,6 +98,7 @@ async def test_the_version_of_a_tool_is_the_pinned_one(held: Held) -> None:
         with pytest.raises(Denied) as caught:
             await held.perform(asker={"tool": "post", "tool_digest": digest})
         assert caught.value.code == "broker.other_step"
+        await held.next_attempt()
     assert held.adapter.asked == []
     await held.perform(asker={"tool": "post", "tool_digest": "sha256:tool"})
 
@@ -181,4 +182,5 @@ async def test_a_write_that_waited_is_held_to_the_ledger_once_more(held: Held, m
     assert caught.value.code == "broker.stale_claim"
     assert held.adapter.asked == []
     await held.sql("update runs set epoch = 1 where id = %s", held.run_id)
+    await held.next_attempt()
     await held.perform()

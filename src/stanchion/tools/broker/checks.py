@@ -155,11 +155,16 @@ def check_standing(call: BrokerCall, target: Target, record: Record, found: Stan
             f"The intent of step {asker.path!r} is for another call than this one.",
             hint=_NOTHING_SENT,
         )
-    if found.effect_args != args_digest(target.connector, target.resource.name, target.operation.verb, record):
+    if found.effect_args != args_of(target, record):
         raise Denied(
             "broker.other_arguments", f"The intent of step {asker.path!r} is for other arguments.", hint=_NOTHING_SENT
         )
     return found
+
+
+def args_of(target: Target, record: Record) -> str:
+    """The digest that the ledger must have of what is sent."""
+    return args_digest(target.connector, target.resource.name, target.operation.verb, record)
 
 
 def op_of(pinned: Pinned, block: str, path: str) -> Op:
@@ -176,7 +181,7 @@ def op_of(pinned: Pinned, block: str, path: str) -> Op:
 
 
 def check_step(op: Op, target: Target, pinned: Pinned) -> None:
-    """Return if the step makes this write: destinations and tools are fixed in the released Blueprint (I12), and the tool's
+    """Return if the step makes this call: destinations and tools are fixed in the released Blueprint (I12), and the tool's
     version in the run's pins (I7). A step that only simulates writes nothing.
 
     Raises Denied `broker.other_step`.

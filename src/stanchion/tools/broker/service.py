@@ -26,15 +26,17 @@ from stanchion.identity import CallAuthorizer, CallQuestion, Principals
 from stanchion.runs import PinResolver
 from stanchion.secrets import Secret, SecretRef, Secrets, TokenKeeping
 from stanchion.tools.adapter import Adapter, AdapterProblem, AdapterRegistry, Target
-from stanchion.tools.broker import checks, peers, store, wire
+from stanchion.tools.broker import checks, peers, wire
 from stanchion.tools.broker.asking import Persons, refused
 from stanchion.tools.broker.breaker import Breakers
 from stanchion.tools.broker.connectors import PublishedConnectors
 from stanchion.tools.broker.limits import ConnectorLimits
 from stanchion.tools.broker.measures import Measures
 from stanchion.tools.broker.scrubbing import Scrubber, Scrubbers
+from stanchion.tools.broker.standing import Found, Standings, was_real
 from stanchion.tools.broker.tokens import verify
 from stanchion.tools.broker.types import ApprovalBinding, BrokerCall, Peer
+from stanchion.tools.broker.using import ToolJudge
 from stanchion.tools.credentials import Credentials, resolve
 from stanchion.tools.held import held_back
 from stanchion.tools.simulated import envelope_of, is_simulated
@@ -49,10 +51,6 @@ _TEND_S: Final = 0.5
 _REFUSED_CREDENTIAL: Final = frozenset({"adapter.not_authenticated", "adapter.token_refused"})
 # Of the time a caller waits, what is left for the call itself must be worth beginning.
 _LEFT_S_MIN: Final = 0.05
-# Attempts that are remembered, so that a call sent twice is performed once: minutes of them at any rate that is reached.
-_ATTEMPTS_MAX: Final = 65_536
-# How long the run of a read is believed to stand as it was found, in seconds, and how many runs are.
-_RUN_S, _RUNS_MAX = 2.0, 16_384
 # A write that waited longer than this (seconds) for its turn or its credentials is held to the ledger once more.
 _WAITED_S = 0.1
 
@@ -65,6 +63,7 @@ class Judges:
         policy, principals: the third lock of I10, and who somebody is now.
         persons: whether the person behind a test or a discovery may have it made.
         approvals: the binding of an approval.
+        tools: whether a tool may be used, and as what.
         programs: the released Blueprint that a run is pinned to.
         kills, withdrawn: kept fresh in the broker's own process.
         secrets: the only place where references become values. `tokens`: where refresh tokens are kept that servers exchange.
@@ -74,6 +73,7 @@ class Judges:
     principals: Principals
     persons: Persons
     approvals: ApprovalBinding
+    tools: ToolJudge
     programs: PinResolver
     kills: Kills
     withdrawn: Withdrawals
@@ -94,10 +94,7 @@ class Broker:
         self._measures = Measures(env)
         self._breakers = Breakers(env, self._measures.label)
         self._scrubbers = scrubbers or Scrubbers()
-        # Runs that reads were made for, and when each was looked at.
-        self._runs: OrderedDict[tuple[str, str, UUID, UUID, int, str], float] = OrderedDict()
-        # Attempts of effects that were brought here: (effect, which attempt).
-        self._attempts: OrderedDict[tuple[UUID | None, int | None], None] = OrderedDict()
+        self._standings = Standings(env, judges.programs, judges.approvals)
 
     async def perform(self, call: BrokerCall, peer: Peer) -> Answer:
         """Check and perform one call.
@@ -126,17 +123,27 @@ class Broker:
         if call.op in {"test", "discover"}:
             return await self._looked(call, connector, until)
         target = checks.target_of(call, connector, timeout_s=call.timeout_s)
-        writes = checks.writes(target)
-        if not writes:
-            await self._check_read(call)
+        # A kill first: what it stops need not be looked at, and waits whatever else there is to say of it.
+        self._hold_back(call, None, writes=checks.writes(target))
+        target = await self._judges.tools.judged(call, target)
+        if checks.writes(target):
+            return await self._write(call, target, until)
+        found = await self._standings.of_read(call, target)
         await self._authorize(call, target)
-        uses: tuple[str, ...] = (connector.digest,)
-        self._hold_back(call, uses, writes=writes)
-        if writes:
-            uses = await self._check_write(call, target)
-            if is_simulated(connector, self._env.environment):
-                return _simulated(call, target, self._env)
-        return await self._asked(call, target, until, self._still(call, uses, target if writes else None))
+        self._hold_back(call, found, writes=False)
+        return await self._asked(call, target, until, self._still(call, found, None))
+
+    async def _write(self, call: BrokerCall, target: Target, until: float) -> Answer:
+        await self._authorize(call, target)
+        self._hold_back(call, None, writes=True)
+        simulated = is_simulated(target.connector, self._env.environment)
+        found = await self._standings.of_write(call, target, simulated=simulated)
+        self._hold_back(call, found, writes=True)
+        if simulated and found.was == "simulated":
+            return _simulated(call, target, self._env)
+        if simulated and call.op != "probe":
+            raise was_real(target)  # to ask the target is all that may be done now
+        return await self._asked(call, target, until, self._still(call, found, target))
 
     # --- who may, and what stands in the way
 
@@ -178,102 +185,43 @@ class Broker:
             )
         )
 
-    def _hold_back(self, call: BrokerCall, uses: tuple[str, ...], *, writes: bool) -> None:
+    def _hold_back(self, call: BrokerCall, found: Found | None, *, writes: bool) -> None:
         """Raises Denied `kill.held_back` or `release.held_back`: what was sent is nothing, and the run waits."""
         kills, withdrawn = self._judges.kills, self._judges.withdrawn
         tool, tool_digest = ("", "") if call.asker is None else (call.asker.tool, call.asker.tool_digest)
-        named = [("connector", call.connector, call.digest), *([("tool", tool, tool_digest)] if tool else [])]
+        named: list[tuple[str, str, str]] = [("connector", call.connector, call.digest)]
+        if tool:
+            named.append(("tool", tool, tool_digest))
+        if found is not None:
+            named.append((found.root.kind, found.root.name, found.root.digest))
         for kind, name, version in named:
             blocked = kills.blocked(call.tenant, kind, name, version, strict=writes)
             if blocked is not None:
                 self._env.telemetry.emit("kill.stopped", 1.0, "broker")
                 raise held_back("killed", blocked.ref, blocked.again_s, f"the {kind} {name!r} was killed")
+        uses = (call.digest,) if found is None else found.uses
         stopped = withdrawn.stopped(call.tenant, (*uses, tool_digest) if tool else uses, strict=writes)
         if stopped is not None:
             self._env.telemetry.emit("withdrawal.stopped", 1.0, "broker")
             raise held_back("revoked", stopped.ref, stopped.again_s, "a version that the step uses was revoked")
 
-    def _still(self, call: BrokerCall, uses: tuple[str, ...], written: Target | None) -> Still:
+    def _still(self, call: BrokerCall, found: Found | None, written: Target | None) -> Still:
         """What is asked again right before the call: kills and revocations, and of a write that had to wait, the ledger: its
         run may be another worker's by now, who has asked the target and found nothing."""
         checked_at = self._env.clock.monotonic()
 
         async def still() -> None:
             if written is not None and self._env.clock.monotonic() - checked_at > _WAITED_S:
-                asker = checks.asker_of(call)
-                async with self._env.db.connection("engine") as tx:
-                    found = await store.standing(tx, call.tenant, asker.run_id, asker.path, call.digest)
-                checks.check_standing(call, written, checks.record_of(call), found)
-            self._hold_back(call, uses, writes=written is not None)
+                await self._standings.again(call, written)
+            self._hold_back(call, found, writes=written is not None)
 
         return still
-
-    async def _check_read(self, call: BrokerCall) -> None:
-        """The run that a read is for, looked at by the one who performs: without it, who can reach the socket could read as
-        anybody, of any tenant, by any version. What was found is believed for `_RUN_S`, so most reads cost no statement."""
-        asker, now = checks.asker_of(call), self._env.clock.monotonic()
-        key = (call.tenant, call.digest, asker.run_id, asker.root_id, asker.epoch, asker.principal)
-        if now - self._runs.get(key, -_RUN_S) < _RUN_S:
-            return
-        async with self._env.db.connection("engine") as tx:
-            found = await store.standing(tx, call.tenant, asker.run_id, asker.path, call.digest)
-        checks.check_run(call, found)
-        self._runs[key] = now
-        self._runs.move_to_end(key)
-        if len(self._runs) > _RUNS_MAX:
-            self._runs.popitem(last=False)
-
-    async def _check_write(self, call: BrokerCall, target: Target) -> tuple[str, ...]:
-        """The ledger, the released Blueprint and the approval, looked at again by the one who performs (I5, I7, I8, I12).
-        Returns the digests of what the write uses."""
-        asker = call.asker
-        if asker is None:
-            raise Internal("internal.invariant", "a write without an asker came this far")
-        record, raw = checks.record_of(call), checks.raw_of(call)
-        checks.check_record_is_raw(target, record, raw)
-        # One connection at a time: whoever held one while waiting for another would wait for ever, were all others to do so.
-        async with self._env.db.connection("engine") as tx:
-            found = await store.standing(tx, call.tenant, asker.run_id, asker.path, call.digest)
-        standing = checks.check_standing(call, target, record, found)
-        pinned = await self._judges.programs.load(call.tenant, standing.pins)
-        op = checks.op_of(pinned, standing.block, asker.path)
-        checks.check_step(op, target, pinned)
-        if op.approvals:
-            async with self._env.db.connection("engine") as tx:
-                await self._judges.approvals.covered(
-                    tx,
-                    tenant=call.tenant,
-                    run_id=asker.run_id,
-                    path=asker.path,
-                    paths=op.approvals,
-                    record_digest=checks.shown_digest(op, raw),
-                )
-        uses = checks.uses_of(pinned, op, call.digest)
-        self._hold_back(call, uses, writes=True)
-        if call.op != "probe":
-            self._check_first(target, (standing.effect_id, standing.effect_attempts))
-        return uses
-
-    def _check_first(self, target: Target, attempt: tuple[UUID | None, int | None]) -> None:
-        """Return if this attempt was not brought here before: its intent stands until the outcome is recorded, and a
-        repetition of the same call must not pass on it. The worker asks once per attempt; what it heard then counts, so
-        this says that it may have been sent. Raises AdapterProblem `broker.repeated`."""
-        if attempt in self._attempts:
-            raise target.problem(
-                "broker.repeated",
-                "was asked for this attempt of the step before; nothing was sent now.",
-                hint="The next attempt of the step asks the target first.",
-                sent=True,
-            )
-        self._attempts[attempt] = None
-        if len(self._attempts) > _ATTEMPTS_MAX:
-            self._attempts.popitem(last=False)
 
     # --- the call
 
     async def _looked(self, call: BrokerCall, connector: Connector, until: float) -> Answer:
         """A person's test or discovery, which the web process has authorized. It changes nothing."""
-        still = self._still(call, (connector.digest,), None)
+        still = self._still(call, None, None)
         await still()
         adapter = self._adapters.get(connector.adapter, tenant=call.tenant)
 

@@ -17,7 +17,8 @@ from stanchion.tools.broker.breaker_rules import Breaker
 class Standing:
     """A run and the effect of one of its steps, as they are now. The effect's columns are None if the step has none.
 
-    `pinned`: whether the connector's version is among the run's pins.
+    `pinned`: whether the connector's version is among the run's pins. `simulated`: whether the effect's first attempt that
+    came here was; None if there was none. `claimed`: whether this attempt was written down now.
     """
 
     status: str
@@ -35,6 +36,8 @@ class Standing:
     effect_connector: str | None
     effect_operation: str | None
     effect_attempts: int | None
+    simulated: bool | None = None
+    claimed: bool = False
 
 
 async def standing(tx: Tx, tenant: str, run_id: UUID, path: str, digest: str) -> Standing | None:
@@ -46,17 +49,68 @@ async def standing(tx: Tx, tenant: str, run_id: UUID, path: str, digest: str) ->
         " coalesce(p.pins @> jsonb_build_array(jsonb_build_object('kind', 'connector', 'digest', %(digest)s::text)), false)"
         " as pinned, e.id as effect_id, e.state as effect_state, e.epoch as effect_epoch, e.key as effect_key,"
         " e.args_digest as effect_args, e.connector_digest as effect_connector, e.operation as effect_operation,"
-        " e.attempts as effect_attempts"
+        " e.attempts as effect_attempts, b.simulated"
         " from runs r left join pin_sets p on p.tenant = r.tenant and p.digest = r.pins"
         " left join effects e on e.tenant = r.tenant and e.run_id = r.id and e.path = %(path)s"
+        " left join broker_effects b on b.tenant = e.tenant and b.effect_id = e.id"
         " where r.tenant = %(tenant)s and r.id = %(run_id)s",
         {"tenant": tenant, "run_id": run_id, "path": path, "digest": digest},
     )
 
 
+async def claim_attempt(
+    tx: Tx,
+    tenant: str,
+    run_id: UUID,
+    path: str,
+    digest: str,
+    *,
+    epoch: int,
+    key: str,
+    args: str,
+    simulated: bool,
+) -> Standing | None:
+    """As `standing`, and in the same statement the attempt that is now INTENT under this claim, for this key and these
+    arguments, is written down, once: `claimed` is false where it was before, or where the ledger has something else.
+
+    Another broker that brings the same attempt waits for the row and then finds it; so at most one of them claims it. How the
+    first attempt was made stays: `simulated`.
+    """
+    return await maybe(
+        tx,
+        Standing,
+        "with found as (select r.status, r.epoch, r.root_id, r.requested_by, r.pins, r.block,"
+        " coalesce(p.pins @> jsonb_build_array(jsonb_build_object('kind', 'connector', 'digest', %(digest)s::text)), false)"
+        " as pinned, e.id as effect_id, e.state as effect_state, e.epoch as effect_epoch, e.key as effect_key,"
+        " e.args_digest as effect_args, e.connector_digest as effect_connector, e.operation as effect_operation,"
+        " e.attempts as effect_attempts, b.simulated"
+        " from runs r left join pin_sets p on p.tenant = r.tenant and p.digest = r.pins"
+        " left join effects e on e.tenant = r.tenant and e.run_id = r.id and e.path = %(path)s"
+        " left join broker_effects b on b.tenant = e.tenant and b.effect_id = e.id"
+        " where r.tenant = %(tenant)s and r.id = %(run_id)s),"
+        " claim as (insert into broker_effects as b (tenant, effect_id, attempt, epoch, simulated)"
+        " select %(tenant)s, effect_id, effect_attempts, effect_epoch, %(simulated)s from found"
+        " where status = 'RUNNING' and epoch = %(epoch)s and pinned and effect_state = 'INTENT' and effect_epoch = %(epoch)s"
+        " and effect_key = %(key)s and effect_connector = %(digest)s and effect_args = %(args)s"
+        " on conflict (tenant, effect_id) do update set attempt = excluded.attempt, epoch = excluded.epoch, at = excluded.at"
+        " where (b.attempt, b.epoch) < (excluded.attempt, excluded.epoch) returning true as claimed)"
+        " select found.*, coalesce((select claimed from claim), false) as claimed from found",
+        {
+            "tenant": tenant,
+            "run_id": run_id,
+            "path": path,
+            "digest": digest,
+            "epoch": epoch,
+            "key": key,
+            "args": args,
+            "simulated": simulated,
+        },
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
-    """A published connector's document."""
+    """A published document."""
 
     name: str
     body: Mapping[str, Json]
@@ -68,6 +122,16 @@ async def connector(tx: Tx, tenant: str, digest: str) -> Body | None:
         tx,
         Body,
         "select name, body from artifacts where tenant = %(tenant)s and kind = 'connector' and digest = %(digest)s",
+        {"tenant": tenant, "digest": digest},
+    )
+
+
+async def tool(tx: Tx, tenant: str, digest: str) -> Body | None:
+    """The tool of that digest, or None if the tenant has none."""
+    return await maybe(
+        tx,
+        Body,
+        "select name, body from artifacts where tenant = %(tenant)s and kind = 'tool' and digest = %(digest)s",
         {"tenant": tenant, "digest": digest},
     )
 

@@ -6,10 +6,12 @@ run of its own, of a program that is derived from the tool: nothing goes round t
 """
 
 from stanchion.tools.catalogue.calling import Called, Means, ToolResolver, call
+from stanchion.tools.catalogue.derive import operation_of
 from stanchion.tools.catalogue.gate import attempt, check
-from stanchion.tools.catalogue.guard import Guard
+from stanchion.tools.catalogue.guard import Guard, check_arguments
 from stanchion.tools.catalogue.kind import ToolKind, program_of
 from stanchion.tools.catalogue.routes import build_router
+from stanchion.tools.catalogue.schema import tool_of
 from stanchion.tools.catalogue.service import approve, disable, enable, list_tools, show_tool
 from stanchion.tools.catalogue.snapshot import States, flag_of, kept
 from stanchion.tools.catalogue.types import Point, PointName, Tool, ToolState, ToolVersion
@@ -31,11 +33,14 @@ __all__ = [
     "build_router",
     "call",
     "check",
+    "check_arguments",
     "disable",
     "enable",
     "flag_of",
     "kept",
     "list_tools",
+    "operation_of",
     "program_of",
     "show_tool",
+    "tool_of",
 ]
