@@ -189,6 +189,19 @@ async def test_a_vault_that_is_away_or_talks_nonsense(vault, provider, status, b
     assert said in problem.message
 
 
+async def test_those_who_wait_for_a_vault_that_is_away_do_not_each_try_in_turn(vault, provider, clock):
+    """Each would wait for its whole time-out, after all before it."""
+    vault.put("stanchion/default/erp", value=VALUE)
+    vault.sealed = True
+    reads = (provider.read("default", name, None) for name in ("erp", "crm", "mail", "erp"))
+    problems = await asyncio.gather(*reads, return_exceptions=True)
+    assert {problem.code for problem in problems} == {"secret.provider_away"}
+    assert vault.calls == ["POST /v1/auth/approle/login"]
+    vault.sealed = False
+    clock.pass_s(1)
+    assert (await provider.read("default", "erp", None)).fields["value"] == VALUE
+
+
 async def test_sealed_after_login_and_unsealed_again(vault, provider):
     vault.put("stanchion/default/erp", value=VALUE)
     await provider.read("default", "erp", None)

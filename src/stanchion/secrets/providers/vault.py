@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -16,7 +17,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from stanchion.base import Clock, Denied, Invalid, Json, NotFound, Problem, Unavailable, loads
+from stanchion.base import Clock, Denied, Invalid, Json, NotFound, Unavailable, loads
 from stanchion.secrets.files import read_private
 from stanchion.secrets.providers.plain import unknown
 from stanchion.secrets.providers.types import Values
@@ -26,6 +27,8 @@ _ANSWER_BYTES_MAX: Final = 1 << 20
 _RENEW_AT: Final = 2 / 3
 # A token that is refused sooner was not revoked: it is the policy, and a login for each refusal would only add load.
 _YOUNG_S: Final = 5.0
+# Whoever waits behind a login or a renewal that failed gets its problem, and does not try in turn for the whole time-out.
+_FAILED_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +85,8 @@ class VaultProvider:
         self._clock = clock
         self._token: _Token | None = None
         self._token_lock = asyncio.Lock()
+        self._failed: Unavailable | None = None
+        self._failed_at = 0.0
         self._session: aiohttp.ClientSession | None = None
 
     async def read(self, tenant: str, path: str, version: int | None) -> Values:
@@ -109,13 +114,21 @@ class VaultProvider:
 
     async def _ready_token(self) -> _Token:
         async with self._token_lock:
-            token, now = self._token, self._clock.monotonic()
+            now = self._clock.monotonic()
+            if self._token is None or self._token.age_share(now) >= _RENEW_AT:
+                if self._failed is not None and now - self._failed_at < _FAILED_S:
+                    raise copy(self._failed)
+                self._token = await self._fresh_token(self._token, now)
+            return self._token
+
+    async def _fresh_token(self, token: _Token | None, now: float) -> _Token:
+        try:
             if token is None or token.age_share(now) >= 1:
-                token = await self._login()
-            elif token.age_share(now) >= _RENEW_AT:
-                token = await self._renewed(token) or await self._login()
-            self._token = token
-            return token
+                return await self._login()
+            return await self._renewed(token) or await self._login()
+        except Unavailable as problem:
+            self._failed, self._failed_at = problem, self._clock.monotonic()
+            raise
 
     async def _login_again(self, refused: _Token) -> _Token:
         async with self._token_lock:
@@ -221,7 +234,7 @@ class VaultProvider:
         reasons = {503: "it is sealed or in maintenance", 429: "it limits the rate", 307: "it is a standby"}
         raise self._away(f"{reasons.get(answer.status, f'it answered {answer.status}')} ({what})")
 
-    def _away(self, why: str) -> Problem:
+    def _away(self, why: str) -> Unavailable:
         return Unavailable(
             "secret.provider_away",
             f"The Vault at {self._access.url} gives nothing: {why}.",
