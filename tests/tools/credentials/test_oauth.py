@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -73,6 +74,28 @@ async def test_a_token_is_fetched_once_for_all_who_wait(adapters: Adapters, seen
     for aim in aims:
         assert {CLIENT, "t1"} <= aim.credentials.plain_values(), "what answers are scrubbed of"
     assert basic in frozenset().union(*(aim.credentials.plain_values() for aim in aims))
+
+
+async def test_who_waits_for_anothers_request_for_a_token_waits_no_longer_than_its_own_time(
+    adapters: Adapters, seen: Seen
+) -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        asked.set()
+        await go_on.wait()
+        return await token(1)(request)
+
+    seen.answers.append(slow)
+    aim = await target(adapters, body(seen), Values(values=VALUES))
+    first = asyncio.create_task(adapters.get("http").execute(aim, {}, None))
+    await asked.wait()
+    with pytest.raises(AdapterProblem) as caught:
+        async with asyncio.timeout(3.0):
+            await adapters.get("http").execute(replace(aim, timeout_s=0.2), {}, None)
+    assert (caught.value.code, caught.value.sent, caught.value.retryable) == ("adapter.timeout", False, True)
+    go_on.set()
+    await first
 
 
 async def test_a_client_may_say_who_it_is_in_the_body(adapters: Adapters, seen: Seen) -> None:
@@ -153,7 +176,7 @@ async def test_a_token_is_not_used_in_the_last_of_its_seconds() -> None:
     tokens = Tokens(lambda: now[0])
     for at, wanted in ((0.0, "t1"), (89.0, "t1"), (90.0, "t2"), (150.0, "t2"), (181.0, "t3")):
         now[0] = at
-        assert await tokens.token(b"key", fetch) == wanted
+        assert await tokens.token(b"key", fetch, wait_s=1.0) == wanted
 
 
 def test_the_life_of_a_token() -> None:

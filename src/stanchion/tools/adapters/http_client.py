@@ -157,7 +157,10 @@ class HttpClient:
         ask = partial(self._granted, call, section)
         if credentials.kept is not None and section["grant"] == "refresh_token":
             ask = partial(self._kept, credentials, credentials.kept, section, ask, not_this)
-        token = await self._tokens.token(key, ask, not_this=not_this)
+        try:
+            token = await self._tokens.token(key, ask, wait_s=call.left_s(), not_this=not_this)
+        except TimeoutError:  # while another call's request for it was on its way
+            raise _timeout(target, sent=False) from None
         return credentials.derived(token)
 
     async def _kept(

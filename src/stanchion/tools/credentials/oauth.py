@@ -52,22 +52,31 @@ class Tokens:
         self._monotonic = monotonic
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
 
-    async def token(self, key: bytes, fetch: Callable[[str | None], Awaitable[Granted]], *, not_this: str = "") -> str:
+    async def token(
+        self, key: bytes, fetch: Callable[[str | None], Awaitable[Granted]], *, wait_s: float, not_this: str = ""
+    ) -> str:
         """The token of `key`, fetched if there is none, if it ends soon, or if the target refused it (`not_this`).
 
-        `fetch` is given the refresh token that replaced the declared one, if any. Those who wait share one fetch.
+        `fetch` is given the refresh token that replaced the declared one, if any. Those who wait share one fetch, and wait for
+        it `wait_s` seconds at most; the fetch itself is not broken off, lest a new refresh token be lost.
+
+        Raises TimeoutError, and what `fetch` raises.
         """
         kept = self._kept.setdefault(key, _Kept())
         self._kept.move_to_end(key)
         while len(self._kept) > _KEPT_MAX:
             self._kept.popitem(last=False)
-        async with kept.lock:
+        async with asyncio.timeout(wait_s):
+            await kept.lock.acquire()
+        try:
             if not kept.token or kept.token == not_this or self._monotonic() >= kept.until:
                 granted = await fetch(kept.refresh_token)
                 early = min(_EARLY_S, granted.life_s * _EARLY_SHARE)
                 kept.token, kept.until = granted.access_token, self._monotonic() + granted.life_s - early
                 kept.refresh_token = granted.refresh_token or kept.refresh_token
             return kept.token
+        finally:
+            kept.lock.release()
 
 
 def token_key(connector: str, tenant: str, auth: Mapping[str, Json], credentials: Credentials) -> bytes:
