@@ -9,7 +9,9 @@ import fcntl
 import logging
 import re
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from csv import reader
 from pathlib import Path
 from typing import Any
@@ -216,6 +218,22 @@ async def test_a_transaction_begins_in_one_round_trip(
     assert len(said) == 2
     assert said[0].startswith("begin read only; set local statement_timeout = ")
     assert said[1] == "rollback"
+
+
+async def test_a_locked_database_file_holds_up_nobody_else(sqlite: worlds.SqliteWorld) -> None:
+    """The loop's own threads resolve names, for every connector: a file that another writes to must not take them all."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    before = threading.active_count()
+    with contextlib.closing(sqlite3.connect(sqlite.path, isolation_level=None)) as other:
+        other.execute("begin immediate")
+        push = sqlite.adapter.push(sqlite.target("outcomes", "push", timeout_s=5.0), PLAIN, KEY)
+        waiting = asyncio.create_task(push)
+        while threading.active_count() == before:
+            await asyncio.sleep(0)
+        async with asyncio.timeout(2.0):
+            assert await asyncio.to_thread(lambda: "moves") == "moves"
+        other.execute("rollback")
+    assert (await waiting).metadata["applied"] is True
 
 
 async def test_a_database_file_that_is_not_there_is_not_made(sqlite: worlds.SqliteWorld, tmp_path: Path) -> None:

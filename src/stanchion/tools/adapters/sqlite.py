@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import TypeVar, cast
@@ -29,6 +30,8 @@ _NEVER = {
     sqlite3.SQLITE_TRANSACTION,
     sqlite3.SQLITE_SAVEPOINT,
 }
+# Calls at once; others wait.
+_THREADS = 16
 # A table's own name may be anything, so it is always quoted. A primary key that is no rowid may hold nulls in SQLite, but
 # nobody means it to.
 _COLUMNS = """
@@ -52,6 +55,9 @@ class SqliteDriver:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        # Threads of its own: a call may wait for another writer's lock for its whole time, and the loop's own threads
+        # resolve the names of everybody's hosts.
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="sqlite")
 
     async def read(
         self, call: Call, statement: str, values: Record, skip: int, limit: int
@@ -120,7 +126,8 @@ class SqliteDriver:
         return await self._run(call, "ro", work)
 
     async def close(self) -> None:
-        """Nothing stays open between calls."""
+        """Nothing stays open between calls; threads end with the calls they have."""
+        self._threads.shutdown(wait=False)
 
     async def _run(self, call: Call, mode: str, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in a thread. When time is up the statement is interrupted and its end awaited, so that the
@@ -138,7 +145,7 @@ class SqliteDriver:
                     raise _timeout(call.target)
                 return work(connection)
 
-        task = asyncio.create_task(asyncio.to_thread(in_thread))
+        task = asyncio.get_running_loop().run_in_executor(self._threads, in_thread)
         # A cancelled caller does not wait for the thread; its exception is then nobody's.
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
