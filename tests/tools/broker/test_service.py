@@ -588,3 +588,31 @@ async def test_breakers_beyond_the_connectors_that_are_told_apart_are_shown_toge
     await held.sql("delete from connector_breakers")
     await breakers.refresh()
     assert 'connector_breaker_open{connector="other"} 0.0' in env.telemetry.expose().decode()
+
+
+async def test_a_trial_that_never_came_to_the_target_does_not_close_its_breaker(held: Held) -> None:
+    """A record that cannot be written into a path, a host that egress refuses: the target may be as ill as before."""
+    await held.sql(
+        "insert into connector_breakers (tenant, connector, state, calls, failures, counted_from, until, openings, asked,"
+        " reason) values ('acme', 'casebook', 'OPEN', 5, 5, now(), now() - interval '1 second', 3, false, 'adapter.timeout')"
+    )
+    await held.broker._breakers.refresh()
+    state = "select state, openings, trial_until is null from connector_breakers where connector = 'casebook'"
+    for code in ("adapter.bad_parameter", "egress.address_denied"):
+
+        async def refuses(target, code=code):
+            raise target.problem(code, "cannot be asked.")
+
+        held.adapter.answer = refuses
+        with pytest.raises(AdapterProblem) as caught:
+            await held.perform("fetch")
+        assert caught.value.code == code
+        assert await held.sql(state) == [("OPEN", 3, True)]
+
+    async def answers(target):
+        raise target.problem("adapter.status", "answered with status 422.", status=422)
+
+    held.adapter.answer = answers
+    with pytest.raises(AdapterProblem):
+        await held.perform("fetch")
+    assert await held.sql(state) == [("CLOSED", 0, True)]

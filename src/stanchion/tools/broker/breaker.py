@@ -105,7 +105,7 @@ class Breakers:
             return
         try:
             async with asyncio.timeout(_REPORT_S_MAX):
-                await self._report(admission, problem if failed else None)
+                await self._report(admission, problem)
         except (TimeoutError, psycopg.Error, Problem) as error:
             self._env.telemetry.emit("duty.failed", duty="circuit breakers", error=repr(error))
 
@@ -114,18 +114,7 @@ class Breakers:
         calls = self._calls.pop(admission.key, 0)
         async with self._env.db.engine_tx() as tx:
             row = await store.lock_breaker(tx, tenant, name)
-            after = (
-                rules.succeeded(row.at)
-                if problem is None
-                else rules.failed(
-                    row.breaker,
-                    row.at,
-                    calls=calls,
-                    reason=problem.code,
-                    asked_wait_s=rules.asked_s(problem),
-                    trial=admission.trial,
-                )
-            )
+            after = _after(row, admission, problem, calls=calls)
             if after != row.breaker:
                 await store.save_breaker(tx, tenant, name, after)
         if after.state == "OPEN" and after.until != row.until:
@@ -165,6 +154,22 @@ class Breakers:
         for label, value in shown.items():
             self._env.telemetry.emit("connector.breaker", value, label)
         self._shown = set(shown)
+
+
+def _after(row: BreakerRow, admission: Admission, problem: Problem | None, *, calls: int) -> Breaker:
+    """The breaker after a trial, or after a call that failed."""
+    if problem is None or not (rules.is_failure(problem) or rules.is_unasked(problem)):
+        return rules.succeeded(row.at)
+    if not rules.is_failure(problem):
+        return rules.untried(row.breaker)
+    return rules.failed(
+        row.breaker,
+        row.at,
+        calls=calls,
+        reason=problem.code,
+        asked_wait_s=rules.asked_s(problem),
+        trial=admission.trial,
+    )
 
 
 def _refused(name: str, reason: str, wait_s: float, *, asked: bool) -> Unavailable:

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from stanchion.base import Problem
+from stanchion.tools.problems import AdapterProblem
 
 # As in resilience4j and Polly: a share of the calls in a window, and enough of them that the share means something.
 FAILURES_MIN: Final = 5
@@ -40,6 +41,21 @@ _NOT_WELL: Final = frozenset(
         "adapter.bad_answer",
         "mcp.failed",
         "egress.unresolved",
+    }
+)
+# Problems of a call that never came to its target: they say nothing of it.
+_UNASKED: Final = frozenset(
+    {
+        "adapter.bad_credential",
+        "adapter.bad_page",
+        "adapter.bad_parameter",
+        "adapter.missing_extra",
+        "adapter.no_credentials",
+        "adapter.no_key",
+        "adapter.not_offered",
+        "adapter.recipient_not_allowed",
+        "mcp.bad_arguments",
+        "mcp.not_installed",
     }
 )
 # Problems whose `status` is one of HTTP.
@@ -84,6 +100,12 @@ def is_failure(problem: Problem) -> bool:
     if problem.code in _OF_HTTP and isinstance(status, int):
         return status >= 500 or status == _STATUS_TOO_MANY
     return problem.retryable and problem.code in _NOT_WELL
+
+
+def is_unasked(problem: Problem) -> bool:
+    """Whether a call ended in this problem without its target having been asked."""
+    refused_on_the_way = problem.code.startswith("egress.") or not isinstance(problem, AdapterProblem)
+    return not is_failure(problem) and (refused_on_the_way or problem.code in _UNASKED)
 
 
 def asked_s(problem: Problem) -> float | None:
@@ -142,6 +164,11 @@ def _opened(before: Breaker, at: datetime, reason: str) -> Breaker:
 def succeeded(at: datetime) -> Breaker:
     """The breaker after the trial of an open one succeeded."""
     return fresh(at)
+
+
+def untried(before: Breaker) -> Breaker:
+    """The breaker after a trial in which the target was not asked: the next call tries."""
+    return replace(before, trial_until=None)
 
 
 def trial(before: Breaker, at: datetime, *, timeout_s: float) -> Breaker | None:
