@@ -730,6 +730,9 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "broker.unread": ("Answers of the broker wait to be read, and one more of a read was thrown away; nothing was changed. Retryable.", "Ask for smaller pages; is the process that asked too busy to read?"),
         "broker.unavailable": ("No broker can be reached; nothing was sent. Retryable.", "Is `stanchion up` or `stanchion serve broker` running?"),
     },
+        "broker.user_failed": ("The broker could not become its own user.", "Does the container map that id? Else leave out `broker.user`."),
+        "broker.user_refused": ("`broker.user` is set where the broker cannot have a user of its own.", "Run `up` as root, leave it out, or run `stanchion serve broker` as that user."),
+        "broker.user_unknown": ("`broker.user` names nobody, or root.", "`useradd --system stanchion-broker`, and name it."),
     "This machine": {
         "process.isolation": ("The kernel did not keep the broker's keys from this process.", "Report it with the kernel's version; `stanchion doctor` says what this machine offers."),
         "process.admin": ("The first admin could not be made.", "The message has the process's last words."),

@@ -406,6 +406,7 @@ class BrokerSettings:
         CERTIFICATES,
         "Names of certificates that may call from other machines, and as what: `worker-1.example=worker`; needed with `listen`.",
     )
+    user: str | None = option(None, TEXT, "User (name or id) that `up` as root runs it as; empty: as everything else.")
     calls_max: int = option(1024, _integer(1, 65536), "Calls it has in hand at once; more are told to try again.")
     connections_max: int = option(256, _integer(1, 65536), "Connections of one user or one certificate at once.")
     grace_s: float = option(20.0, _number(0.1, 3600), "Time for calls in hand to end when asked to stop.")

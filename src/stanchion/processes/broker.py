@@ -31,6 +31,7 @@ from stanchion.processes.isolation import wipe_environment
 from stanchion.processes.lifecycle import calm_collector, keep_secrets, run_process
 from stanchion.processes.logs import configure_logs
 from stanchion.processes.needs import database_and
+from stanchion.processes.ownuser import account_of
 from stanchion.processes.sockets import listen_unix
 from stanchion.tools.broker.intake import Bounds
 from stanchion.tools.broker.scrubbing import ScrubbedStream, Scrubbers
@@ -94,7 +95,10 @@ async def _serve(boot: Boot, environment: Mapping[str, str], scrubbers: Scrubber
 @asynccontextmanager
 async def _listening(env: Env, settings: Settings, server: BrokerServer) -> AsyncGenerator[Mapping[str, str]]:
     """Take calls on the socket and, where one is set, on the address; yields what is wrong with either, by name."""
-    uids = kinds_by_uid(settings.broker.uids, own=os.geteuid(), supervised=server.master is not None)
+    supervised = server.master is not None
+    # With a user of its own it is called by those of root, who started it, and not by what it starts itself.
+    own = 0 if supervised and account_of(settings) is not None else os.geteuid()
+    uids = kinds_by_uid(settings.broker.uids, own=own, supervised=supervised)
     path = settings.broker_socket
     listener = listen_unix(path)
     inode = path.stat().st_ino

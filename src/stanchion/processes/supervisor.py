@@ -15,6 +15,7 @@ from typing import cast
 
 from stanchion.base import Clock, Conflict, Problem, Unavailable
 from stanchion.base.settings import Settings
+from stanchion.processes import ownuser
 from stanchion.processes.children import RESTART_MAX_S, STEADY_S, Child, Nursery, restart_delay
 from stanchion.processes.database import Base
 from stanchion.processes.folder import UpLock, clear_state, prepare_data, write_state
@@ -75,6 +76,8 @@ class Supervisor:
     async def run(self, stop: asyncio.Event, on_ready: Callable[[Started], object]) -> int:
         """Start, keep, stop. Raises the Problem that kept it from starting; nothing is left running then."""
         prepare_data(self._settings.data)
+        if self._settings.broker.address is None:
+            ownuser.prepare(self._settings)
         lock = UpLock(self._settings.data)
         lock.acquire()
         keepers: list[asyncio.Task[None]] = []

@@ -30,6 +30,7 @@ from stanchion.processes.boot import Boot, boot_of, read_handed_over
 from stanchion.processes.database import required_urls
 from stanchion.processes.isolation import confine
 from stanchion.processes.lifecycle import die_with, name_process
+from stanchion.processes.ownuser import account_of, become, keep_files_only
 
 MESSAGE_BYTES_MAX = 65_536
 _MAINS: Mapping[str, Callable[[Boot], int]] = {
@@ -118,6 +119,12 @@ def _become(channel: socket.socket, loader: int, said: dict[str, Any], fds: list
     private = read_handed_over(more[0])
     boot = boot_of(boot_as, listen_fd=more[1] if kind == "web" else None, private=private)
     name_process(f"stanchion:{boot.name}")
+    if (account := account_of(boot.settings)) is not None:
+        if kind == "broker":
+            become(account)
+            die_with(loader)
+        else:
+            keep_files_only()
     if kind == "broker":
         # What the loader was not told, so that no process but this one ever has it.
         replace_environment({**read_environment(), **private.environment})

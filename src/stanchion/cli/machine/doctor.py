@@ -50,6 +50,7 @@ def doctor(session: Session, file: Path | None) -> int:
     findings = [_finding("settings", "ok", "every value is valid", "")]
     for check in (_python, _user, _locale, _data, _disk, _port, _programs, _broker):
         findings.extend(check(settings))
+    findings.extend(_box(settings, _mcp_connectors(settings)))
     findings.extend(_instance(settings, session))
     session.list(findings, _SHOWN, key="check")
     failed = sum(finding["result"] == "failed" for finding in findings)
@@ -185,6 +186,25 @@ def _broker(settings: Settings) -> Iterator[Finding]:
 
     for result, detail, hint in broker_findings(settings):
         yield _finding("broker", result, detail, hint)
+
+
+def _box(settings: Settings, needed_by: list[str]) -> Iterator[Finding]:
+    from stanchion.processes.diagnosis import box_findings  # noqa: PLC0415 - as above
+
+    for result, detail, hint in box_findings(settings, needed_by):
+        yield _finding("commands", result, detail, hint)
+
+
+def _mcp_connectors(settings: Settings) -> list[str]:
+    """Live connectors of the running instance whose adapter may run a command."""
+    profile = local_profile(settings.data)
+    if profile is None:
+        return []
+    try:
+        found = Api(profile.url, profile.token, timeout_s=5).items("/api/connectors", limit=1000)
+        return [str(connector["name"]) for connector in found if connector.get("adapter") == "mcp"]
+    except Problem:
+        return []  # that it does not answer is said of the instance
 
 
 def _instance(settings: Settings, session: Session) -> Iterator[Finding]:
