@@ -130,13 +130,14 @@ def server_folder() -> Iterator[Path]:
 def test_own_postgresql(repo, reader, tmp_path, server_folder) -> None:
     folder = tmp_path
     server = debian_postgres.start(server_folder)
-    shell = Shell(folder, {**reader, "PGPORT": str(server.port)})
+    admin = f"host={server_folder / 'data'} port={server.port} user=admin dbname=postgres"
+    shell = Shell(folder, {**reader, "PGPORT": str(server.port), "ADMINISTRATOR": admin})
     try:
         # The support makes roles of the same names; the page's own administrator begins on an empty server.
-        admin = f"host={server_folder / 'data'} port={server.port} user=admin dbname=postgres"
         with psycopg.connect(admin, autocommit=True) as connection:
             connection.execute("drop database stanchion")
-            for role in debian_postgres.ROLES:
+            names = connection.execute("select rolname from pg_roles where rolname like 'stanchion%'").fetchall()
+            for (role,) in names:
                 connection.execute(f"drop role {role}")
             for statement in _sql(repo).split(";\n"):
                 if statement.strip():

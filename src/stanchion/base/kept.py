@@ -6,6 +6,10 @@ from pathlib import Path
 
 from stanchion.base.settings import Settings
 
+# In the place where a tenant's name stands in variables, files and a Vault. No tenant's name begins with a digit, so no
+# tenant's connector can name what is kept here: the deployment's own password of the database.
+DEPLOYMENT = "0-deployment"
+
 
 def held_by_broker(settings: Settings) -> tuple[Path, ...]:
     """What the broker alone reads: the keys of local secrets, and what opens the other providers."""
@@ -21,4 +25,15 @@ def needed_by_others(settings: Settings) -> tuple[Path, ...]:
     files = (
         database.sslrootcert, database.sslcert, database.sslkey, broker.certificate, broker.key, broker.authority,
     )  # fmt: skip
-    return tuple(path for path in (settings.data, *files) if path is not None)
+    return tuple(path for path in (settings.data, *files, *_passwords(settings)) if path is not None)
+
+
+def _passwords(settings: Settings) -> tuple[Path, ...]:
+    """Where passwords of the database are: folders, because a rotated file is another one, which nobody has granted yet."""
+    found: list[Path] = []
+    if settings.database.password_file is not None:
+        found.append(settings.database.password_file.parent)
+    if settings.secrets.files is not None and (settings.database.password or "").startswith("secret://file/"):
+        found.append(settings.secrets.files / DEPLOYMENT)
+    # Not a folder that has the broker's own below it: there, the password is not read, and `doctor` says so.
+    return tuple(path for path in found if not any(held.is_relative_to(path) for held in held_by_broker(settings)))

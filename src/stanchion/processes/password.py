@@ -12,6 +12,7 @@ from typing import Final
 
 from stanchion.base import SystemClock
 from stanchion.base.config import read_environment
+from stanchion.base.kept import DEPLOYMENT
 from stanchion.base.settings import Settings
 from stanchion.db import Password, ProcessType
 from stanchion.secrets import SecretRef
@@ -20,9 +21,6 @@ from stanchion.secrets.providers import EnvProvider, FileProvider, Provider, Vau
 
 # Stands for the process type, so that one settings file serves all.
 PROCESS: Final = "{process}"
-# In the place where a tenant's name stands in variables, files and a Vault. No tenant's name begins with a digit, so no
-# tenant's connector can name what is kept here.
-DEPLOYMENT: Final = "0-deployment"
 
 
 def password_of(settings: Settings, process: ProcessType) -> Password | None:

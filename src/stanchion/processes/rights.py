@@ -12,6 +12,7 @@ import psycopg
 
 from stanchion.base import Problem, SystemClock
 from stanchion.base.config import mask
+from stanchion.base.kept import held_by_broker
 from stanchion.base.settings import Settings
 from stanchion.db import FACES, PROCESS_TYPES, DatabaseUrls, Face, ProcessType, difference, login, migrations
 from stanchion.processes.database import external_urls
@@ -40,6 +41,13 @@ select current_setting('server_version_num')::int, session_user::text, clock_tim
 
 def external_findings(settings: Settings) -> Iterator[Finding]:
     """Findings (result, detail, hint) about the server that the settings name, as each process type that they are for."""
+    file = settings.database.password_file
+    if file is not None and any(held.is_relative_to(file.parent) for held in held_by_broker(settings)):
+        yield (
+            "failed",
+            f"{file.parent} has keys of the broker below it, so web, worker and scheduler do not see a new {file.name} there",
+            "Keep the passwords of the database in a folder of their own.",
+        )
     for process in _types(settings):
         try:
             urls = external_urls(settings, process)
