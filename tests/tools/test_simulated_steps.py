@@ -6,11 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
+from stanchion.base import Denied
 from stanchion.blueprints import LOGIC_GATE, TRANSFORM, BlueprintKind, Document
+from stanchion.context import Environment
 from stanchion.runs import StepCall
 from stanchion.tools import EXECUTE, PUSH, VERBS, EffectPort
+from stanchion.tools.handlers import PushHandler
 from stanchion.tools.uses import Simulating
 from tests.tools.support import Bench, Crash, call_of, new_run, reclaim
 
@@ -105,3 +109,32 @@ def test_the_type_that_is_checked_is_the_output_that_is_given(blind: Bench) -> N
         schema: Any = verb.output_schema(config, lambda *_: blind.world.body, lambda _: {})
         assert schema["properties"]["receipt"]["properties"]["simulated"] == {"type": "boolean"}
         assert "simulated" in schema["properties"]["receipt"]["required"]
+
+
+async def test_what_a_broker_was_asked_for_does_not_end_as_simulated_in_another_environment(
+    env, superuser: str, tmp_path: Path
+) -> None:
+    """A real attempt whose end nobody saw; then the deployment is named otherwise, so that the write would be simulated."""
+    bench = Bench(env, superuser, tmp_path)
+    elsewhere = replace(env, environment=Environment(name="sandbox", production=False))
+    run_id = await new_run(env, superuser)
+    with pytest.raises(Crash):
+        await bench.handler("after_call").execute(env, call_of(bench.world, run_id))
+    effect = await bench.effect(run_id)
+    async with await psycopg.AsyncConnection.connect(superuser) as tx:
+        await tx.execute(
+            "insert into broker_effects (tenant, effect_id, attempt, epoch, simulated) values (%s, %s, 1, 1, false)",
+            (effect["tenant"], effect["id"]),
+        )
+    await reclaim(superuser, run_id, 2)
+    again = call_of(bench.world, run_id, epoch=2, attempt=2)
+    handler = PushHandler(bench.handler()._adapters, EffectPort(elsewhere, None))
+    with pytest.raises(Denied) as caught:
+        await handler.execute(elsewhere, again)
+    assert caught.value.code == "effect.was_real"
+    after = await bench.effect(run_id)
+    assert (after["state"], after["receipt"]) == (effect["state"], None)
+    # What no broker was ever asked for was not sent, and is simulated there.
+    other = await new_run(env, superuser)
+    result = await handler.execute(elsewhere, call_of(bench.world, other))
+    assert result.output["receipt"]["simulated"] is True  # type: ignore[index, call-overload]

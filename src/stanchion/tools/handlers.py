@@ -12,12 +12,14 @@ from stanchion.context import Env
 from stanchion.controls.kills import NO_KILLS, Kills
 from stanchion.runs import StepCall, StepResult
 from stanchion.telemetry import current_traceparent
+from stanchion.tools import store
 from stanchion.tools.adapter import Adapter, AdapterRegistry, Target
 from stanchion.tools.connectors import connector_of, resource_of
 from stanchion.tools.effects import EffectPort
 from stanchion.tools.held import held, waiting
 from stanchion.tools.records import check_arguments, check_parameters, check_record, check_result
 from stanchion.tools.series import Series
+from stanchion.tools.simulated import was_real
 from stanchion.tools.types import OUTPUT_BYTES_MAX, RECORDS_MAX, Asker, Connector, Envelope
 from stanchion.tools.uses import NO_TOOLS, ToolGuard, ToolUse, limit_of, simulating
 
@@ -93,6 +95,21 @@ def _timeout_s(connector: Connector, step_s: float | None) -> float:
     if step_s is None:
         return connector.timeout_s
     return min(connector.timeout_s, step_s - min(_ROOM_S, step_s * _ROOM_SHARE))
+
+
+async def _check_bound(env: Env, call: StepCall, target: Target) -> None:
+    """Return unless the write would be simulated now (I10) and a broker was asked to perform it for real before: the
+    deployment or the connector got another environment meanwhile, and what may be at the target is not said to be simulated.
+
+    Raises Denied `effect.was_real`.
+    """
+    here = env.environment
+    if call.config.get("simulate") is True or here.production or target.connector.environment == here.name:
+        return
+    async with env.db.connection("engine") as tx:
+        bound = await store.was_real(tx, call.claim.tenant, call.claim.run_id, call.path)
+    if bound:
+        raise was_real(target)
 
 
 async def _measured(env: Env, target: Target, operation: str, made: Awaitable[Envelope]) -> Envelope:
@@ -205,6 +222,7 @@ class PushHandler(_ToolHandler):
             record = check_record(target.name, target.resource.fields, raw)
             started = env.clock.monotonic()
             try:
+                await _check_bound(env, call, target)
                 receipt = await self._effects.perform(call, adapter, target, record, raw)
             finally:
                 seconds = env.clock.monotonic() - started
@@ -245,6 +263,7 @@ class ExecuteHandler(_ToolHandler):
                 return _bounded({"result": result}, target)
             started = env.clock.monotonic()
             try:
+                await _check_bound(env, call, target)
                 receipt = _told(await self._effects.perform(call, adapter, target, arguments, raw))
             finally:
                 seconds = env.clock.monotonic() - started

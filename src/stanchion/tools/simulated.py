@@ -44,6 +44,17 @@ def is_simulated(connector: Connector, environment: Environment) -> bool:
     return True
 
 
+def was_real(target: Target) -> Denied:
+    """That an effect which was attempted for real is not simulated now: something of it may be at the target."""
+    return Denied(
+        "effect.was_real",
+        f"The write to {target.name} was attempted before this deployment or its connector got another environment;"
+        " it is not simulated now, and nothing was sent.",
+        hint="Look at the target whether it happened and say so with `stanchion effect resolve`, or give the deployment"
+        " back the environment that the run was begun in.",
+    )
+
+
 def envelope_of(target: Target, record: Record, key: str, *, environment: Environment) -> Envelope:
     """What the write would have answered: the record of a push in its metadata, a result that fits the schema of an
     EXECUTE, `applied`, and `simulated`."""

@@ -1,13 +1,15 @@
-"""SQL of connectors: which are live in an environment. They are published and released like any artifact."""
+"""SQL of connectors: which are live in an environment (they are published and released like any artifact), and what became of
+writes through them elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from stanchion.base import Json
-from stanchion.db import Tx, many, maybe
+from stanchion.db import Tx, many, maybe, scalar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,4 +48,17 @@ async def live_one(tx: Tx, tenant: str, environment: str, name: str) -> LiveConn
         " join artifacts a on a.tenant = r.tenant and a.kind = r.kind and a.name = r.name and a.version = r.version"
         " where r.tenant = %(tenant)s and r.environment = %(environment)s and r.kind = 'connector' and r.name = %(name)s",
         {"tenant": tenant, "environment": environment, "name": name},
+    )
+
+
+async def was_real(tx: Tx, tenant: str, run_id: UUID, path: str) -> bool:
+    """Whether a broker was asked to perform the step's effect for real, and nobody has recorded that it is done. Role engine."""
+    return bool(
+        await scalar(
+            tx,
+            "select exists (select 1 from effects e join broker_effects b on b.tenant = e.tenant and b.effect_id = e.id"
+            " where e.tenant = %(tenant)s and e.run_id = %(run_id)s and e.path = %(path)s and e.state <> 'DONE'"
+            " and not b.simulated)",
+            {"tenant": tenant, "run_id": run_id, "path": path},
+        )
     )

@@ -9,16 +9,14 @@ loses every trace of the credential (I9). See docs/explanation/broker.md.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
-from uuid import UUID
 
 import psycopg
 
-from stanchion.base import Denied, Internal, Invalid, Json, LimitExceeded, Problem, digest
+from stanchion.base import Denied, Invalid, Json, LimitExceeded, Problem, digest
 from stanchion.context import Actor, Env, system_actor
 from stanchion.controls.kills import Kills
 from stanchion.controls.withdrawals import Withdrawals
@@ -33,13 +31,13 @@ from stanchion.tools.broker.connectors import PublishedConnectors
 from stanchion.tools.broker.limits import ConnectorLimits
 from stanchion.tools.broker.measures import Measures
 from stanchion.tools.broker.scrubbing import Scrubber, Scrubbers
-from stanchion.tools.broker.standing import Found, Standings, was_real
+from stanchion.tools.broker.standing import Found, Standings
 from stanchion.tools.broker.tokens import verify
 from stanchion.tools.broker.types import ApprovalBinding, BrokerCall, Peer
 from stanchion.tools.broker.using import ToolJudge
 from stanchion.tools.credentials import Credentials, resolve
 from stanchion.tools.held import held_back
-from stanchion.tools.simulated import envelope_of, is_simulated
+from stanchion.tools.simulated import envelope_of, is_simulated, was_real
 from stanchion.tools.types import RECORDS_MAX, Connector, Envelope, Record
 
 Answer = Envelope | Mapping[str, "Json"]

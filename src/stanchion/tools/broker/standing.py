@@ -150,17 +150,6 @@ def _was(target: Target, standing: Standing, *, simulated: bool) -> str:
     return "simulated" if before else "real"
 
 
-def was_real(target: Target) -> Denied:
-    """That an effect of which something may be at the target is not simulated now."""
-    return Denied(
-        "effect.was_real",
-        f"The write to {target.name} was attempted before this deployment or its connector got another environment;"
-        " it is not simulated now, and nothing was sent.",
-        hint="Look at the target whether it happened and say so with `stanchion effect resolve`, or give the deployment"
-        " back the environment that the run was begun in.",
-    )
-
-
 def _repeated(target: Target) -> Exception:
     """The worker asks once per attempt; what it heard then counts, so this says that it may have been sent."""
     return target.problem(
