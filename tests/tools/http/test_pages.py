@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
 from stanchion.base import SystemClock, SystemIds
-from stanchion.secrets.holding import KeyFile
-from stanchion.tools import AdapterProblem, Adapters, Pages
+from stanchion.base.settings import Settings
+from stanchion.secrets.holding import KeyFile, holding
+from stanchion.tools import PAGE_PURPOSE, AdapterProblem, Adapters, Pages
 from stanchion.tools.adapters.http_paging import Position
 from stanchion.tools.types import Asker
 from tests.conformance import worlds
@@ -114,3 +116,19 @@ def test_the_key_is_derived_and_is_none_that_secrets_are_encrypted_under(tmp_pat
     found = kek.derived(b"a purpose")
     assert found == again.derived(b"a purpose")
     assert len({found, kek.derived(b"another"), kek.key, kek.sealing_secret}) == 4
+
+
+async def test_every_broker_with_the_key_file_opens_what_another_sealed(env, tmp_path: Path, origin) -> None:
+    settings = Settings(data=tmp_path / "data")
+    adapters, world = world_of(tmp_path, origin, Keys(b"1" * 32))
+    target = asked_by(world, "acme")
+    async with holding(env, settings, {}) as held:
+        page = await Pages(partial(held.derived, PAGE_PURPOSE)).sealed(target, "here")
+    async with holding(env, settings, {}) as another:
+        pages = Pages(partial(another.derived, PAGE_PURPOSE))
+        assert await pages.opened(target, page) == "here"
+        await another.holder.rekey(fresh=True)
+        with pytest.raises(AdapterProblem) as caught:
+            await pages.opened(target, page)
+        assert caught.value.code == "adapter.bad_page"
+    await adapters.close()

@@ -45,7 +45,8 @@ class Means:
     """What an adapter is made with.
 
     Attributes:
-        root: the connectors' folder: paths in a connector are relative to it and stay below it (`inside`).
+        root: the tenant's connectors' folder: paths in a connector are relative to it and stay below it (`inside`). An
+            adapter is made for each tenant.
         clock: time, and the way to wait.
         network: the way out; `Egress.of(connector, network)` says which hosts and addresses a connector may call.
     """
