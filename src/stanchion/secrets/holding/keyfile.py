@@ -81,7 +81,7 @@ class KeyFile:
 
         Raises Denied as `read`, Unavailable `secret.key_file_unwritable`.
         """
-        self._check_place()
+        self.check_place(os.geteuid())
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._write([ids.secret(KEY_BYTES)], ids, new=True)
@@ -90,7 +90,7 @@ class KeyFile:
 
     def write(self, keys: tuple[Kek, ...], ids: Ids) -> None:
         """Exchange the keys of the file at once. Raises Denied as `read`, Unavailable `secret.key_file_unwritable`."""
-        self._check_place()
+        self.check_place(os.geteuid())
         try:
             self._write([kek.key for kek in keys], ids, new=False)
         except OSError as error:
@@ -98,7 +98,7 @@ class KeyFile:
         self._seen = None
 
     def _parsed(self) -> tuple[Kek, ...]:
-        self._check_place()
+        self.check_place(os.geteuid())
         words = read_private(self.path).split()
         if not 1 <= len(words) <= KEYS_MAX or not all(_KEY.fullmatch(word) for word in words):
             raise Invalid(
@@ -115,7 +115,9 @@ class KeyFile:
             return None
         return (found.st_mtime_ns, found.st_ino, found.st_size, found.st_mode, found.st_uid)
 
-    def _check_place(self) -> None:
+    def check_place(self, owner: int) -> None:
+        """That it lies where nobody but `owner` and root can exchange it, and not in the data folder. Raises Denied
+        `secret.key_inside_data`, `secret.open_folder`."""
         if self.path.parent.resolve().joinpath(self.path.name).is_relative_to(self._data.resolve()):
             raise Denied(
                 "secret.key_inside_data",
@@ -127,7 +129,7 @@ class KeyFile:
         ):  # a folder that is not there, or cannot be looked into, tells so when it is used
             folder = self.path.parent.stat()
             open_to_others = folder.st_mode & 0o022 and not folder.st_mode & stat.S_ISVTX
-            if open_to_others or folder.st_uid not in {os.geteuid(), 0}:
+            if open_to_others or folder.st_uid not in {owner, 0}:
                 raise Denied(
                     "secret.open_folder",
                     f"Others than this process's user may exchange files in {self.path.parent}, where the key file is.",
