@@ -13,9 +13,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import ClassVar, Final, Generic, TypeVar
 
-import psycopg
-
-from stanchion.base import Problem
 from stanchion.context import Env
 from stanchion.db import Tx
 from stanchion.queue import hear
@@ -66,7 +63,7 @@ class Looking(ABC):
         try:
             async with asyncio.timeout(self._read_s_max):
                 await self.refresh()
-        except (TimeoutError, psycopg.Error, Problem) as error:
+        except Exception as error:  # noqa: BLE001 - the last frame of a duty: looks that ended unseen would never be told
             if not self._failing:  # told once; the age tells the rest
                 self._env.telemetry.emit("duty.failed", duty=self._what, error=repr(error))
             self._failing = True

@@ -41,7 +41,7 @@ async def test_a_kill_is_known_within_a_second(
 ) -> None:
     olga, took = person(env), []
     if notified:  # and by nothing else
-        monkeypatch.setattr(kills.rules, "LOOK_S", 60.0)
+        monkeypatch.setattr(Snapshot, "every_s", 60.0)
     async with kept(env, role=role, notified=notified) as snapshot:
         if notified:
             with psycopg.connect(cluster.superuser(database_urls), autocommit=True) as server:
@@ -172,3 +172,22 @@ async def test_without_switches_nothing_is_killed() -> None:
     assert NO_KILLS.any is False
     assert NO_KILLS.blocked("acme", "blueprint", "triage", None, strict=True) is None
     NO_KILLS.admit("acme", "blueprint", "triage", None)
+
+
+async def test_a_look_that_meets_a_defect_of_ours_is_told_and_looks_go_on(
+    env, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A task that ended unseen would leave what is known to age, and every write to be refused, without a word."""
+    monkeypatch.setattr(Snapshot, "every_s", 0.01)
+    looks = 0
+
+    async def breaks(_: Snapshot) -> None:
+        nonlocal looks
+        looks += 1
+        if looks > 1:
+            raise KeyError("a defect")
+
+    monkeypatch.setattr(Snapshot, "refresh", breaks)
+    async with kept(env, role="engine", notified=False):
+        await until(lambda: looks > 3, "it looks again")
+    assert "a defect" in capsys.readouterr().out

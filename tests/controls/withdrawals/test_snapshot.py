@@ -9,7 +9,7 @@ import pytest
 
 from stanchion.base import Conflict, Unavailable
 from stanchion.controls import withdrawals
-from stanchion.controls.withdrawals import NO_WITHDRAWALS, Mode, Snapshot, kept, rules
+from stanchion.controls.withdrawals import NO_WITHDRAWALS, Mode, Snapshot, kept
 from stanchion.db import DatabaseUrls
 from stanchion.runs import Pin
 from tests.conftest import make_env
@@ -61,7 +61,7 @@ async def test_a_revocation_is_known_within_a_second(
 ) -> None:
     olga, took = person(env), []
     if notified:  # and by nothing else
-        monkeypatch.setattr(rules, "LOOK_S", 60.0)
+        monkeypatch.setattr(Snapshot, "every_s", 60.0)
     async with kept(env, role=role, notified=notified) as known:
         if notified:
             with psycopg.connect(cluster.superuser(database_urls), autocommit=True) as server:

@@ -44,7 +44,7 @@ async def test_a_change_is_served_within_a_second(
     took = []
     await stage.apply(document())
     if notified:  # and by nothing else
-        monkeypatch.setattr(rules, "LOOK_S", 60.0)
+        monkeypatch.setattr(Snapshot, "every_s", 60.0)
     async with kept(stage.env, notified=notified) as flags:
         stage.flags = flags
         if notified:

@@ -14,7 +14,6 @@ from stanchion.db import Database
 from stanchion.identity import CallQuestion, CedarCalls
 from stanchion.releases import apply
 from stanchion.releases.policies import AGE_S_MAX, AuthorizationType, Snapshot, kept
-from stanchion.releases.policies import snapshot as snapshot_module
 from stanchion.releases.revoking import revoke
 from stanchion.releases.rollouts import Target, rollback
 from tests.artifacts.support import add_tenants, ctx_of
@@ -75,7 +74,7 @@ async def test_a_policy_decides_on_every_process_within_a_second(
     env, cluster, fresh_database_urls, notified: bool, role: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if notified:  # and by nothing else
-        monkeypatch.setattr(snapshot_module, "LOOK_S", 60.0)
+        monkeypatch.setattr(Snapshot, "every_s", 60.0)
     took = []
     async with kept(env, role=role, notified=notified) as live:
         calls = CedarCalls(live)
