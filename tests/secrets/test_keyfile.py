@@ -233,3 +233,19 @@ def test_a_folder_that_cannot_be_made_is_told(place):
     with pytest.raises(Problem) as caught:
         KeyFile(path / "inside-a-file" / "x.key", data=data).make(IDS)
     assert caught.value.code == "secret.key_file_unwritable"
+
+
+async def test_whoever_runs_the_broker_finds_what_values_are_sealed_to_in_its_log(safe, monkeypatch):
+    told: list[str] = []
+
+    def emit(self, event, value=1.0, *labels, **facts):
+        if event == "secret.sealing_key":
+            told.append(facts["fingerprint"])
+
+    monkeypatch.setattr(type(safe.ctx.env.telemetry), "emit", emit)
+    first = (await safe.holder.sealing_key()).id
+    await safe.holder.sealing_key()
+    assert told == [first]
+    await safe.holder.rekey(fresh=True)
+    assert told == [first, (await safe.holder.sealing_key()).id]
+    assert len(set(told)) == 2

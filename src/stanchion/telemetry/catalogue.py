@@ -194,6 +194,12 @@ CATALOGUE: dict[str, EventSpec] = {
         _counter("trigger.refused", "trigger_refusals_total", "Webhooks that were not believed.", "reason"),
         _counter("secret.changed", "secrets_changed_total", "Changes of secrets.", "change", log="info"),
         _counter(
+            "secret.sealing_key",
+            "secrets_sealing_keys_total",
+            "Keys that values are sealed to, as the broker read them; its log has each one's fingerprint.",
+            log="info",
+        ),
+        _counter(
             "secret.refresh_token_unstored",
             "refresh_tokens_unstored_total",
             "Refresh tokens that a server exchanged and the database did not take yet.",

@@ -31,9 +31,21 @@ class Keyring:
         self._env = env
         self._file = file
         self._open: OrderedDict[tuple[str, UUID], bytes] = OrderedDict()
+        self._told = ""
 
     async def keks(self) -> tuple[Kek, ...]:
-        """The key-encryption keys, newest first. Raises as `KeyFile.read`; Unavailable `secret.key_missing`."""
+        """The key-encryption keys, newest first. Raises as `KeyFile.read`; Unavailable `secret.key_missing`.
+
+        Whoever runs the broker finds the fingerprint of the key that values are sealed to in its log, each time it is
+        another: a way to know it that does not lead through the web process.
+        """
+        found = await self._read()
+        if found[0].sealing_id != self._told:
+            self._told = found[0].sealing_id
+            self._env.telemetry.emit("secret.sealing_key", 1.0, fingerprint=self._told)
+        return found
+
+    async def _read(self) -> tuple[Kek, ...]:
         try:
             return self._file.read()
         except NotFound as error:
