@@ -138,6 +138,32 @@ async def test_a_broker_that_falls_silent_is_given_up_and_another_connection_mad
         assert broker.taken == 2
 
 
+async def test_a_broker_that_stood_still_for_a_moment_costs_no_other_call_its_answer(tmp_path):
+    """A short call whose time is over meanwhile takes its next one elsewhere; a write on its way is not given up for it."""
+    go_on, ended = asyncio.Event(), asyncio.Event()
+
+    async def script(turn, reader, writer):
+        writer.write(wire.frame(HELLO))
+        asked = await heard(reader)
+        if turn == 1:
+            while asked.get("key") != "long":
+                asked = await heard(reader)
+            await go_on.wait()
+        writer.write(wire.frame({"id": asked["id"], "result": {}}))
+        await reader.read()
+        if turn == 1:
+            ended.set()
+
+    async with Broken(tmp_path / "b", script) as broker, client_of(tmp_path / "b") as client:
+        long = asyncio.create_task(client.call(a_call(key="long")))
+        assert (await problem_of(client, timeout_s=0.3, key="short")).code == "broker.unanswered"
+        assert await client.call(a_call(key="next")) == {}
+        go_on.set()
+        assert await long == {}
+        await ended.wait()  # of no more use, it is hung up
+        assert broker.taken == 2
+
+
 async def test_a_slow_call_does_not_cost_the_others_their_connection(tmp_path):
     async def script(_, reader, writer):
         writer.write(wire.frame(HELLO))

@@ -2,8 +2,8 @@
 
 A call that finds no connection waits for one, so a broker that is started again is a pause and no failure. What became of a call whose answer never came is said exactly: `sent` is False only where it certainly never
 left this process or the broker said that it did not take it; a write that may have left is one whose outcome nobody saw,
-and the ledger asks the target (I5). A silent peer is no reset: every wait has an end, and a connection on which nothing at
-all came while a call waited its whole time is dropped.
+and the ledger asks the target (I5). A silent peer is no reset: every wait has an end, and on a connection from which nothing at
+all came while a call waited its whole time no other begins.
 """
 
 from __future__ import annotations
@@ -179,8 +179,10 @@ class BrokerClient:
                 return await waiting
         except TimeoutError:
             if link.heard == heard:
+                # Given up, and no call more goes there. Those on their way may be answered yet: a broker that stood still for a
+                # moment is not gone, and a write whose connection is cut is one whose outcome nobody knows.
                 self._retire(link)
-                link.abort()
+                link.give_up()
             return self._unanswered(wish, sent=sent)
         except _Lost:
             return self._lost(wish)
@@ -318,6 +320,7 @@ class _Link(asyncio.Protocol):
         self._awaited = b""
         self.retired = False
         self.gone = False
+        self._given_up = False
         # Why the broker hung up, if it said so.
         self.refusal = ""
         # Messages that came: what did not grow while a call waited its whole time is a dead connection.
@@ -348,14 +351,20 @@ class _Link(asyncio.Protocol):
     def forget(self, number: int) -> None:
         """Nobody waits for this answer any more; tell the broker if it has not come."""
         answer = self._waiting.pop(number, None)
-        if answer is None:
-            return
-        if answer.done() and not answer.cancelled():
+        if answer is not None and answer.done() and not answer.cancelled():
             answer.exception()  # seen, also where the caller gave up in the same moment
-            return
-        answer.cancel()
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(wire.frame({"cancel": number}))
+        elif answer is not None:
+            answer.cancel()
+            if self._transport is not None and not self._transport.is_closing():
+                self._transport.write(wire.frame({"cancel": number}))
+        if self._given_up and not self._waiting:
+            self.abort()
+
+    def give_up(self) -> None:
+        """Nothing came while a call waited its whole time: hang up once no other waits for an answer. Those whose message has not
+        gone out go elsewhere."""
+        self._given_up = True
+        self._room.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the greeting."""
