@@ -23,13 +23,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 from unittest.mock import patch
+from uuid import UUID
 
 from bench.machine import cpu_s
 from bench.rows import Row, row
 from bench.sitting import Sitting
 from stanchion import bootstrap, releases
 from stanchion.artifacts import Document
-from stanchion.base import SystemClock, SystemIds
+from stanchion.base import SystemClock
 from stanchion.base.settings import Settings
 from stanchion.controls import kills, withdrawals
 from stanchion.db import DatabaseUrls
@@ -62,6 +63,13 @@ resources:
       articles: {type: array, items: {type: integer}}
       note: {type: [string, "null"]}
     lookup: {}
+"""
+BLUEPRINT = """blueprint: echoing
+owner: bench
+input: {type: object, properties: {}}
+steps:
+  - id: cases
+    lookup: {connector: echo, resource: cases, key: GDPR-D022}
 """
 
 
@@ -106,15 +114,14 @@ def with_echo() -> Any:
     return patch.object(bootstrap, "build_parts", _parts_with_echo(bootstrap.build_parts))
 
 
-def _target(connector: Connector) -> Target:
+def _target(connector: Connector, run: UUID) -> Target:
     resource = connector.resources["cases"]
-    run = SystemIds(CLOCK).new()
     return Target(
         connector=connector,
         resource=resource,
         operation=resource.operations["lookup"],
         timeout_s=10.0,
-        asker=Asker(tenant="default", run_id=run, root_id=run, path="cases/lookup", epoch=1, principal="admin"),
+        asker=Asker(tenant="default", run_id=run, root_id=run, path="cases", epoch=1, principal="admin"),
     )
 
 
@@ -154,7 +161,9 @@ async def serve(said: dict[str, Any]) -> None:
                 cast("Any", SimpleNamespace(clock=CLOCK, ids=env.ids, telemetry=Telemetry(process="bare", sample=0.0))),
             )
             for server, path in ((whole, said["whole"]), (bare, said["bare"])):
-                await server.listen(_listener(path), lambda t, key: unix_peer(t, {os.geteuid(): frozenset({"worker"})}, key))
+                await server.listen(
+                    _listener(path), lambda t, key: unix_peer(t, {os.geteuid(): frozenset({"worker"})}, key)
+                )
             calm_collector()
             print("up", flush=True)
             await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
@@ -202,16 +211,20 @@ async def _broker(urls: DatabaseUrls, folder: Path) -> AsyncIterator[tuple[Remot
         process.stdout.close()
 
 
-async def _published(sitting: Sitting) -> Connector:
+async def _published(sitting: Sitting) -> tuple[Connector, UUID]:
+    """The connector, and a run in the middle of the step that calls it: the broker looks at both."""
     ours = sitting.stanchion
     with with_echo():
         parts = bootstrap.build_parts(ours.env, Settings(data=ours.folder))
-    await releases.apply(ours.ctx, [Document(path="echo.yaml", source=CONNECTOR)], kinds=parts.kinds)
+    documents = [Document(path="echo.yaml", source=CONNECTOR), Document(path="echoing.yaml", source=BLUEPRINT)]
+    await releases.apply(ours.ctx, documents, kinds=parts.kinds)
     await parts.adapters.close()
+    started = await ours.starter.start(ours.ctx, "echoing", {})
     async with ours.env.db.connection("engine") as tx:
         cursor = await tx.execute("select digest, body from artifacts where kind = 'connector' and name = 'echo'")
         [found] = await cursor.fetchall()
-    return connector_of(cast("Any", found)[1], cast("Any", found)[0])
+        await tx.execute("update runs set status = 'RUNNING', epoch = 1 where id = %s", (started.run_id,))
+    return connector_of(cast("Any", found)[1], cast("Any", found)[0]), started.run_id
 
 
 async def _timed_us(adapter: Any, target: Target, count: int) -> list[float]:
@@ -239,7 +252,7 @@ async def _load(call: Callable[[], Awaitable[object]], seconds: float) -> int:
 
 async def measure(sitting: Sitting) -> list[Row]:
     """Medians over rounds in which the ways take turns."""
-    target, echo = _target(await _published(sitting)), Echo()
+    target, echo = _target(*await _published(sitting)), Echo()
     here: list[float] = []
     over: list[float] = []
     bare: list[float] = []
