@@ -319,6 +319,14 @@ def _delivering(env: Env, parts: Parts, starter: runs.Starter, broker: BrokerCli
     return triggers.means_of(env, starter=starter, resolver=parts.resolver, kills=starter.kills, verify=verify)
 
 
+def _holder(broker: BrokerClient | None, ctx: Ctx) -> SecretHolder:
+    """The broker, asked on behalf of whoever is signed in: it looks itself whether they may."""
+    if broker is None:
+        return forwarding.AWAY
+    who = {"tenant": ctx.tenant, "principal": ctx.actor.principal}
+    return forwarding.RemoteHolder(partial(broker.ask, **who))
+
+
 @asynccontextmanager
 async def built_routers(
     env: Env,
@@ -334,14 +342,6 @@ async def built_routers(
     """The routes of every domain; what they hold open is closed after the block. `broker`: as for `built_worker`."""
     parts = build_parts(env, settings)
     adapters = parts.adapters if broker is None else RemoteAdapters(parts.adapters, broker)
-
-    def holder_for(ctx: Ctx) -> SecretHolder:
-        """The broker, asked on behalf of whoever is signed in: it looks itself whether they may."""
-        if broker is None:
-            return forwarding.AWAY
-        who = {"tenant": ctx.tenant, "principal": ctx.actor.principal}
-        return forwarding.RemoteHolder(partial(broker.ask, **who))
-
     notifier = Notifier(env, role="app")
     starter = runs.Starter(env, parts.resolver, notifier, switches, withdrawn)
     served = live_flags or flags.Snapshot(env)  # without one that is kept, flags are unread and say so
@@ -379,7 +379,7 @@ async def built_routers(
             catalogue.build_router(calling),
             triggers.build_router(env, _delivering(env, parts, starter, broker)),
             kills.build_router(killable_kinds()),
-            keeping.build_router(holder_for, tools.LiveReferences()),
+            keeping.build_router(partial(_holder, broker), tools.LiveReferences()),
             audit.build_router(),
             identity.build_router(authenticator, public_url=settings.web.public_url or ""),
         )
