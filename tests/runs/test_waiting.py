@@ -184,6 +184,35 @@ async def test_cancel_ends_what_waits_and_tells_the_hook(world):
     assert (steps["first"]["status"], steps["first"]["error"]["code"]) == ("FAILED", "run.cancelled")
 
 
+async def test_a_step_that_is_woken_and_then_cancelled_tells_the_hook_in_the_transaction_of_the_end(world):
+    """It has asked, its wait was over, and the cancel came before it waited again: what it asked must not stay open."""
+    again, go_on, told = asyncio.Event(), asyncio.Event(), []
+
+    class Hook:
+        async def runs_ended(self, tx, tenant, run_ids):
+            cursor = await tx.execute("select status from runs where id = any(%s)", (list(run_ids),))
+            told.append((tenant, list(run_ids), await cursor.fetchall()))
+
+    async def asks(call):
+        if call.resumed:
+            again.set()
+            await go_on.wait()
+        raise Suspend(WaitingKind.APPROVAL, ref="a4", wake_at=world.env.clock.now())
+
+    world.writer.script["first"] = asks
+    async with world.worker(hook=Hook()):
+        run_id = await world.start(WRITES)
+        await again.wait()
+        await cancel(world.ctx, world.notifier, run_id, reason="enough")
+        go_on.set()
+        run = await world.ended(run_id)
+    assert run["status"] == "CANCELLED"
+    assert [(tenant, ids) for tenant, ids, _ in told] == [("acme", [run_id])]
+    assert [str(row[0] if isinstance(row, tuple) else row["status"]) for row in told[0][2]] == ["CANCELLED"]
+    events = await world.rows("select event_type from audit_records where run_id = %s order by id", run_id)
+    assert [e["event_type"] for e in events] == ["run.started", "run.cancel_requested", "run.ended"]
+
+
 async def test_a_drained_worker_hands_back_and_another_goes_on(world):
     began, finish = asyncio.Event(), asyncio.Event()
 

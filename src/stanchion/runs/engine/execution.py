@@ -7,7 +7,7 @@ everything of its run (values, tenant, outputs), and nothing outside it does: wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from stanchion.audit import build as build_audit
 from stanchion.base import Internal, Invalid, Json, Problem, Unavailable, canonical, raw
 from stanchion.blueprints import OpKind, Retry
 from stanchion.context import system_actor
+from stanchion.db import Tx
 from stanchion.runs import rules
 from stanchion.runs.engine import blocks, items, suspension
 from stanchion.runs.engine.attempt import (
@@ -368,7 +369,9 @@ class Execution:
                 **({"code": problem.code} if problem is not None else {}),
             },
         )
-        written = await self.commit(status, op, audit=record, **fields)
+        written = await self.commit(
+            status, op, audit=record, also=suspension.open_questions(self, status, op), **fields
+        )
         suspension.report_end(self, status, written, fields.get("dead_reason"))
         raise Left
 
@@ -442,13 +445,12 @@ class Execution:
         entry = rules.step_entry(path, op.verb, status.value, attempt, output, code)
         self.entries[path] = (op.position, _rank(item_no), entry)
 
-    async def commit(
-        self, status: RunStatus, op: OpPlan, *, audit: AuditRecord | None = None, **fields: Any
-    ) -> Written:
-        """Write the noted rows and the run's own row; return once they are durable. Raises LostClaim if fenced."""
+    async def commit(self, status: RunStatus, op: OpPlan, **fields: Any) -> Written:
+        """Write the noted rows and the run's own row, `fields` as `write` takes them; return once they are durable.
+        Raises LostClaim if fenced."""
         rows, weight = self.rows, self.weight
         self.rows, self.weight = [], 0
-        return await self.write(status, op, rows, weight, audit=audit, **fields)
+        return await self.write(status, op, rows, weight, **fields)
 
     async def write(
         self,
@@ -458,15 +460,17 @@ class Execution:
         weight: int,
         *,
         audit: AuditRecord | None = None,
+        also: Callable[[Tx], Awaitable[None]] | None = None,
         **fields: Any,
     ) -> Written:
-        """Write exactly `rows` (items of a fan-out commit side by side, each its own)."""
+        """Write exactly `rows` (items of a fan-out commit side by side, each its own); with `also`, in a transaction of
+        their own."""
         run = self.run
         row = {"id": run.id, "epoch": run.epoch, "status": status.value, "cursor": op.position, "path": op.path}
         row.update(fields)
-        written = await self.host.writer.write(
-            Checkpoint(run_id=run.id, run=row, steps=rows, audit=audit, weight=weight + 400)
-        )
+        checkpoint = Checkpoint(run_id=run.id, run=row, steps=rows, audit=audit, weight=weight + 400)
+        writer = self.host.writer
+        written = await (writer.write(checkpoint) if also is None else writer.write_with(checkpoint, also))
         if written is None:
             raise LostClaim
         if written.cancel_reason is not None:

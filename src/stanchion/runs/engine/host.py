@@ -11,7 +11,7 @@ from stanchion.controls.kills import NO_KILLS, Kills
 from stanchion.controls.withdrawals import NO_WITHDRAWALS, Withdrawals
 from stanchion.runs.engine.plan import Plans
 from stanchion.runs.engine.writer import CheckpointWriter
-from stanchion.runs.types import PinResolver
+from stanchion.runs.types import PinResolver, RunEndHook
 
 
 @dataclass(slots=True, kw_only=True)
@@ -24,6 +24,7 @@ class Host:
         retry_in: called with the seconds after which a run that this worker suspended is due.
         kills, withdrawals: asked before each step.
         changed: called with the ids of runs that changed, for watchers; `ended` is True at a run's end or wait.
+        hook: told, in the transaction of it, when a run ends that may still ask something of a person.
     """
 
     env: Env
@@ -33,6 +34,7 @@ class Host:
     item_ended: Callable[[str, UUID], None]
     retry_in: Callable[[float], None]
     changed: Callable[[UUID, bool], None]
+    hook: RunEndHook | None = None
     draining: bool = False
     kills: Kills = NO_KILLS
     withdrawals: Withdrawals = NO_WITHDRAWALS

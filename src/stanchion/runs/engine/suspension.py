@@ -15,8 +15,7 @@ from stanchion.runs import rules
 from stanchion.runs.engine.attempt import Failed, Left, defect
 from stanchion.runs.engine.plan import OpPlan
 from stanchion.runs.engine.store import Written
-from stanchion.runs.engine.writer import Checkpoint
-from stanchion.runs.types import LostClaim, RunStatus, StepStatus, Suspend, WaitingKind
+from stanchion.runs.types import RunStatus, StepStatus, Suspend, WaitingKind
 
 if TYPE_CHECKING:
     from stanchion.runs.engine.execution import Execution
@@ -63,10 +62,7 @@ async def suspend(execution: Execution, op: OpPlan, wish: Suspend, *, attempt: i
     if wish.wake_at is not None:
         row["wake_at"] = wish.wake_at
     try:
-        if wish.also is None:
-            written = await execution.write(RunStatus.SUSPENDED, op, [row], 0, **fields)
-        else:
-            written = await _write_with(execution, op, row, fields, wish.also)
+        written = await execution.write(RunStatus.SUSPENDED, op, [row], 0, also=wish.also, **fields)
     except Problem as problem:
         if problem.retryable:
             raise  # the database is away: nothing was written, the run is resumed elsewhere
@@ -100,20 +96,17 @@ def waiting_status(wish: Suspend) -> StepStatus:
     return StepStatus.UNKNOWN if wish.kind is WaitingKind.EFFECT else StepStatus.SUSPENDED
 
 
-async def _write_with(
-    execution: Execution,
-    op: OpPlan,
-    row: dict[str, Any],
-    fields: dict[str, Any],
-    also: Callable[[Tx], Awaitable[None]],
-) -> Written:
-    run = execution.run
-    head = {"id": run.id, "epoch": run.epoch, "status": "SUSPENDED", "cursor": op.position, "path": op.path, **fields}
-    written = await execution.host.writer.write_with(Checkpoint(run_id=run.id, run=head, steps=[row]), also)
-    if written is None:
-        raise LostClaim
-    execution.host.changed(run.id, True)
-    return written
+def open_questions(execution: Execution, status: RunStatus, op: OpPlan) -> Callable[[Tx], Awaitable[None]] | None:
+    """What ends in the transaction of a run's end where that leaves a question to a person unanswered: a step that asked,
+    and was woken, is cancelled or fails before it waits again."""
+    hook, run = execution.host.hook, execution.run
+    if hook is None or not (status is RunStatus.CANCELLED or (status is RunStatus.FAILED and op.verb == "govern")):
+        return None
+
+    async def also(tx: Tx) -> None:
+        await hook.runs_ended(tx, run.tenant, [run.id])
+
+    return also
 
 
 async def retry(

@@ -105,6 +105,7 @@ class Worker:
             item_ended=self._item_ended,
             retry_in=self._retry_in,
             changed=self.notifier.changed,
+            hook=hook,
             kills=kills,
             withdrawals=withdrawals,
         )

@@ -62,7 +62,10 @@ class CheckpointWriter:
         not run."""
         async with self._env.db.engine_tx() as tx:
             written = await store.checkpoint(
-                tx, runs=dumps([checkpoint.run]), steps=dumps(checkpoint.steps), audits=b"[]"
+                tx,
+                runs=dumps([checkpoint.run]),
+                steps=dumps(checkpoint.steps),
+                audits=dumps(audit_rows([checkpoint.audit])) if checkpoint.audit is not None else b"[]",
             )
             if not written:
                 self._env.telemetry.emit("write.fenced", 1.0)
