@@ -80,6 +80,9 @@ class _Echo(BaseHTTPRequestHandler):
         self.wfile.flush()
         self.close_connection = True
 
+    def _absent(self, said: str) -> None:
+        self._answer(404, json.dumps({"error": f"{said} sees nothing here"}).encode())
+
     def _status(self, said: str) -> None:
         self.send_response(400, said)
         self.send_header("Content-Length", "0")

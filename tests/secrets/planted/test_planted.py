@@ -1,5 +1,6 @@
 """Planted credentials are found in the memory of their holder and nowhere else (I9): not in another process, the database,
-a file, a log, a metric, an answer, an export, however they are encoded and whatever a hostile system does with them."""
+a file, a log, a metric, a trace, an answer, an error's page, an export, however they are encoded and whatever a hostile
+system does with them."""
 
 from __future__ import annotations
 
@@ -23,8 +24,10 @@ from stanchion.cli.sealing import keep_secret
 from stanchion.processes.sockets import ask_unix
 from tests.faults.servers import need
 from tests.processes.instance import Up, until
+from tests.secrets.planted.collector import TRACED, collecting
 from tests.secrets.planted.hostile import echoing
 from tests.secrets.planted.search import Search, encodings, tree_of
+from tests.secrets.planted.surfaces import error_pages, exports
 
 # A deployment is started, two examples run, and the memory of eight processes is read.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]
@@ -37,6 +40,9 @@ PLANTED = {
     "hostile": 'pl4nted/hostile+"echo\\=key~0003',
 }
 DECOY = 'd3coy/in+plain"sight\\=text~0004'
+# The same for what can only be a name.
+NAMED = "d3coy-in-plain-sight-0005"
+DECOYS = {"decoy", "named"}
 HOSTILE = """\
 connector: hostile
 owner: tests
@@ -50,21 +56,41 @@ timeout: 5s
 resources:
 {resources}
 """
+LOOKED_UP = """\
+  absent:
+    key: id
+    fields: {id: {type: string}}
+    lookup: {path: "/{key}/absent"}
+"""
 RESOURCE = """\
   {way}:
     key: id
     fields: {{id: {{type: string}}, text: {{type: string}}}}
     fetch: {{path: /{way}, records: /items}}
 """
+MISSED = """\
+blueprint: d3coy-in-plain-sight-0005
+owner: tests
+input: {type: object, required: [decoy], properties: {decoy: {type: string}}}
+steps:
+  - id: asked
+    lookup: {connector: hostile, resource: absent, key: "${input.decoy}"}
+output: "${steps.asked.record}"
+"""
 PROVOKED = """\
 blueprint: provoked-{way}
 owner: tests
+description: >-
+  Asked for {way}; {decoy}
 input: {{type: object, required: [decoy], properties: {{decoy: {{type: string}}}}}}
 steps:
   - id: asked
     fetch: {{connector: hostile, resource: {way}}}
 output: "${{steps.asked.records}}"
 """
+
+
+Memory = dict[int, set[tuple[str, str, str]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,29 +100,64 @@ class Ran:
     up: Up
     search: Search
     answers: dict[str, bytes]
+    pages: dict[str, bytes]
+    exports: dict[str, bytes]
+    traces: list[bytes]
     seen: list[str]
+
+    def hits(self, said: dict[str, bytes]) -> tuple[set[tuple[str, str, str]], set[str]]:
+        """What of the planted is found there, and the places where the text in plain sight is."""
+        found = {hit for place, data in said.items() for hit in self.search.within(data, place)}
+        return {hit for hit in found if hit[0] not in DECOYS}, {place for name, _, place in found if name in DECOYS}
 
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     need(os.getuid() == 0, "reading other processes' memory needs root")
     folder = tmp_path_factory.mktemp("planted")
-    up = Up(folder / "data")
+    with collecting() as (collector, traces), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(TRACED), os.environ.get("PYTHONPATH")))))
+        patch.setenv("PYTHON_PLANTED_COLLECTOR", collector)
+        up = Up(folder / "data")
+        try:
+            up.ready()
+            patch.undo()
+            yield from _all_that_runs(up, folder, traces)
+        finally:
+            up.interrupt()
+
+
+@pytest.fixture(scope="module")
+def memory(ran: Ran) -> Memory:
+    """What is found in the memory of each process, looked into once: it takes most of a minute."""
+    found: Memory = {}
+    for pid in tree_of(ran.up.process.pid):
+        with suppress(FileNotFoundError, ProcessLookupError):  # a session of the database that has ended
+            found[pid] = ran.search.in_memory(pid)
+    return found
+
+
+def _all_that_runs(up: Up, folder: Path, traces: list[bytes]) -> Iterator[Ran]:
     example = load_example()
-    try:
-        up.ready()
-        with ExitStack() as stack, running(example) as systems, echoing() as (origin, seen):
-            systems.field_system.key, systems.erp.token = PLANTED["field-system"], PLANTED["erp"]
-            api = up.api()
-            stack.callback(api.close)
-            for name, (connector, value) in systems.credentials.items():
-                keep_secret(api, name, {"value": value}, connectors=[connector])
-            keep_secret(api, "hostile/key", {"value": PLANTED["hostile"]}, connectors=["hostile"])
-            runs = [_labour(stack, up, api, systems), *_provoked(api, origin)]
-            until(lambda: len(seen) >= len(WAYS), "every way was asked")
-            yield Ran(up=up, search=Search({**PLANTED, "decoy": DECOY}), answers=_answers(up, api, runs), seen=seen)
-    finally:
-        up.interrupt()
+    with ExitStack() as stack, running(example) as systems, echoing() as (origin, seen):
+        systems.field_system.key, systems.erp.token = PLANTED["field-system"], PLANTED["erp"]
+        api = up.api()
+        stack.callback(api.close)
+        for name, (connector, value) in systems.credentials.items():
+            keep_secret(api, name, {"value": value}, connectors=[connector])
+        keep_secret(api, "hostile/key", {"value": PLANTED["hostile"]}, connectors=["hostile"])
+        documents = folder / "documents"
+        documents.mkdir()
+        runs = [_labour(stack, up, api, systems), *_provoked(api, origin, documents)]
+        until(lambda: len(seen) >= len(WAYS) + 1, "every way was asked")
+        pages = error_pages(api, up.profile["token"], DECOY, NAMED)
+        exported = exports(up.data, folder, documents)
+        answers = _answers(up, api, runs)
+        until(lambda: any(NAMED.encode() in body for body in traces), "the span of the last start has arrived")
+        yield Ran(
+            up=up, search=Search({**PLANTED, "decoy": DECOY, "named": NAMED}), answers=answers, pages=pages, exports=exported,
+            traces=traces, seen=seen,
+        )  # fmt: skip
 
 
 def _labour(stack: ExitStack, up: Up, api: Api, systems: Systems) -> str:
@@ -128,18 +189,19 @@ def _tomorrow() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 86_400))
 
 
-def _provoked(api: Api, origin: str) -> list[str]:
-    resources = "".join(RESOURCE.format(way=way) for way in WAYS)
-    documents = [{"path": "hostile.yaml", "source": HOSTILE.format(origin=origin, resources=resources)}]
-    documents += [{"path": f"{way}.yaml", "source": PROVOKED.format(way=way)} for way in WAYS]
+def _provoked(api: Api, origin: str, folder: Path) -> list[str]:
+    resources = "".join(RESOURCE.format(way=way) for way in WAYS) + LOOKED_UP
+    sources = {"hostile": HOSTILE.format(origin=origin, resources=resources), "absent": MISSED}
+    sources |= {way: PROVOKED.format(way=way, decoy=DECOY) for way in WAYS}
+    for name, source in sources.items():
+        (folder / f"{name}.yaml").write_text(source)
+    documents = [{"path": f"{name}.yaml", "source": source} for name, source in sources.items()]
     api.post("/api/artifacts/apply", {"documents": documents})
     runs = [
-        str(api.post(path("blueprints", f"provoked-{way}", "runs"), {"input": {"decoy": DECOY}})["run_id"])
-        for way in WAYS
+        str(api.post(path("blueprints", name, "runs"), {"input": {"decoy": DECOY}})["run_id"])
+        for name in (*(f"provoked-{way}" for way in WAYS), NAMED)
     ]
     until(lambda: all(api.get(path("runs", run))["status"] in ENDED for run in runs), "all provoked runs end", 120)
-    with suppress(Problem):
-        api.post(path("connectors", "hostile", "test"), {})
     return runs
 
 
@@ -178,14 +240,13 @@ def _answers(up: Up, api: Api, runs: list[str]) -> dict[str, bytes]:
     return found
 
 
-def test_the_search_would_find_them(ran: Ran) -> None:
+def test_the_search_would_find_them(ran: Ran, memory: Memory) -> None:
     """The holder has them in memory, so they can be found there; a text in plain sight is found in the others and in the
     database; and each encoding is found where it was put."""
     assert set(ran.seen) == {PLANTED["hostile"]}
     broker = ran.up.pid_of("broker")
-    assert {name for name, *_ in ran.search.in_memory(broker)} >= {"hostile"}
-    inside = {pid: {name for name, *_ in ran.search.in_memory(pid)} for pid in tree_of(ran.up.process.pid)}
-    assert sum("decoy" in found for found in inside.values()) >= 2
+    assert {name for name, *_ in memory[broker]} >= {"hostile"}
+    assert sum("decoy" in {name for name, *_ in found} for found in memory.values()) >= 2
     assert "decoy" in {name for name, *_ in ran.search.in_files(ran.up.data)}
     for text in PLANTED.values():
         for needle in encodings(text).values():
@@ -193,30 +254,51 @@ def test_the_search_would_find_them(ran: Ran) -> None:
     assert len({encoding.partition("+")[0] for encoding in encodings(DECOY)}) >= 6
 
 
-def test_nobody_but_the_holder_has_them(ran: Ran) -> None:
+def test_nobody_but_the_holder_has_them(ran: Ran, memory: Memory) -> None:
     broker = ran.up.pid_of("broker")
     assert broker
-    found: set[tuple[str, str, str]] = set()
-    looked_into = {}
-    for pid, name in tree_of(ran.up.process.pid).items():
-        if pid != broker:
-            with suppress(FileNotFoundError, ProcessLookupError):  # a session of the database that has ended
-                found |= {(*hit, name) for hit in ran.search.in_memory(pid) if hit[0] != "decoy"}
-                looked_into[name] = pid
-    assert {"stanchion:web", "stanchion:worke", "stanchion:sched"} <= set(looked_into)
-    assert found == set()
+    names = tree_of(ran.up.process.pid)
+    looked_into = {names.get(pid) for pid in memory if pid != broker}
+    assert {"stanchion:web", "stanchion:worke", "stanchion:sched"} <= looked_into
+    others = {(names.get(pid), *hit) for pid, found in memory.items() if pid != broker for hit in found}
+    assert {hit for hit in others if hit[1] not in DECOYS} == set()
 
 
 def test_nothing_that_is_kept_or_said_has_them(ran: Ran) -> None:
-    kept = {hit for hit in ran.search.in_files(ran.up.data) if hit[0] != "decoy"}
+    kept = {hit for hit in ran.search.in_files(ran.up.data) if hit[0] not in DECOYS}
     assert kept == set()
     # The key file beside the data folder holds the key of the secrets, and not a secret.
     keys = Path(f"{ran.up.data}.keys")
     assert keys.is_dir()
     assert ran.search.in_files(keys) == set()
-    said = {hit for place, data in ran.answers.items() for hit in ran.search.within(data, place) if hit[0] != "decoy"}
-    assert said == set()
-    assert any(hit[0] == "decoy" for place, data in ran.answers.items() for hit in ran.search.within(data, place))
+    found, seen_plainly = ran.hits(ran.answers)
+    assert found == set()
+    assert seen_plainly
+
+
+def test_no_page_of_an_error_has_them(ran: Ran) -> None:
+    found, seen_plainly = ran.hits(ran.pages)
+    assert found == set()
+    assert seen_plainly
+    assert {place.split()[0] for place in ran.pages} >= {"400", "401", "404", "405"}
+
+
+def test_no_export_has_them(ran: Ran) -> None:
+    """The bundle's payload is looked at as it is and unwrapped; a text in plain sight is found in it and in the plan."""
+    found, seen_plainly = ran.hits(ran.exports)
+    assert found == set()
+    assert seen_plainly >= {"bundle", "bundle, unwrapped"}
+
+
+def test_no_trace_has_them(ran: Ran) -> None:
+    """Every span of every process, with its exceptions, as a collector receives it."""
+    traces = {str(number): body for number, body in enumerate(ran.traces)}
+    found, seen_plainly = ran.hits(traces)
+    assert found == set()
+    assert seen_plainly
+    everything = b"".join(ran.traces)
+    for name in (b"stanchion-web", b"stanchion-worker", b"stanchion-broker", b"exception.stacktrace"):
+        assert name in everything
 
 
 def test_what_was_taken_out_says_so(ran: Ran) -> None:

@@ -25,7 +25,7 @@ from stanchion.base.settings import Settings, ToolsSettings
 from stanchion.bootstrap import Parts, build_parts, built_broker
 from stanchion.context import Ctx, Env
 from stanchion.controls import kills, withdrawals
-from stanchion.runs import Claim, LostClaim, StepCall, Suspend
+from stanchion.runs import Claim, LostClaim, StepCall, Suspend, WaitingKind
 from stanchion.tools import effect_key, resolve
 from tests.support.web import set_stage
 from tests.tools.broker_seeds.faults import FAULTS, Attempt
@@ -209,7 +209,7 @@ class Life:
             fault = push.faults.pop(0) if push.faults else None
             ended = await self._attempt(push, number, fault)
             self._world.counts.attempts += 1
-            if isinstance(ended, Suspend):
+            if isinstance(ended, Suspend) and ended.kind is WaitingKind.EFFECT:
                 if await self._asked(push, ended):
                     return
                 seen = True
@@ -275,6 +275,8 @@ class Life:
                 raise self._wrong(push, f"failed with {ended.code}: {ended}") from ended
             if push.idempotency == "none" and not seen:
                 raise self._wrong(push, f"failed with {ended.code} and nobody was asked") from ended
+        elif isinstance(ended, Suspend):
+            self._world.counts.codes[f"waits for {ended.kind.value}"] += 1
         elif not isinstance(ended, Crash | psycopg.DataError):
             raise self._wrong(push, f"raised {ended!r}") from ended
         if self._worker.alive and not any(worker is self._worker for _, worker, _ in self._late):
