@@ -47,7 +47,7 @@ async def serving(app):
 @pytest.fixture
 async def secret(safe, cli, monkeypatch):  # noqa: F811 - the fixture
     """`await secret("list", …)`: a call of the command line; `said`: all that was ever written."""
-    app = safe.stage.app(build_router(safe.holder, safe.references))
+    app = safe.stage.app(build_router(lambda ctx: safe.holder, safe.references))
     async with serving(app) as url:
         monkeypatch.setenv("STANCHION_URL", url)
         monkeypatch.setenv("STANCHION_TOKEN", safe.stage.admin_key)
