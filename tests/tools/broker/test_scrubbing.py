@@ -100,6 +100,15 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.parametrize("secret", ["00001\x1f", 'p\\q/r"s', "zeile\nzwei", "\U0001f511-key"])
+def test_a_value_in_json_in_json_in_json_is_found(secret: str) -> None:
+    """A look at the whole answer, as JSON, is one level more than the text that is scrubbed."""
+    text = secret
+    for _ in range(4):
+        assert Scrubber([secret]).json({"body": f"a {text} b"}) == {"body": f"a {MARK} b"}
+        text = escaped(text)
+
+
 @given(data=st.data(), secret=SECRETS, encoding=st.sampled_from(sorted(ENCODINGS)), value=JSON)
 def test_json_of_any_form_is_scrubbed_wherever_the_value_stands(data, secret, encoding, value) -> None:
     planted = ENCODINGS[encoding](secret)

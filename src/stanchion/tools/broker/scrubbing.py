@@ -60,14 +60,15 @@ def pattern_of(value: str) -> tuple[str, frozenset[str]]:
 
 
 def _spelled(character: str) -> str:
-    """A character as it is, percent-encoded, JSON-escaped (at most three levels of it), or as an HTML entity."""
+    """A character as it is, percent-encoded, JSON-escaped (at most three levels of it, and a fourth where a whole answer is
+    looked through as JSON), or as an HTML entity."""
     raw = character.encode("utf-8", "surrogatepass")
     percent = "".join(f"%(?:25)?{_either_case(f'{byte:02x}')}" for byte in raw)
     units = character.encode("utf-16-be", "surrogatepass")
-    escape = "".join(r"\\{1,4}u" + _either_case(f"{units[n]:02x}{units[n + 1]:02x}") for n in range(0, len(units), 2))
+    escape = "".join(r"\\{1,8}u" + _either_case(f"{units[n]:02x}{units[n + 1]:02x}") for n in range(0, len(units), 2))
     ways = [_literal(character), percent, escape]
     if character in _SHORT_ESCAPES:
-        ways.append(r"\\{1,4}" + _SHORT_ESCAPES[character])
+        ways.append(r"\\{1,8}" + _SHORT_ESCAPES[character])
     if character == " ":
         ways.append(r"\+")
     if not character.isalnum():
@@ -80,9 +81,9 @@ def _spelled(character: str) -> str:
 
 def _literal(character: str) -> str:
     if character == "\\":
-        return r"\\{1,8}"
+        return r"\\{1,16}"
     if character in '"/':
-        return r"\\{0,7}" + character
+        return r"\\{0,15}" + character
     return re.escape(character)
 
 
@@ -112,8 +113,8 @@ class Scrubber:
         self._pattern = _compiled(kept) if kept else None
         # A whole number may be a value too: JSON would carry it without quotes.
         self._numbers = frozenset(value for value in kept if value.isdigit())
-        # The longest that a spelling may be: each character as "&#x0000" and a few more.
-        self.window = max((len(value) for value in kept), default=0) * 24 + 16
+        # The longest that a spelling may be: each character as two escapes of eight backslashes and five more.
+        self.window = max((len(value) for value in kept), default=0) * 26 + 16
 
     @property
     def empty(self) -> bool:
