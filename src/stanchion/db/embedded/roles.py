@@ -55,6 +55,8 @@ def set_up_cluster(connection: psycopg.Connection[tuple[object, ...]], credentia
         connection.execute("create database stanchion owner stanchion_owner")
     connection.execute("revoke all on database stanchion, postgres, template1 from public")
     connection.execute("grant connect, temporary on database stanchion to stanchion_app, stanchion_engine")
+    for role in LOGINS:
+        connection.execute(sql.SQL("grant connect on database stanchion to {}").format(sql.Identifier(role)))
 
 
 def set_up_database(connection: psycopg.Connection[tuple[object, ...]]) -> None:
