@@ -213,6 +213,31 @@ async def test_a_step_that_is_woken_and_then_cancelled_tells_the_hook_in_the_tra
     assert [e["event_type"] for e in events] == ["run.started", "run.cancel_requested", "run.ended"]
 
 
+async def test_what_a_writing_step_wants_with_its_suspension_is_not_lost_to_a_cancel(world):
+    """A PUSH with `idempotency: none` whose answer is lost suspends with `also`, which makes its effect UNKNOWN. Cancelled
+    meanwhile, the run ends, and the effect must not stay INTENT, where nobody is asked whether it happened."""
+    began, lost, told = asyncio.Event(), asyncio.Event(), []
+
+    async def also(tx):
+        told.append("UNKNOWN")
+
+    async def sends(call):
+        began.set()
+        await lost.wait()
+        raise Suspend(WaitingKind.EFFECT, ref="e1", also=also)
+
+    world.writer.script["first"] = sends
+    async with world.worker() as worker:
+        run_id = await world.start(WRITES)
+        await began.wait()
+        await cancel(world.ctx, world.notifier, run_id, reason="enough")
+        await world.eventually(lambda: all(held[0].interruption == "cancel" for held in worker._claims._held.values()))
+        lost.set()
+        run = await world.ended(run_id)
+    assert run["status"] == "CANCELLED"
+    assert told == ["UNKNOWN"]
+
+
 async def test_a_drained_worker_hands_back_and_another_goes_on(world):
     began, finish = asyncio.Event(), asyncio.Event()
 

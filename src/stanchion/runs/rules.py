@@ -180,17 +180,14 @@ def run_digest(entries: Iterable[list[str]]) -> str:
 
 def digest_of_steps(steps: Iterable[StepRun]) -> str:
     """The same digest from stored rows, as an auditor computes it: rows in the order of `list_steps`."""
-    return run_digest(
-        step_entry(
-            s.path,
-            s.verb,
-            s.status,
-            s.attempt,
-            canonical(s.output) if s.status == StepStatus.SUCCEEDED else None,
-            str(s.error["code"]) if s.error else None,
-        )
-        for s in steps
-    )
+    return run_digest(entry_of(step) for step in steps)
+
+
+def entry_of(step: StepRun) -> list[str]:
+    """The line of a stored StepRun in the run digest."""
+    output = canonical(step.output) if step.status == StepStatus.SUCCEEDED else None
+    code = str(step.error["code"]) if step.error else None
+    return step_entry(step.path, step.verb, step.status, step.attempt, output, code)
 
 
 _TEXTS: Final[Mapping[WaitingKind, str]] = {

@@ -7,7 +7,7 @@ everything of its run (values, tenant, outputs), and nothing outside it does: wh
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any, Final
 
@@ -18,7 +18,6 @@ from stanchion.audit import build as build_audit
 from stanchion.base import Internal, Invalid, Json, Problem, Unavailable, canonical, raw
 from stanchion.blueprints import OpKind, Retry
 from stanchion.context import system_actor
-from stanchion.db import Tx
 from stanchion.runs import rules
 from stanchion.runs.engine import blocks, items, suspension
 from stanchion.runs.engine.attempt import (
@@ -36,7 +35,7 @@ from stanchion.runs.engine.attempt import (
 from stanchion.runs.engine.host import Host
 from stanchion.runs.engine.plan import OpPlan, Plan, runs_something
 from stanchion.runs.engine.store import Claimed, Written
-from stanchion.runs.engine.writer import Checkpoint
+from stanchion.runs.engine.writer import Also, Checkpoint
 from stanchion.runs.types import LostClaim, RunStatus, StepRun, StepStatus, Suspend, WaitingKind
 
 _NO_RETRY: Final = Retry()
@@ -60,7 +59,7 @@ class Execution:
         self.stored = steps
         self.rows: list[dict[str, Any]] = []
         self.entries: dict[str, tuple[int, int, list[str]]] = {
-            s.path: (s.position, _rank(s.item_no), _entry(s)) for s in steps.values() if s.path != run.path
+            s.path: (s.position, _rank(s.item_no), rules.entry_of(s)) for s in steps.values() if s.path != run.path
         }
         self.weight = 0
         self.hands: dict[Hand, None] = {}  # in the order in which they began
@@ -325,12 +324,12 @@ class Execution:
         await self.commit(RunStatus.PENDING, op)
         raise Left
 
-    async def cancelled(self, op: OpPlan, *, attempt: int = 1, first: int = 1) -> None:
-        """End the run as CANCELLED; the step it stood at fails by that."""
+    async def cancelled(self, op: OpPlan, *, attempt: int = 1, first: int = 1, also: Also | None = None) -> None:
+        """End the run as CANCELLED, `also` in the same transaction; the step it stood at fails by that."""
         problem = suspension.run_cancelled(self.run.id)
         error = rules.error_json(problem, step=op.path)
         self.add_row(op, StepStatus.FAILED, ended=True, error=error, attempt=attempt, first=first)
-        await self._end(RunStatus.CANCELLED, op, problem=problem, dead=False)
+        await self._end(RunStatus.CANCELLED, op, problem=problem, dead=False, also=also)
 
     async def _end(
         self,
@@ -341,6 +340,7 @@ class Execution:
         problem: Problem | None = None,
         dead: bool = False,
         step: str | None = None,
+        also: Also | None = None,
     ) -> None:
         run, env = self.run, self.host.env
         fields: dict[str, Any] = {}
@@ -370,7 +370,7 @@ class Execution:
             },
         )
         written = await self.commit(
-            status, op, audit=record, also=suspension.open_questions(self, status, op), **fields
+            status, op, audit=record, also=suspension.with_the_end(self, status, op, also), **fields
         )
         suspension.report_end(self, status, written, fields.get("dead_reason"))
         raise Left
@@ -460,7 +460,7 @@ class Execution:
         weight: int,
         *,
         audit: AuditRecord | None = None,
-        also: Callable[[Tx], Awaitable[None]] | None = None,
+        also: Also | None = None,
         **fields: Any,
     ) -> Written:
         """Write exactly `rows` (items of a fan-out commit side by side, each its own); with `also`, in a transaction of
@@ -478,12 +478,6 @@ class Execution:
         if not written.told:
             self.host.changed(run.id, status.value != RunStatus.RUNNING.value)
         return written
-
-
-def _entry(step: StepRun) -> list[str]:
-    output = canonical(step.output) if step.status == StepStatus.SUCCEEDED else None
-    code = str(step.error["code"]) if step.error else None
-    return rules.step_entry(step.path, step.verb, step.status, step.attempt, output, code)
 
 
 def _rank(item_no: int | None) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -15,6 +14,7 @@ from stanchion.runs import rules
 from stanchion.runs.engine.attempt import Failed, Left, defect
 from stanchion.runs.engine.plan import OpPlan
 from stanchion.runs.engine.store import Written
+from stanchion.runs.engine.writer import Also
 from stanchion.runs.types import RunStatus, StepStatus, Suspend, WaitingKind
 
 if TYPE_CHECKING:
@@ -56,7 +56,9 @@ async def hold_back(execution: Execution, op: OpPlan, wish: Suspend) -> None:
 async def suspend(execution: Execution, op: OpPlan, wish: Suspend, *, attempt: int, first: int) -> None:
     """Write the suspension a handler asked for, with what it wants in the same transaction."""
     if execution.interruption == "cancel":
-        await execution.cancelled(op, attempt=attempt, first=first)
+        # Of a question to a person nothing is left; that a write's end was not seen is true all the same.
+        unseen = wish.also if wish.kind is WaitingKind.EFFECT else None
+        await execution.cancelled(op, attempt=attempt, first=first, also=unseen)
     row = execution.row(op, waiting_status(wish), attempt=attempt, first=first)
     fields = _waiting(wish)
     if wish.wake_at is not None:
@@ -96,17 +98,19 @@ def waiting_status(wish: Suspend) -> StepStatus:
     return StepStatus.UNKNOWN if wish.kind is WaitingKind.EFFECT else StepStatus.SUSPENDED
 
 
-def open_questions(execution: Execution, status: RunStatus, op: OpPlan) -> Callable[[Tx], Awaitable[None]] | None:
-    """What ends in the transaction of a run's end where that leaves a question to a person unanswered: a step that asked,
-    and was woken, is cancelled or fails before it waits again."""
+def with_the_end(execution: Execution, status: RunStatus, op: OpPlan, also: Also | None) -> Also | None:
+    """What is written in the transaction of a run's end: `also`, and the end of a question to a person that stays
+    unanswered, of a step that asked, was woken, and is cancelled or fails before it waits again."""
     hook, run = execution.host.hook, execution.run
     if hook is None or not (status is RunStatus.CANCELLED or (status is RunStatus.FAILED and op.verb == "govern")):
-        return None
+        return also
 
-    async def also(tx: Tx) -> None:
+    async def both(tx: Tx) -> None:
+        if also is not None:
+            await also(tx)
         await hook.runs_ended(tx, run.tenant, [run.id])
 
-    return also
+    return both
 
 
 async def retry(

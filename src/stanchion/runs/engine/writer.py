@@ -17,6 +17,9 @@ from stanchion.db import GroupWriter, Tx
 from stanchion.runs.engine import store
 from stanchion.runs.engine.store import Written
 
+# What is written in the transaction of a checkpoint, if the checkpoint is.
+Also = Callable[[Tx], Awaitable[None]]
+
 
 @dataclass(slots=True, kw_only=True)
 class Checkpoint:
@@ -57,7 +60,7 @@ class CheckpointWriter:
                 hint="Text with the character U+0000 and numbers beyond PostgreSQL's range cannot be stored.",
             ) from error
 
-    async def write_with(self, checkpoint: Checkpoint, also: Callable[[Tx], Awaitable[None]]) -> Written | None:
+    async def write_with(self, checkpoint: Checkpoint, also: Also) -> Written | None:
         """Commit one checkpoint together with `also`, in a transaction of their own; None means fenced, and `also` did
         not run."""
         async with self._env.db.engine_tx() as tx:
