@@ -57,7 +57,7 @@ def certificate_peer(transport: asyncio.BaseTransport, names: Mapping[str, froze
     known = [name for name in found if name in names]
     if not known:
         raise _stranger(f"a certificate for {found[0]}", "Name it in broker.names, if it is a process of Stanchion's.")
-    kinds: frozenset[PeerKind] = frozenset().union(*(names[name] for name in known))
+    kinds = frozenset[PeerKind]().union(*(names[name] for name in known))
     return Peer(how="mtls", name=known[0], session_key=key, kinds=kinds)
 
 
