@@ -28,7 +28,7 @@ from tests.tools.broker.worlds import Authority
 
 CLOCK = SystemClock()
 # What an authenticated peer hears of a connector that is nowhere published.
-ASKED = {"op": "test", "asker": None, "arguments": {}, "resource": "", "operation": "", "key": ""}
+ASKED = {"op": "lookup", "arguments": {"key": "C1"}, "operation": "lookup", "key": ""}
 
 
 class Alone:
@@ -93,10 +93,11 @@ async def test_ready_measured_and_asked_over_its_socket(database_urls, tmp_path)
         assert json.loads(ask_unix(broker.health, "/health/ready")[1])["wrong"] == {}
         client = client_of(unix_route(calls))
         assert await served(client)
-        key = await client.ask("secrets.sealing_key", {})
-        assert set(key) == {"id", "public"}
+        with pytest.raises(Denied) as nobody:
+            await client.ask("secrets.sealing_key", {})
+        assert nobody.value.code == "broker.no_principal"
+        assert broker.metric("stanchion_broker_asks_refused_total") == 1
         assert broker.metric("stanchion_broker_connections") == 1
-        assert (tmp_path / "data.keys" / "secret.key").exists() or (tmp_path / "data.keys" / "secrets.key").exists()
         await client.close()
     assert not calls.exists()
     assert not broker.health.exists()
@@ -123,7 +124,7 @@ except ConnectionError:
 """
     for named in (False, True):
         calls = tmp_path / f"calls-{named}"
-        more = {"STANCHION_BROKER_UIDS": "65534"} if named else {}
+        more = {"STANCHION_BROKER_UIDS": "65534=worker"} if named else {}
         with Alone(database_urls, tmp_path / f"data-{named}", STANCHION_BROKER_SOCKET=str(calls), **more) as broker:
             calls.chmod(0o666)  # that the modes let it through shows who it is that refuses
             done = subprocess.run(
@@ -154,7 +155,7 @@ async def test_certificates_change_under_load_and_no_call_fails(database_urls, t
     environment = {
         "STANCHION_BROKER_LISTEN": f"127.0.0.1:{port}", "STANCHION_BROKER_CERTIFICATE": str(mine.certificate),
         "STANCHION_BROKER_KEY": str(mine.key), "STANCHION_BROKER_AUTHORITY": str(authority),
-        "STANCHION_BROKER_NAMES": "worker-1.example",
+        "STANCHION_BROKER_NAMES": "worker-1.example=worker+web",
     }  # fmt: skip
     with Alone(database_urls, tmp_path / "data", **environment) as broker:
 
@@ -212,10 +213,23 @@ def test_a_certificate_that_cannot_be_used_is_said_at_the_start(database_urls, t
         database_urls, tmp_path / "data",
         STANCHION_BROKER_LISTEN="127.0.0.1:0", STANCHION_BROKER_CERTIFICATE=str(files.certificate),
         STANCHION_BROKER_KEY=str(files.key), STANCHION_BROKER_AUTHORITY=str(files.authority),
+        STANCHION_BROKER_NAMES="worker-1.example=worker",
     ).process  # fmt: skip
     _, said = process.communicate(timeout=60)
     assert process.returncode == 1
     assert str(files.certificate) in said
+
+
+def test_an_authority_alone_admits_nobody(database_urls, tmp_path):
+    files = Authority(tmp_path).certificates("localhost")
+    process = Alone(
+        database_urls, tmp_path / "data",
+        STANCHION_BROKER_LISTEN="127.0.0.1:0", STANCHION_BROKER_CERTIFICATE=str(files.certificate),
+        STANCHION_BROKER_KEY=str(files.key), STANCHION_BROKER_AUTHORITY=str(files.authority),
+    ).process  # fmt: skip
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "broker.names" in said
 
 
 def test_up_starts_the_broker_first_starts_it_again_and_confines_the_others(tmp_path):
