@@ -228,7 +228,7 @@ def test_an_authority_alone_admits_nobody(database_urls, tmp_path):
         STANCHION_BROKER_KEY=str(files.key), STANCHION_BROKER_AUTHORITY=str(files.authority),
     ).process  # fmt: skip
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 1
+    assert process.returncode == 2  # as for every wrong setting
     assert "broker.names" in said
 
 
