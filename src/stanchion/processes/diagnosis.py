@@ -62,7 +62,11 @@ def _user(settings: Settings) -> Iterator[Finding]:
     try:
         account = account_of(settings)
         if account is None:
-            yield "ok", "has the user of the other processes (broker.user gives it one of its own under `up` as root)", ""
+            yield (
+                "ok",
+                "has the user of the other processes (broker.user gives it one of its own under `up` as root)",
+                "",
+            )
             return
         prepare(settings, change=False)
     except Problem as problem:

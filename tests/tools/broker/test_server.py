@@ -50,7 +50,9 @@ async def test_calls_of_one_connection_are_performed_side_by_side(tmp_path):
 
 async def test_a_user_that_is_not_named_is_hung_up_on_before_anything_is_said(tmp_path):
     service = Service()
-    async with served(tmp_path / "b", service, who=lambda t, k: unix_peer(t, {54321: frozenset({"worker"})}, k)) as server:
+    async with served(
+        tmp_path / "b", service, who=lambda t, k: unix_peer(t, {54321: frozenset({"worker"})}, k)
+    ) as server:
         reader, writer = await asyncio.open_unix_connection(tmp_path / "b")
         writer.write(wire.frame(wire.call_said(1, a_call())))
         assert await _rest(reader) == b""
@@ -293,7 +295,9 @@ async def test_a_certificate_of_our_authority_is_a_peer_with_its_name(tmp_path):
 @pytest.mark.parametrize("what", ["none", "another authority", "another name", "no TLS", "TLS 1.2"])
 async def test_whoever_has_no_right_certificate_is_served_nothing(tmp_path, what):
     service, authority = Service(), Authority(tmp_path)
-    server, port = await tls_served(service, authority, ["worker-1.example"] if what == "another name" else ["stranger.example"])
+    server, port = await tls_served(
+        service, authority, ["worker-1.example"] if what == "another name" else ["stranger.example"]
+    )
 
     def context() -> ssl.SSLContext:
         made = authority.certificates("stranger.example").context("client")

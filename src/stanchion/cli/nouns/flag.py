@@ -41,7 +41,7 @@ def flag() -> None:
     """Flags: values that differ by whom they are asked for. They are published by `stanchion apply`."""
 
 
-def _published(ctx: click.Context, param: click.Parameter, name: str) -> str:
+def _published(_ctx: click.Context, _param: click.Parameter, name: str) -> str:
     """A flag's name; what the tool gate calls its switches is none, and says where they are."""
     if tool := _TOOLS_FLAG.fullmatch(name):
         named = f"{tool['name']}@{tool['version']}"

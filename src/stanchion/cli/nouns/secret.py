@@ -110,7 +110,9 @@ def rotate(
     So make the new credential at its target first, and end the old one there when the grace is over.
     """
     if not (lasts := _GRACE.fullmatch(grace)):
-        raise Invalid("cli.usage", f"{grace!r} is no length of time.", hint="Write a number with its unit: 0s, 90m, 12h or 7d.")
+        raise Invalid(
+            "cli.usage", f"{grace!r} is no length of time.", hint="Write a number with its unit: 0s, 90m, 12h or 7d."
+        )
     fields = _fields(field, several=several, file=from_file)
     body = {"name": name, "grace_s": int(lasts[1]) * _SECONDS[lasts[2]]}
     made = _send(session, path("secrets", "rotate"), body, fields, sealing_key)
