@@ -13,9 +13,8 @@ import pytest
 from stanchion.tools.adapter import AdapterProblem
 from stanchion.tools.adapters.http import HttpAdapter
 from stanchion.tools.adapters.sqlite import SqliteDriver
-from stanchion.tools.broker import checks
+from stanchion.tools.broker import checks, store
 from stanchion.tools.broker.client import BrokerClient
-from stanchion.tools.broker.service import Broker
 from stanchion.tools.effects import rules
 from stanchion.tools.effects.ledger import Begun, Ledger
 from stanchion.tools.effects.types import EffectState, Next
@@ -63,11 +62,11 @@ def _no_intent(patch: pytest.MonkeyPatch) -> None:
     async def end(self: Any, call: Any, effect: Any, state: Any, **said: Any) -> None:
         if state is EffectState.DONE:
             done = replace(effect, state=state, receipt=said.get("receipt"), outcome_at=effect.intent_at)
-            from stanchion.tools.effects import store
+            from stanchion.tools.effects import store as ledger
 
             async with self._env.db.engine_tx() as tx:
-                await store.insert_intent(tx, effect)
-                await store.set_outcome(tx, effect, state=state, at=effect.intent_at, receipt=done.receipt)
+                await ledger.insert_intent(tx, effect)
+                await ledger.set_outcome(tx, effect, state=state, at=effect.intent_at, receipt=done.receipt)
 
     patch.setattr(Ledger, "begin", begin)
     patch.setattr(Ledger, "end", end)
@@ -89,12 +88,19 @@ def _unchecked(patch: pytest.MonkeyPatch) -> None:
     def believed(call: Any, target: Any, record: Any, found: Any) -> Any:
         return found
 
+    _repeated(patch)  # the statement that claims an attempt looks, too
     patch.setattr(checks, "check_standing", believed)
 
 
 def _repeated(patch: pytest.MonkeyPatch) -> None:
     """The broker performs an attempt as often as it is asked."""
-    patch.setattr(Broker, "_check_first", lambda *_: None)
+    claim = store.claim_attempt
+
+    async def claimed(*args: Any, **said: Any) -> Any:
+        found = await claim(*args, **said)
+        return None if found is None else replace(found, claimed=True)
+
+    patch.setattr(store, "claim_attempt", claimed)
 
 
 def _lost_is_unsent(patch: pytest.MonkeyPatch) -> None:
