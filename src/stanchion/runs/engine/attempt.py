@@ -16,7 +16,7 @@ from stanchion.runs.engine.plan import OpPlan, Plan, unknown_verb
 from stanchion.runs.engine.store import Claimed
 from stanchion.runs.rules import STEP_OUTPUT_MAX
 from stanchion.runs.types import Claim, StepCall, StepFailed, StepHandler, StepResult, Suspend
-from stanchion.telemetry import current_traceparent
+from stanchion.telemetry import current_traceparent, is_sampled
 
 # Why a step in hand is broken off: its run was cancelled, or its worker must stop now.
 Reason = Literal["cancel", "drain"]
@@ -123,7 +123,7 @@ async def perform(
     as it stands and no attempt is used up."""
     if op.handler is None:
         return Failed(unknown_verb(op), retryable=False)
-    traced = run.traceparent is not None and run.traceparent.endswith("1")
+    traced = is_sampled(run.traceparent)
     span = env.telemetry.span(f"step {op.verb}", run.traceparent, path=path, attempt=attempt) if traced else _NO_SPAN
     started = env.clock.monotonic()
     try:

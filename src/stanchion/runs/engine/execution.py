@@ -37,6 +37,7 @@ from stanchion.runs.engine.plan import OpPlan, Plan, runs_something
 from stanchion.runs.engine.store import Claimed, Written
 from stanchion.runs.engine.writer import Also, Checkpoint
 from stanchion.runs.types import LostClaim, RunStatus, StepRun, StepStatus, Suspend, WaitingKind
+from stanchion.telemetry import is_sampled
 
 _NO_RETRY: Final = Retry()
 _ENDED: Final = frozenset(s.value for s in rules.ENDED)
@@ -71,7 +72,7 @@ class Execution:
     async def drive(self) -> None:
         """Execute until the run leaves this worker. Raises LostClaim if a newer epoch owns the run."""
         run = self.run
-        traced = run.traceparent is not None and run.traceparent.endswith("1")
+        traced = is_sampled(run.traceparent)
         span = self.host.env.telemetry.span("run", run.traceparent, run=str(run.id)) if traced else nullcontext()
         with span:
             try:
