@@ -237,6 +237,10 @@ class PeopleCalls(Chooser):
     def count_unknown(self) -> Call:
         return Call("effects.count_unknown", "engine", effects.count_unknown, "")
 
+    def count_unknown_of(self) -> Call:
+        tenant = self.rng.choice(TENANTS)
+        return Call("effects.count_unknown_of", tenant, lambda tx: effects.count_unknown_of(tx, tenant), tenant)
+
     def select_audit(self) -> Call:
         rng, row = self.rng, self.run()
         records = self.rows("audit_records")

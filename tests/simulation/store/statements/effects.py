@@ -120,3 +120,10 @@ def count_unknown(tx: SimTx, params: Any) -> Rows:
     open_ones = Counter((row["connector"], row["operation"]) for row in tx.all("effects") if row["state"] == "UNKNOWN")
     found = sorted(open_ones.items(), key=lambda item: (-item[1], item[0]))
     return [{"connector": connector, "operation": operation, "effects": n} for (connector, operation), n in found]
+
+
+@models(_STORE, "count_unknown_of")
+def count_unknown_of(tx: SimTx, params: Any) -> Rows:
+    """How many of a tenant's effects have an outcome that nobody knows."""
+    tenant = params["tenant"]
+    return [{"count": sum(row["state"] == "UNKNOWN" for row in tx.all("effects") if row["tenant"] == tenant)}]
