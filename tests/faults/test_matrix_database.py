@@ -37,7 +37,7 @@ async def test_ended_sessions_are_opened_anew(scene: Scene, cluster: Cluster) ->
         for _ in range(5):
             cursor = await other.execute(
                 "select count(pg_terminate_backend(pid)) from pg_stat_activity"
-                " where datname = (select %s::text) and usename in ('stanchion_app', 'stanchion_engine')",
+                " where datname = (select %s::text) and usename in ('stanchion_web', 'stanchion_worker')",
                 (psycopg.conninfo.conninfo_to_dict(scene.watch_url)["dbname"],),
             )
             ended += (await cursor.fetchone())[0]
@@ -63,7 +63,7 @@ async def test_a_full_pool_refuses_at_once_and_loses_nothing(scene: Scene, clust
         async with await psycopg.AsyncConnection.connect(scene.watch_url) as holder:
             await holder.execute("lock table idempotency_keys, approvals in access exclusive mode")
             await scene.until(
-                "select count(*) >= 2 from pg_stat_activity where wait_event_type = 'Lock' and usename = 'stanchion_app'"
+                "select count(*) >= 2 from pg_stat_activity where wait_event_type = 'Lock' and usename = 'stanchion_web'"
             )
             at = time.time()
             # They need a connection each: starts share one, lists and single runs do not.

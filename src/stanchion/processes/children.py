@@ -248,6 +248,8 @@ class Nursery:
     def _loader_went(self) -> None:
         """It was killed, or never loaded: whoever waits for it hears so, and its children are no more."""
         self._drop_channel()
+        if self._loader is not None:  # it may take a moment more to be gone, and would be left as a zombie
+            asyncio.get_running_loop().run_in_executor(None, self._loader.wait)
         problem = self._no_loader()
         if self._loaded is not None and not self._loaded.done():
             self._loaded.set_exception(problem)
