@@ -45,11 +45,11 @@ demo-labour: install ## Run the labour-costs example: time sheets to postings in
 	@$(BIN)/stanchion demo labour
 
 test: install ## Every test that is not marked slow.
-	$(PYTEST) -n $(TESTS_AT_ONCE) --dist loadfile -m "not slow and not alone"
+	$(PYTEST) -n $(TESTS_AT_ONCE) --dist loadgroup -m "not slow and not alone"
 	$(PYTEST) -m "not slow and alone"
 
 test-slow: install ## The long ones: 200 kills, fuzzing, PostgreSQL 15. CI runs them too.
-	$(PYTEST) -n $(SLOW_TESTS_AT_ONCE) --dist loadfile -m "slow and not alone"
+	$(PYTEST) -n $(SLOW_TESTS_AT_ONCE) --dist loadgroup -m "slow and not alone"
 	$(PYTEST) -m "slow and alone"
 
 simulate: install ## Simulate the engine under faults: SEEDS lives (1000), the same for the same seeds.

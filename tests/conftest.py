@@ -134,10 +134,16 @@ _ALONE = (
 )
 
 
+# Files whose tests share nothing and take long: each may run in any process. Of other files one process has all.
+_SPREAD = ("tests/simulation/test_mutants.py", "tests/tools/broker_seeds/")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.nodeid.startswith(_ALONE):
             item.add_marker(pytest.mark.alone)
+        if item.get_closest_marker("xdist_group") is None and not item.nodeid.startswith(_SPREAD):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
