@@ -19,8 +19,8 @@ PYTEST := $(BIN)/pytest -q
 SEEDS ?= 1000
 # Most tests wait, for processes, leases and time-outs: some at once fill the cores. A file is one process's, in order, and
 # each process has a PostgreSQL of its own. Tests marked `alone` measure time, and so nothing runs beside them.
-TESTS_AT_ONCE ?= 4
-SLOW_TESTS_AT_ONCE ?= 3
+TESTS_AT_ONCE ?= 3
+SLOW_TESTS_AT_ONCE ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo demo-labour test test-slow simulate schema bench check docs clean
