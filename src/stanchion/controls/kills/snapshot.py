@@ -62,7 +62,7 @@ class Snapshot(PerTenant[list[Kill]]):
         async with self._transaction(tenant) as tx:
             return await store.in_force(tx, tenant)
 
-    def _learned(self, revision: Revision) -> None:  # noqa: ARG002
+    def _learned(self, revision: Revision) -> None:  # noqa: ARG002 - the rows are known already
         self._index = rules.index_of(kill for kills in self._known.values() for kill in kills)
         self.any = bool(self._index)
         self._env.telemetry.emit("kills.active", float(sum(map(len, self._known.values()))))

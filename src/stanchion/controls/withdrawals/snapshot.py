@@ -69,7 +69,7 @@ class Snapshot(PerTenant[list[Withdrawal]]):
         async with self._transaction(tenant) as tx:
             return await store.in_force(tx, tenant)
 
-    def _learned(self, revision: Revision) -> None:  # noqa: ARG002
+    def _learned(self, revision: Revision) -> None:  # noqa: ARG002 - the rows are known already
         self._index = rules.index_of(one for known in self._known.values() for one in known)
         self._env.telemetry.emit("withdrawals.active", float(sum(map(len, self._known.values()))))
 

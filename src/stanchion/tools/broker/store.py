@@ -1,11 +1,12 @@
 """All SQL of the broker's service: what a call is held to, and what broker processes share of a connector. Role engine."""
 
+# ruff: noqa: S608 - only our own literals are put together, which pyright holds to (LiteralString)
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 from uuid import UUID
 
 from stanchion.base import Json
@@ -40,20 +41,26 @@ class Standing:
     claimed: bool = False
 
 
+# A run and its effect at one path, as they stand.
+_STANDING: Final = (
+    "select r.status, r.epoch, r.root_id, r.requested_by, r.pins, r.block,"
+    " coalesce(p.pins @> jsonb_build_array(jsonb_build_object('kind', 'connector', 'digest', %(digest)s::text)), false)"
+    " as pinned, e.id as effect_id, e.state as effect_state, e.epoch as effect_epoch, e.key as effect_key,"
+    " e.args_digest as effect_args, e.connector_digest as effect_connector, e.operation as effect_operation,"
+    " e.attempts as effect_attempts, b.simulated"
+    " from runs r left join pin_sets p on p.tenant = r.tenant and p.digest = r.pins"
+    " left join effects e on e.tenant = r.tenant and e.run_id = r.id and e.path = %(path)s"
+    " left join broker_effects b on b.tenant = e.tenant and b.effect_id = e.id"
+    " where r.tenant = %(tenant)s and r.id = %(run_id)s"
+)
+
+
 async def standing(tx: Tx, tenant: str, run_id: UUID, path: str, digest: str) -> Standing | None:
     """The one statement before a write: the run, whether it is pinned to the connector's version, the step's effect."""
     return await maybe(
         tx,
         Standing,
-        "select r.status, r.epoch, r.root_id, r.requested_by, r.pins, r.block,"
-        " coalesce(p.pins @> jsonb_build_array(jsonb_build_object('kind', 'connector', 'digest', %(digest)s::text)), false)"
-        " as pinned, e.id as effect_id, e.state as effect_state, e.epoch as effect_epoch, e.key as effect_key,"
-        " e.args_digest as effect_args, e.connector_digest as effect_connector, e.operation as effect_operation,"
-        " e.attempts as effect_attempts, b.simulated"
-        " from runs r left join pin_sets p on p.tenant = r.tenant and p.digest = r.pins"
-        " left join effects e on e.tenant = r.tenant and e.run_id = r.id and e.path = %(path)s"
-        " left join broker_effects b on b.tenant = e.tenant and b.effect_id = e.id"
-        " where r.tenant = %(tenant)s and r.id = %(run_id)s",
+        _STANDING,
         {"tenant": tenant, "run_id": run_id, "path": path, "digest": digest},
     )
 
@@ -79,15 +86,7 @@ async def claim_attempt(
     return await maybe(
         tx,
         Standing,
-        "with found as (select r.status, r.epoch, r.root_id, r.requested_by, r.pins, r.block,"
-        " coalesce(p.pins @> jsonb_build_array(jsonb_build_object('kind', 'connector', 'digest', %(digest)s::text)), false)"
-        " as pinned, e.id as effect_id, e.state as effect_state, e.epoch as effect_epoch, e.key as effect_key,"
-        " e.args_digest as effect_args, e.connector_digest as effect_connector, e.operation as effect_operation,"
-        " e.attempts as effect_attempts, b.simulated"
-        " from runs r left join pin_sets p on p.tenant = r.tenant and p.digest = r.pins"
-        " left join effects e on e.tenant = r.tenant and e.run_id = r.id and e.path = %(path)s"
-        " left join broker_effects b on b.tenant = e.tenant and b.effect_id = e.id"
-        " where r.tenant = %(tenant)s and r.id = %(run_id)s),"
+        "with found as (" + _STANDING + "),"
         " claim as (insert into broker_effects as b (tenant, effect_id, attempt, epoch, simulated)"
         " select %(tenant)s, effect_id, effect_attempts, effect_epoch, %(simulated)s from found"
         " where status = 'RUNNING' and epoch = %(epoch)s and pinned and effect_state = 'INTENT' and effect_epoch = %(epoch)s"
