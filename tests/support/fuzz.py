@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ import schemathesis
 import uvicorn
 from fastapi import FastAPI
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis.errors import HypothesisDeprecationWarning
 from schemathesis import Case, GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -116,7 +118,11 @@ def fuzz(target: Served, operation, *, examples: int, session: requests.Session)
             case.validate_response(response, checks=CHECKS)
 
         try:
-            run()
+            with warnings.catch_warnings():
+                # The server's thread draws from the global generator too (its connection pools' jitter), also while a
+                # strategy draws. The cases come from hypothesis's own.
+                warnings.filterwarnings("ignore", "Do not use the `random` module", HypothesisDeprecationWarning)
+                run()
         except Exception as error:
             # An operation without parameters and body has nothing that could be invalid.
             if mode is GenerationMode.NEGATIVE and type(error).__name__ in {"Unsatisfiable", "InvalidArgument"}:

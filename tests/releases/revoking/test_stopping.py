@@ -197,8 +197,10 @@ async def test_a_fan_out_stops_in_the_middle_and_does_every_item_once_with_anoth
 
 
 async def stands_still(stage: Stage, run) -> bool:
+    """Each item has stopped too: those that waited for a place begin when the first ones stop, and stop as well."""
     rows = await stage.rows("select status, waiting_kind from runs where id = %s or root_id = %s", run, run)
-    return all(r["status"] == "SUSPENDED" for r in rows) and any(r["waiting_kind"] == "revoked" for r in rows)
+    waits = {row["waiting_kind"] for row in rows}
+    return all(r["status"] == "SUSPENDED" for r in rows) and "revoked" in waits and waits <= {"revoked", "child"}
 
 
 async def pending(stage: Stage, run):
