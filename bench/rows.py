@@ -73,9 +73,11 @@ def load(file: Path) -> list[Row]:
 
 
 def save(file: Path, rows: list[Row]) -> None:
-    """Replace the rows of these benches in the file, whole or not at all."""
+    """Replace the rows of these benches where they stand in the file, whole or not at all."""
+    old = load(file)
     new = {one["bench"] for one in rows}
-    merged = [one for one in load(file) if one["bench"] not in new] + rows
+    benches = dict.fromkeys(one["bench"] for one in [*old, *rows])
+    merged = [one for bench in benches for one in (rows if bench in new else old) if one["bench"] == bench]
     half = file.with_suffix(".part")
     half.write_text(json.dumps(merged, indent=1) + "\n")
     half.replace(file)
