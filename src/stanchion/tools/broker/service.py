@@ -27,14 +27,15 @@ from stanchion.tools.adapter import Adapter, AdapterProblem, AdapterRegistry, Ta
 from stanchion.tools.broker import checks, peers, wire
 from stanchion.tools.broker.asking import Persons, refused
 from stanchion.tools.broker.breaker import Breakers
-from stanchion.tools.broker.connectors import PublishedConnectors
 from stanchion.tools.broker.limits import ConnectorLimits
 from stanchion.tools.broker.measures import Measures
+from stanchion.tools.broker.published import Published
 from stanchion.tools.broker.scrubbing import Scrubber, Scrubbers
 from stanchion.tools.broker.standing import Found, Standings
 from stanchion.tools.broker.tokens import verify
 from stanchion.tools.broker.types import ApprovalBinding, BrokerCall, Peer
 from stanchion.tools.broker.using import ToolJudge
+from stanchion.tools.connectors import connector_of
 from stanchion.tools.credentials import Credentials, resolve
 from stanchion.tools.held import held_back
 from stanchion.tools.simulated import envelope_of, is_simulated, was_real
@@ -87,7 +88,7 @@ class Broker:
         self._env = env
         self._adapters = adapters
         self._judges = judges
-        self._connectors = PublishedConnectors(env)
+        self._connectors = Published(env, "connector", connector_of)
         self._limits = ConnectorLimits(env)
         self._measures = Measures(env)
         self._breakers = Breakers(env, self._measures.label)

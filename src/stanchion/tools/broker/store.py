@@ -115,23 +115,13 @@ class Body:
     body: Mapping[str, Json]
 
 
-async def connector(tx: Tx, tenant: str, digest: str) -> Body | None:
-    """The connector of that digest, or None if the tenant has none."""
+async def published(tx: Tx, tenant: str, kind: Literal["connector", "tool"], digest: str) -> Body | None:
+    """The connector or tool of that digest, or None if the tenant has none."""
     return await maybe(
         tx,
         Body,
-        "select name, body from artifacts where tenant = %(tenant)s and kind = 'connector' and digest = %(digest)s",
-        {"tenant": tenant, "digest": digest},
-    )
-
-
-async def tool(tx: Tx, tenant: str, digest: str) -> Body | None:
-    """The tool of that digest, or None if the tenant has none."""
-    return await maybe(
-        tx,
-        Body,
-        "select name, body from artifacts where tenant = %(tenant)s and kind = 'tool' and digest = %(digest)s",
-        {"tenant": tenant, "digest": digest},
+        "select name, body from artifacts where tenant = %(tenant)s and kind = %(kind)s and digest = %(digest)s",
+        {"tenant": tenant, "kind": kind, "digest": digest},
     )
 
 

@@ -3,20 +3,17 @@ enabled from what the process keeps in memory, and the class of effect that it d
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Protocol
 
-from stanchion.base import Denied, Internal, Json, digest
+from stanchion.base import Denied, Json
 from stanchion.context import Env
 from stanchion.tools.adapter import Target
-from stanchion.tools.broker import checks, store
+from stanchion.tools.broker import checks
+from stanchion.tools.broker.published import Published
 from stanchion.tools.broker.types import BrokerCall
-from stanchion.tools.catalogue import States, Tool, check_arguments, operation_of, tool_of
-
-# Immutable, some kilobytes each.
-_KEPT_MAX: Final = 1024
+from stanchion.tools.catalogue import States, check_arguments, operation_of, tool_of
 
 
 class ToolJudge(Protocol):
@@ -35,16 +32,15 @@ class ToolsNow:
     """Fills `ToolJudge` for one broker process. `states`: which versions may be used, kept fresh in this process."""
 
     def __init__(self, env: Env, states: States) -> None:
-        self._env = env
         self._states = states
-        self._known: OrderedDict[tuple[str, str], Tool] = OrderedDict()
+        self._tools = Published(env, "tool", tool_of)
 
     async def judged(self, call: BrokerCall, target: Target) -> Target:
         """As `ToolJudge.judged`. Most calls cost no statement: tools are immutable, and states are in memory."""
         asker, connector = target.asker, target.connector
         if asker is None or not asker.tool:
             return target
-        tool = await self._load(call.tenant, asker.tool, asker.tool_digest)
+        tool = await self._tools.load(call.tenant, asker.tool, asker.tool_digest)
         self._states.admit(call.tenant, tool, connector.digest)
         if tool.connector != connector.name or operation_of(tool, connector) != target.operation:
             raise Denied(
@@ -55,35 +51,6 @@ class ToolsNow:
         check_arguments(tool, connector, _arguments(call))
         # A tool says at least as much as the connector: what it calls a write is one, though the connector says it reads.
         return replace(target, operation=replace(target.operation, effect=tool.effect))
-
-    async def _load(self, tenant: str, name: str, content: str) -> Tool:
-        found = self._known.get((tenant, content))
-        if found is None:
-            found = await self._read(tenant, content)
-        if found is None or found.name != name:
-            raise Denied(
-                "broker.unknown_tool",
-                f"The tenant published no version {content[:19]} of a tool {name!r}; nothing was sent.",
-                hint="A run uses the versions that it is pinned to. Was the database restored without it?",
-            )
-        self._known.move_to_end((tenant, content))
-        return found
-
-    async def _read(self, tenant: str, content: str) -> Tool | None:
-        async with self._env.db.engine_tx() as tx:
-            row = await store.tool(tx, tenant, content)
-        if row is None:
-            return None
-        if digest(row.body) != content:
-            raise Internal(
-                "broker.corrupt_tool",
-                f"The stored document of the tool {row.name!r} does not have its digest {content[:19]}.",
-                hint="It was changed behind Stanchion's back; restore it or publish a new version. Nothing was sent.",
-            )
-        tool = self._known[tenant, content] = tool_of(row.body, content)
-        while len(self._known) > _KEPT_MAX:
-            self._known.popitem(last=False)
-        return tool
 
 
 def _arguments(call: BrokerCall) -> Mapping[str, Json]:
