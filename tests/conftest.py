@@ -11,12 +11,18 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from stanchion.base import SystemClock, SystemIds
 from stanchion.context import Env, Environment
 from stanchion.db import PROCESS_TYPES, Database, DatabaseUrls, ProcessType, login, migrate
 from stanchion.db.embedded import EmbeddedPostgres
 from stanchion.telemetry import Telemetry
+
+# How long an example takes says how busy the machine is, and nothing of the code: tests run side by side. What else CI's
+# own profile says (the same examples each time) stays.
+settings.register_profile("stanchion", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("stanchion")
 
 
 class AllowAll:
@@ -78,7 +84,8 @@ def as_process(urls: DatabaseUrls, process: ProcessType) -> DatabaseUrls:
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     data = tmp_path_factory.mktemp("pg")
-    with EmbeddedPostgres(data, durable=False) as server:
+    # What autovacuum does, and when, would change plans, counts of rows and of transactions under a test.
+    with EmbeddedPostgres(data, settings={"autovacuum": "off"}, durable=False) as server:
         yield Cluster(server, data)
 
 

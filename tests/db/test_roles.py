@@ -161,7 +161,7 @@ async def test_a_face_is_held_to_its_tenant_or_sees_all_and_sessions_work_as_bef
         try:
             await listening.execute("listen told")
             await tx.execute("select pg_notify('told', 'yes')")
-            heard = [notify.payload async for notify in listening.notifies(timeout=5, stop_after=1)]
+            heard = [notify.payload async for notify in listening.notifies(timeout=60, stop_after=1)]
             assert heard == ["yes"]
         finally:
             await listening.close()

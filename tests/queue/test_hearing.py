@@ -29,7 +29,7 @@ async def test_a_lost_connection_is_made_anew_and_reported_once(env, monkeypatch
     task = asyncio.create_task(hear(env, "app", ("stanchion_runs",), heard.put_nowait, retry_s=0.01))
 
     async def told(payload: str) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while heard.empty():
                 async with env.db.connection("engine") as tx:
                     await store.notify(tx, [("stanchion_runs", payload)])
@@ -44,7 +44,7 @@ async def test_a_lost_connection_is_made_anew_and_reported_once(env, monkeypatch
                 "select pg_terminate_backend(pid) from pg_stat_activity"
                 " where query ilike 'listen%' and usename = current_user and pid <> pg_backend_pid()"
             )
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(opened) < 4:
                 await asyncio.sleep(0.01)
         while not heard.empty():

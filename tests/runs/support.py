@@ -142,7 +142,7 @@ class World:
     async def wait_for(self, waited: Awaitable, task: asyncio.Task) -> None:
         """Await `waited`, or fail with what ended `task`."""
         waiting = asyncio.ensure_future(waited)
-        await asyncio.wait([waiting, task], return_when=asyncio.FIRST_COMPLETED, timeout=20)
+        await asyncio.wait([waiting, task], return_when=asyncio.FIRST_COMPLETED, timeout=60)
         if not waiting.done():
             waiting.cancel()
             if task.done():
@@ -163,7 +163,7 @@ class World:
         )
         return {row["path"]: row for row in rows}
 
-    async def until(self, run_id: UUID, *statuses: str, timeout_s: float = 15.0) -> dict:
+    async def until(self, run_id: UUID, *statuses: str, timeout_s: float = 60.0) -> dict:
         """The run's row once it has one of these states."""
 
         async def poll() -> dict:
@@ -176,10 +176,10 @@ class World:
         except TimeoutError:
             raise AssertionError((await self.run_row(run_id), await self.steps(run_id))) from None
 
-    async def ended(self, run_id: UUID, timeout_s: float = 15.0) -> dict:
+    async def ended(self, run_id: UUID, timeout_s: float = 60.0) -> dict:
         return await self.until(run_id, "SUCCEEDED", "FAILED", "CANCELLED", timeout_s=timeout_s)
 
-    async def eventually(self, condition: Callable, timeout_s: float = 10.0) -> None:
+    async def eventually(self, condition: Callable, timeout_s: float = 60.0) -> None:
         """Wait until `condition()` (plain or async) holds."""
 
         async def poll() -> None:

@@ -189,7 +189,7 @@ async def test_a_defect_that_repeats_at_once_ends_the_worker_and_blames_no_run(w
     run_id = await world.start(one_probe("repeats"))
     worker = workers.Worker(world.env, world.handlers, world.resolver, specs=world.specs)
     with pytest.raises(KeyError):
-        await asyncio.wait_for(worker.run(), 20)
+        await asyncio.wait_for(worker.run(), 60)
     assert len(defects) == workers.DEFECTS_MAX
     run = await world.run_row(run_id)
     assert (run["status"], run["strikes"]) == ("PENDING", 0)

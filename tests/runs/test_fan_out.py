@@ -236,7 +236,7 @@ async def test_a_cancelled_step_leaves_no_item_open(world):
 
 async def test_more_items_than_a_window(world):
     async with world.worker():
-        run = await world.ended(await world.start(over_block("windows", n=230)), timeout_s=60)
+        run = await world.ended(await world.start(over_block("windows", n=230)))
     assert [s["item_no"] for s in run["output"]["succeeded"]] == list(range(230))
 
 
@@ -256,7 +256,7 @@ async def test_a_look_after_a_fan_out_does_not_read_all_its_items(world):
             detail = await show(world.ctx, run_id)
             return detail.items is not None and (detail.items.succeeded, detail.items.waiting) == (299, 1)
 
-        await world.eventually(others_done, timeout_s=30)
+        await world.eventually(others_done)
         with psycopg.connect(world.owner_url, autocommit=True) as owner:
             owner.execute("analyze runs")  # as autovacuum does some time: the plan must be good with what it knows then
         async with world.env.db.engine_tx() as tx:

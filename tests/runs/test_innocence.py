@@ -44,7 +44,7 @@ async def test_a_session_that_the_database_ended_is_no_strike(world, gate):
     async with world.worker(queues=("away",), spawn_probation=never) as worker:
         run_id = await world.start(one_probe("away"), queue="away")
         for _ in range(4):
-            await asyncio.wait_for(began.get(), 10)
+            await asyncio.wait_for(began.get(), 60)
             assert (await world.run_row(run_id))["strikes"] == 1
             gate.clear()
             await world.rows(
@@ -72,12 +72,12 @@ async def test_a_run_that_held_up_its_worker_past_the_lease_keeps_the_strike(wor
     world.probe.script["first"] = first
     async with world.worker(queues=("slow",), spawn_probation=never) as worker:
         run_id = await world.start(one_probe("slow"), queue="slow")
-        await asyncio.wait_for(began.get(), 10)
+        await asyncio.wait_for(began.get(), 60)
         before = worker.id
         await world.rows("update workers set lease_until = clock_timestamp() - interval '1 s' where id = %s", before)
         await world.eventually(lambda: sweep_of(world, before))
         assert (await world.run_row(run_id))["strikes"] >= 1
-        await asyncio.wait_for(began.get(), 10)
+        await asyncio.wait_for(began.get(), 60)
         assert (await world.run_row(run_id))["strikes"] == 2
         seen.set()
         run = await world.ended(run_id)

@@ -108,7 +108,7 @@ async def test_a_zombie_writes_nothing(world):
             run = await world.ended(run_id)
             assert run["status"] == "SUCCEEDED"
             thaw.set()
-            await asyncio.wait([held], timeout=5)
+            await asyncio.wait([held], timeout=60)
         assert (await world.steps(run_id))["first"]["output"] == {"epoch": 3, "resumed": True}
         fenced = world.env.telemetry.registry.get_sample_value("stanchion_fenced_writes_total")
         assert fenced == 1.0
@@ -406,11 +406,10 @@ async def test_a_repeated_start_is_the_same_run(world):
 
 async def test_many_starts_share_transactions(world):
     name = world.resolver.add(one_probe("many"))
-    before = (await world.rows("select txid_current() as x"))[0]["x"]
     ids = await asyncio.gather(*(world.start(name, {"n": n}) for n in range(100)))
-    after = (await world.rows("select txid_current() as x"))[0]["x"]
     assert len(set(ids)) == 100
-    assert after - before < 30
+    made = await world.rows("select count(distinct xmin::text) as n from runs where blueprint = 'many'")
+    assert made[0]["n"] < 30
     rows = await world.rows(
         "select count(*) as n from runs r join step_runs s on s.run_id = r.id where blueprint = 'many'"
     )

@@ -387,7 +387,7 @@ async def idle(world, monkeypatch):
 
     async with world.worker():
         monkeypatch.setattr(type(world.env.clock), "sleep", lambda _, seconds: ticking(seconds))
-        await world.eventually(lambda: ticks > 1, timeout_s=5)
+        await world.eventually(lambda: ticks > 1)
         monkeypatch.setattr(psycopg.AsyncCursor, "execute", counted)
         before = ticks
         await world.eventually(lambda: ticks >= before + 30)

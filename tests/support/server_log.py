@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 
 _LINE = re.compile(r"\d{4}-\d\d-\d\d [\d:.]+ UTC \[\d+\] (\w*)@(\w*) LOG:  (?:statement|execute [^:]+): (.*)")
-_WAIT_S = 20.0
+_WAIT_S = 60.0
 
 
 class ServerLog:

@@ -60,7 +60,9 @@ async def test_no_byte_of_a_bundle_can_be_changed_cut_or_added(staging, producti
         assert (await refused(production, changed, "bundle.malformed")).message
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(place=st.integers(0, 10**9), flip=st.integers(1, 255))
 def test_any_changed_byte_is_seen(place: int, flip: int) -> None:
     data, key = _BUNDLE

@@ -135,7 +135,7 @@ class Stage:
                     return row
                 await asyncio.sleep(0.02)
 
-        return await asyncio.wait_for(poll(), 30)
+        return await asyncio.wait_for(poll(), 60)
 
     @asynccontextmanager
     async def working(self):

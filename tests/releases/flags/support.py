@@ -79,7 +79,7 @@ class Stage:
         return self.flags.evaluate(self.ctx.tenant, name, fallback, context, principal=self.ctx.actor.principal)
 
 
-async def until(condition, what: str, timeout_s: float = 10.0) -> float:
+async def until(condition, what: str, timeout_s: float = 60.0) -> float:
     """Seconds until `condition()` holds."""
     loop = asyncio.get_running_loop()
     began = loop.time()

@@ -41,7 +41,7 @@ async def test_a_live_version_is_drained_finishes_its_runs_and_tells_when_it_is_
     begun, let = stage.gate(stage.probe, "a")
     async with stage.working():
         run = await stage.start("flow")
-        await asyncio.wait_for(begun.wait(), 10)
+        await asyncio.wait_for(begun.wait(), 60)
         made = await stage.drain("blueprint", "flow")
         assert (made.counts.left, made.counts.running, made.live) == (1, 1, True)
         with pytest.raises(Conflict) as caught:

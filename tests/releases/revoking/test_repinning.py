@@ -34,7 +34,7 @@ async def stopped_at_b(stage: Stage, *, value=None) -> tuple:
     await stage.apply(blueprint(FLOW))
     begun, let = stage.gate(stage.probe, "a")
     run = await stage.start("flow", value)
-    await asyncio.wait_for(begun.wait(), 10)
+    await asyncio.wait_for(begun.wait(), 60)
     digest = await stage.revoke("connector", "ledger")
     let.set()
     await stage.stopped(run, digest)
@@ -77,7 +77,7 @@ async def test_every_run_is_given_it_and_those_that_work_are_left(stage: Stage) 
         assert (await stage.ended(run))["status"] == "SUCCEEDED"
         begun, let = stage.gate(stage.probe, "a")
         working = await stage.start("flow")
-        await asyncio.wait_for(begun.wait(), 10)
+        await asyncio.wait_for(begun.wait(), 60)
         await stage.revoke("connector", "ledger")
         del stage.probe.script["a"]
         queued = [await start_unaware(stage) for _ in range(3)]
@@ -117,7 +117,7 @@ async def test_a_version_that_does_not_fit_what_the_run_is_pinned_to_is_refused_
     begun, let = stage.gate(stage.probe, "a")
     async with stage.working():
         run = await stage.start("flow")
-        await asyncio.wait_for(begun.wait(), 10)
+        await asyncio.wait_for(begun.wait(), 60)
         digest = await stage.revoke("policy", "supervise")
         let.set()
         await stage.stopped(run, digest)
@@ -157,7 +157,7 @@ async def test_another_blueprint_fits_if_what_was_done_is_the_same(stage: Stage,
     begun, let = stage.gate(stage.probe, "a")
     async with stage.working():
         run = await stage.start("flow", {"amount": 5})
-        await asyncio.wait_for(begun.wait(), 10)
+        await asyncio.wait_for(begun.wait(), 60)
         digest = await stage.revoke("blueprint", "flow")
         let.set()
         await stage.stopped(run, digest)
@@ -181,7 +181,7 @@ async def test_cancelling_takes_those_that_stopped_and_only_if_asked_the_others(
         run, digest = await stopped_at_b(stage)
         begun, let = stage.gate(stage.probe, "a")
         working = await start_unaware(stage)
-        await asyncio.wait_for(begun.wait(), 10)
+        await asyncio.wait_for(begun.wait(), 60)
         done = await stage.cancel_stopped(digest)
         assert [(one.run_id, one.fate) for one in done.runs] == [(run, "cancelled")]
         assert (await stage.run_row(run))["status"] == "CANCELLED"
@@ -281,7 +281,7 @@ async def test_items_that_come_to_be_while_a_run_is_being_locked_are_locked_with
         locking = asyncio.create_task(locked())
         await stage.eventually(lambda: waits_for_a_row(stage))
         third = await item(stage, second, 0)  # meanwhile the second one fans out itself
-    assert await asyncio.wait_for(locking, 10) == {root, first, second, third}
+    assert await asyncio.wait_for(locking, 60) == {root, first, second, third}
 
 
 async def item(stage: Stage, parent, number: int):

@@ -106,7 +106,7 @@ async def test_a_run_stops_before_its_next_use_and_not_before_it(stage: Stage) -
     begun, let = stage.gate(stage.probe, "a")
     async with stage.working():
         run = await stage.start("flow")
-        await asyncio.wait_for(begun.wait(), 10)
+        await asyncio.wait_for(begun.wait(), 60)
         digest = await stage.revoke("connector", "ledger")
         shown = await revoking.show_revocation(stage.ctx, digest)
         assert (shown.impact.counts.running, shown.impact.counts.stopped) == (1, 0)
@@ -140,7 +140,7 @@ async def test_a_run_of_a_revoked_blueprint_does_nothing_more(stage: Stage, sour
     begun, let = stage.gate(stage.probe, "a")
     async with stage.working():
         run = await stage.start("flow")
-        await asyncio.wait_for(begun.wait(), 10)
+        await asyncio.wait_for(begun.wait(), 60)
         digest = await stage.revoke("blueprint", "flow")
         let.set()
         assert (await stage.stopped(run, digest))["path"] == at
@@ -178,7 +178,8 @@ async def test_a_fan_out_stops_in_the_middle_and_does_every_item_once_with_anoth
     begun, let = stage.gate(probe, "item")
     async with stage.working():
         run = await stage.start("flow")
-        await asyncio.wait_for(begun.wait(), 10)
+        await asyncio.wait_for(begun.wait(), 60)
+        await stage.eventually(lambda: len(probe.calls) == 2)  # as many as there are places
         digest = await stage.revoke("connector", "ledger")
         await stage.apply(connector(2))
         let.set()
@@ -276,7 +277,7 @@ async def test_what_a_revoked_policy_approved_is_not_written_and_can_only_be_can
         await stage.until(run, "SUSPENDED")
         (asked,) = await pending(stage, run)
         await approve(stage, asked)
-        await asyncio.wait_for(begun.wait(), 10)
+        await asyncio.wait_for(begun.wait(), 60)
         digest = await stage.revoke("policy", "supervise")
         let.set()
         assert (await stage.stopped(run, digest))["path"] == "d"

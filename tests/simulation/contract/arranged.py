@@ -156,7 +156,7 @@ class _Undo(Exception):  # noqa: N818 - rolls a transaction back
 
 async def result_of(task: asyncio.Task[Any]) -> Any:
     """What a task that waited comes to, now that it may go on."""
-    return await asyncio.wait_for(task, 10)
+    return await asyncio.wait_for(task, 60)
 
 
 def lock_key(worker: UUID) -> int:

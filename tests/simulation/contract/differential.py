@@ -28,7 +28,7 @@ from tests.simulation.contract.choosing import OFFSETS_S, Call
 from tests.simulation.contract.sides import TENANTS, Model, Real, Side
 
 CALLS = 40
-_WAIT_S = 5.0
+_WAIT_S = 60.0
 _CLOCK = SystemClock()
 # Statements whose rows have no order: their answers are compared as sets.
 _UNORDERED = frozenset(

@@ -93,7 +93,7 @@ async def a_deadlock_ends_one_of_two(a: Arranged) -> None:
         lock(a.db, first, first_locked, second_locked, second),
         lock(a.side.other, second, second_locked, first_locked, first),
     )
-    assert sorted(await asyncio.wait_for(both, 20)) == ["deadlock", "done"]
+    assert sorted(await asyncio.wait_for(both, 60)) == ["deadlock", "done"]
 
 
 async def due_runs_wake_in_the_order_of_their_time(a: Arranged) -> None:

@@ -149,7 +149,7 @@ class Real(Side):
         await self.admin.execute("select pg_terminate_backend(%s)", (connection.info.backend_pid,))
 
     async def blocked(self, task: asyncio.Task[Any]) -> bool:
-        for _ in range(2000):
+        for _ in range(20_000):
             await asyncio.wait([task], timeout=0.002)
             if task.done():
                 return False

@@ -95,12 +95,12 @@ async def test_calls_cross_a_brokers_end_without_a_failure(tmp_path):
 
         loads = [asyncio.create_task(load()) for _ in range(4)]
         for _ in range(5):
-            async with served(tmp_path / "b", service := Service()) as server, asyncio.timeout(10):
+            async with served(tmp_path / "b", service := Service()) as server, asyncio.timeout(60):
                 await service.started.wait()
                 await asyncio.sleep(0.02)
                 await server.drain(5.0)
                 ended += len(service.calls)
-        async with served(tmp_path / "b", service := Service()), asyncio.timeout(10):
+        async with served(tmp_path / "b", service := Service()), asyncio.timeout(60):
             await service.started.wait()
             done.set()
             counts = await asyncio.gather(*loads)
@@ -126,12 +126,13 @@ async def test_a_connection_lost_before_the_answer(tmp_path, kind, code, sent):
 async def test_a_broker_that_falls_silent_is_given_up_and_another_connection_made(tmp_path, kind, sent):
     async def script(turn, reader, writer):
         writer.write(wire.frame(HELLO))
-        while True:  # reads all, and says nothing on the first connection: a partition, not a reset
+        while True:  # reads all, and says nothing more on the first connection: a partition, not a reset
             asked = await heard(reader)
-            if turn > 1:
+            if turn > 1 or asked["key"] == "first":
                 writer.write(wire.frame({"id": asked["id"], "result": {}}))
 
     async with Broken(tmp_path / "b", script) as broker, client_of(tmp_path / "b") as client:
+        await client.call(a_call(key="first"))
         problem = await problem_of(client, timeout_s=0.3, **kind)
         assert (problem.code, problem.sent, problem.retryable) == ("broker.unanswered", sent, True)
         assert await client.call(a_call(**kind)) == {}
@@ -172,6 +173,7 @@ async def test_a_slow_call_does_not_cost_the_others_their_connection(tmp_path):
                 writer.write(wire.frame({"id": asked["id"], "result": {}}))
 
     async with Broken(tmp_path / "b", script) as broker, client_of(tmp_path / "b") as client:
+        await client.call(a_call(key="quick"))
         slow = asyncio.create_task(problem_of(client, timeout_s=0.3))
         while not slow.done():
             await client.call(a_call(key="quick"))
@@ -220,14 +222,18 @@ async def test_a_call_that_the_broker_did_not_take_because_it_ends_goes_to_its_s
 
 
 async def test_closing_ends_every_call(tmp_path):
+    asked = asyncio.Event()
+
     async def script(_, reader, writer):
         writer.write(wire.frame(HELLO))
+        await heard(reader)
+        asked.set()
         await reader.read()
 
     async with Broken(tmp_path / "b", script):
         async with client_of(tmp_path / "b") as client:
             call = asyncio.create_task(problem_of(client, timeout_s=30))
-            await asyncio.sleep(0.05)
+            await asked.wait()
         assert (await call).code == "broker.lost"
     async with client_of(tmp_path / "nowhere") as client:
         call = asyncio.create_task(problem_of(client, timeout_s=30))

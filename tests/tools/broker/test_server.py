@@ -59,7 +59,7 @@ async def test_a_user_that_is_not_named_is_hung_up_on_before_anything_is_said(tm
         writer.close()
         async with client_of(tmp_path / "b") as client:
             with pytest.raises(AdapterProblem, match="hung up") as caught:
-                await client.call(a_call(timeout_s=0.3))
+                await client.call(a_call(timeout_s=1.0))
         assert (caught.value.code, caught.value.sent) == ("broker.unavailable", False)
         assert counted(server, "stanchion_broker_strangers_total") >= 2
     assert service.calls == []
@@ -316,11 +316,11 @@ async def test_whoever_has_no_right_certificate_is_served_nothing(tmp_path, what
     dial = plain if what == "no TLS" else tls_route("localhost", port, context)
     async with client_of(dial=dial) as client:
         with pytest.raises(AdapterProblem) as caught:
-            await client.call(a_call(timeout_s=0.5))
+            await client.call(a_call(timeout_s=1.5))
     assert (caught.value.code, caught.value.sent) == ("broker.unavailable", False)
     # What a client sees of TLS 1.3 is no proof: the service itself must not have run.
     assert service.calls == []
-    assert server.connections == 0
+    await until(lambda: server.connections == 0)
     await server.drain(0)
 
 
@@ -333,14 +333,14 @@ async def test_a_client_speaks_with_no_broker_of_another_name_or_authority(tmp_p
     ):
         async with client_of(dial=tls_route(host, port, partial(ours.context, "client"))) as client:
             with pytest.raises(AdapterProblem, match=r"(?i)certificate"):
-                await client.call(a_call(timeout_s=0.5))
+                await client.call(a_call(timeout_s=1.5))
     assert service.calls == []
     await server.drain(0)
 
 
 async def _rest(reader) -> bytes:
     """What a peer still hears before it is hung up on."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         try:
             return await reader.read()
         except ConnectionError:
@@ -348,7 +348,7 @@ async def _rest(reader) -> bytes:
 
 
 async def until(found) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not found():
             await asyncio.sleep(0.002)
 

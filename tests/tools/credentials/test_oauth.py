@@ -91,7 +91,7 @@ async def test_who_waits_for_anothers_request_for_a_token_waits_no_longer_than_i
     first = asyncio.create_task(adapters.get("http").execute(aim, {}, None))
     await asked.wait()
     with pytest.raises(AdapterProblem) as caught:
-        async with asyncio.timeout(3.0):
+        async with asyncio.timeout(60):
             await adapters.get("http").execute(replace(aim, timeout_s=0.2), {}, None)
     assert (caught.value.code, caught.value.sent, caught.value.retryable) == ("adapter.timeout", False, True)
     go_on.set()

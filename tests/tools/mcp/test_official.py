@@ -116,7 +116,7 @@ def everything_over_http() -> Iterator[int]:
 
 
 async def answering(port: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -252,7 +252,7 @@ async def test_it_dies_with_the_process_that_started_it(sandbox: Sandbox, tmp_pa
     assert Path(f"/proc/{pid}").exists()
     parent.kill()
     await parent.wait()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while Path(f"/proc/{pid}/exe").exists() and _state(pid) != "Z":
             await asyncio.to_thread(lambda: None)
 
