@@ -418,7 +418,13 @@ async def test_a_fan_out_whose_last_look_was_lost_is_found_by_the_sweep(world):
     async with world.worker() as worker:
         worker._host.item_ended = lambda tenant, parent: None
         run_id = await world.start(over_block("forgotten", n=2))
-        await world.until(run_id, "SUSPENDED")
+        query = "select 1 as x from runs where parent_id = %s and status = 'SUCCEEDED'"
+
+        async def items_ended() -> bool:
+            return len(await world.rows(query, run_id)) == 2
+
+        await world.eventually(items_ended)
+        assert (await world.run_row(run_id))["status"] == "SUSPENDED"
     queues = await sweep(world.env)
     assert "default" in queues
     async with world.worker():

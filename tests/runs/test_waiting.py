@@ -340,7 +340,7 @@ async def test_wake_ups_are_heard(world):
     listener = await Listener.open(world.env, "app", ("stanchion_ready",))
     try:
         world.notifier.ready("heard")
-        async for channel, payload in listener.messages(5.0):
+        async for channel, payload in listener.messages(60.0):
             assert (channel, payload) == ("stanchion_ready", "heard")
             break
         else:

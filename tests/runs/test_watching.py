@@ -14,8 +14,10 @@ from tests.runs.test_flow import one_probe
 
 
 @pytest.fixture
-async def watcher(world) -> AsyncIterator[Watcher]:
-    """One that hears already, as that of a process which serves."""
+async def watcher(world, monkeypatch) -> AsyncIterator[Watcher]:
+    """One that hears already, as that of a process which serves, and does not look by itself while a test lasts."""
+    monkeypatch.setattr(watching, "POLL_S", 60.0)
+    monkeypatch.setattr("stanchion.queue.notifier.PROGRESS_S", 60.0)  # nor is it told of a slow run's progress
     watcher = Watcher(world.env)
     async with watcher.watch(world.ctx.tenant, uuid4()):
         await world.eventually(lambda: watcher.hears)

@@ -189,7 +189,7 @@ async def test_a_fan_out_stops_in_the_middle_and_does_every_item_once_with_anoth
         assert (shown.impact.counts.stopped, shown.impact.counts.waiting) == (1, 0)
         done = await stage.repin(digest)
         assert [one.fate for one in done.runs] == ["repinned"]
-        assert (await stage.ended(run, 20))["output"] == 6
+        assert (await stage.ended(run))["output"] == 6
     assert sorted(call.config["value"] for call in stage.use.calls) == [1, 2, 3, 4, 5, 6]
     second = await stage.digest("connector", "ledger", 2)
     assert {call.digests["connector", "ledger"] for call in stage.use.calls[-4:]} == {second}
