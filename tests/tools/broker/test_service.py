@@ -523,8 +523,9 @@ async def test_a_call_that_broke_or_was_broken_off_is_not_counted_as_one_that_we
         raise RuntimeError("a defect")
 
     held.adapter.answer = breaks
-    with pytest.raises(RuntimeError):
+    with pytest.raises(Problem) as caught:
         await held.perform("fetch")
+    assert caught.value.code == "broker.failed"
     began = asyncio.Event()
 
     async def hangs(_target):

@@ -21,7 +21,7 @@ from stanchion.tools.adapters.plain import PlainAdapter
 from stanchion.tools.credentials import Credentials
 from stanchion.tools.egress import Egress, Network, Sessions, origin_of
 from stanchion.tools.types import Connector, Discovery, Envelope, Record
-from stanchion.tools.webhooks import sign
+from stanchion.tools.webhooks import SIGNATURE_HEADER, sign
 
 _RETRYABLE: Final = {408, 425, 429, 500, 502, 503, 504}
 # A receiver that gave up waiting, or knows of a conflict, may have taken it: as the adapter `http` reads them.
@@ -160,13 +160,16 @@ class WebhookAdapter(PlainAdapter):
         signing = cast("Mapping[str, list[Json]]", target.connector.settings["signing"])
         secrets = [target.credentials.value(f"/signing/secrets/{n}") for n in range(len(signing["secrets"]))]
         try:
-            return sign(secrets, message_id, int(self._clock.now().timestamp()), body)
+            signed = sign(secrets, message_id, int(self._clock.now().timestamp()), body)
         except ValueError as error:
             raise target.problem(
                 "adapter.bad_credential",
                 f"cannot be signed for: a secret {error}.",
                 hint="A secret of Standard Webhooks is `whsec_` and 24 to 64 random bytes in base64.",
             ) from None
+        for signature in signed[SIGNATURE_HEADER].split():
+            target.credentials.passing(signature.removeprefix("v1,"))
+        return signed
 
     def _judge(self, target: Target, response: aiohttp.ClientResponse) -> None:
         """Return if the receiver took it. After a 5xx, 408 or 409 it may have: then `sent` is true."""

@@ -43,7 +43,7 @@ _NOT_WELL: Final = frozenset(
         "egress.unresolved",
     }
 )
-# Problems of a call that never came to its target: they say nothing of it.
+# Problems of a call that never came to its target, or that a defect of ours ended: they say nothing of it.
 _UNASKED: Final = frozenset(
     {
         "adapter.bad_credential",
@@ -54,6 +54,7 @@ _UNASKED: Final = frozenset(
         "adapter.no_key",
         "adapter.not_offered",
         "adapter.recipient_not_allowed",
+        "broker.failed",
         "mcp.bad_arguments",
         "mcp.not_installed",
     }

@@ -34,6 +34,9 @@ class Measures:
 
     def ended(self, call: BrokerCall, seconds: float, problem: Problem | None) -> None:
         """A call came to its end. Only calls that a checked connector exists for are told apart by its name."""
+        if problem is not None and problem.code == "broker.failed":  # a defect ended it
+            self.broken_off(call, seconds)
+            return
         connector, operation = self._labels(call, problem)
         outcome = "ok" if problem is None else "failed" if isinstance(problem, AdapterProblem) else "refused"
         self._counted(connector, operation, outcome, seconds)

@@ -13,7 +13,7 @@ import html
 import io
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TextIO, cast
 
 from stanchion.base import Json, Problem, dumps
@@ -24,6 +24,8 @@ MARK: Final = "[credential]"
 _ENCODED_BYTES_MIN: Final = 4
 # Sets of credentials whose patterns are kept: one per connector in use.
 _KEPT_MAX: Final = 256
+# What was made for one request alone (a signature) is kept in mind so many requests long, for late echoes in the log.
+_PASSING_MAX: Final = 64
 # Facts that callers decide by, in our own words; whether a write was sent must not hang on what a credential is.
 _KEPT: Final = frozenset({"sent", "status", "retry_after_s"})
 
@@ -105,12 +107,48 @@ def _compiled(values: Sequence[str]) -> re.Pattern[str]:
     return re.compile(f"(?=[{first}])(?:{'|'.join(pattern for pattern, _ in parts)})")
 
 
-class Scrubber:
-    """Takes one set of values out of texts, JSON and problems. Without values it changes nothing and costs nothing."""
+# One character of letters and digits as it may be spelled, whatever the value; see `_spelled`.
+_SPELLED: Final = re.compile(r"%(?:25)?([0-9a-fA-F]{2})|\\{1,8}u00([0-9a-fA-F]{2})")
+_RUN: Final = re.compile("[A-Za-z0-9]+")
+# What stands before it may look like the beginning of an escape and swallow so many characters (a backslash before `u0041`).
+_SWALLOWED: Final = 5
+_NEEDLE_MIN: Final = 8
 
-    def __init__(self, values: Iterable[str]) -> None:
+
+def quick_look(values: Iterable[str]) -> Callable[[str], bool] | None:
+    """Whether a text may hold one of the values, told without a pattern: to compile one costs 6 ms for a signature, to look
+    so 10 µs. It errs on one side alone: where it says no, no spelling of a value is there. None for values that are too
+    short, or of too many signs, to be looked for like this."""
+    needles = set[str]()
+    for value in values:
+        raw = value.encode("utf-8", "surrogatepass")
+        spelled = [value, raw.hex(), *(_in_base64(raw, offset) for offset in range(3))]
+        runs = [max(_RUN.findall(text), key=len, default="")[_SWALLOWED:] for text in spelled]
+        if min(map(len, runs)) < _NEEDLE_MIN:
+            return None
+        # In either case, since hex is.
+        needles.update(run.lower() for run in runs)
+
+    def may_hold(text: str) -> bool:
+        plain = _SPELLED.sub(lambda found: chr(int(found[1] or found[2], 16)), text).lower()
+        return any(needle in plain for needle in needles)
+
+    return may_hold
+
+
+class Scrubber:
+    """Takes one set of values out of texts, JSON and problems. Without values it changes nothing and costs nothing.
+
+    Args:
+        values: what to look for.
+        passing: they are of one request alone. The pattern is then compiled only where a quick look says that it may match.
+    """
+
+    def __init__(self, values: Iterable[str], *, passing: bool = False) -> None:
         kept = sorted({value for value in values if value}, key=lambda value: (-len(value), value))
-        self._pattern = _compiled(kept) if kept else None
+        self._values = kept
+        self._may_hold = quick_look(kept) if passing else None
+        self._compiled_pattern = _compiled(kept) if kept and self._may_hold is None else None
         # A whole number may be a value too: JSON would carry it without quotes.
         self._numbers = frozenset(value for value in kept if value.isdigit())
         # The longest that a spelling may be: each character as two escapes of eight backslashes and five more.
@@ -119,11 +157,20 @@ class Scrubber:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to look for."""
-        return self._pattern is None
+        return not self._values
+
+    def _pattern(self, text: str) -> re.Pattern[str] | None:
+        """The pattern to look through the text with; None where nothing can be found in it."""
+        if self._may_hold is not None and not self._may_hold(text):
+            return None
+        if self._compiled_pattern is None and self._values:
+            self._compiled_pattern = _compiled(self._values)
+        return self._compiled_pattern
 
     def found_in(self, text: str) -> bool:
         """Whether a value stands in the text, in any spelling."""
-        return self._pattern is not None and self._pattern.search(text) is not None
+        pattern = self._pattern(text)
+        return pattern is not None and pattern.search(text) is not None
 
     def text(self, text: str) -> str:
         """The text with a mark where a value stood."""
@@ -135,8 +182,8 @@ class Scrubber:
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
         """Where values stand in the text."""
-        end = 0
-        for found in self._pattern.finditer(text) if self._pattern is not None else ():
+        end, pattern = 0, self._pattern(text)
+        for found in pattern.finditer(text) if pattern is not None else ():
             start, stop = found.span()
             if found.lastindex is not None and (before := _BEFORE.search(text, max(end, start - 4), start)):
                 start = before.start()
@@ -145,7 +192,7 @@ class Scrubber:
 
     def json(self, value: Json) -> Json:
         """The value with every text in it scrubbed, names too. Most hold nothing: that is found out in one look."""
-        if self._pattern is None or not self.found_in(dumps(value).decode()):
+        if self.empty or not self.found_in(dumps(value).decode()):
             return value
         return self._walked(value)
 
@@ -162,7 +209,7 @@ class Scrubber:
 
     def problem(self, problem: Problem) -> Problem:
         """A problem of the same class whose words and facts hold no value; without its cause, which a log would show."""
-        if self._pattern is None:
+        if self.empty:
             return problem
         fields = {
             name if name in _KEPT else self.text(name): value
@@ -234,6 +281,7 @@ class Scrubbers:
     def __init__(self, kept_max: int = _KEPT_MAX) -> None:
         self._kept_max = kept_max
         self._known: OrderedDict[frozenset[str], Scrubber] = OrderedDict()
+        self._passing: OrderedDict[frozenset[str], Scrubber] = OrderedDict()
 
     def of(self, values: frozenset[str]) -> Scrubber:
         """The scrubber of these values."""
@@ -245,9 +293,18 @@ class Scrubbers:
         self._known.move_to_end(values)
         return found
 
+    def passing(self, values: frozenset[str]) -> Scrubber:
+        """The scrubber of what was made for one request: kept apart, so that signatures do not drive credentials out."""
+        found = self._passing.get(values)
+        if found is None:
+            found = self._passing[values] = Scrubber(values, passing=True)
+            while len(self._passing) > _PASSING_MAX:
+                self._passing.popitem(last=False)
+        return found
+
     def text(self, text: str) -> str:
         """The text without any credential that this process used lately."""
-        for scrubber in list(self._known.values()):
+        for scrubber in [*self._known.values(), *self._passing.values()]:
             text = scrubber.text(text)
         return text
 

@@ -16,10 +16,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, cast
 
-from stanchion.base import Internal, Json, LimitExceeded, Problem, Unavailable
+from stanchion.base import Json, LimitExceeded, Problem, Unavailable
 from stanchion.context import Env
 from stanchion.tools.adapter import AdapterProblem
 from stanchion.tools.broker import proofs, wire
+from stanchion.tools.broker.defects import failed
 from stanchion.tools.broker.intake import Bounds, Flow, Intake, Room, too_many, unread_answer
 from stanchion.tools.broker.tokens import KEY_BYTES
 from stanchion.tools.broker.types import BrokerAsk, BrokerCall, Peer
@@ -215,12 +216,7 @@ class BrokerServer:
         except TimeoutError:
             return work.problem("broker.timeout", f"was broken off after {work.timeout_s:g} s")
         except Exception as error:  # noqa: BLE001 - the last frame of a call: one that breaks must not take the others with it
-            # The kind of error only: its words may hold what the target said.
-            self.env.telemetry.emit("broker.failed", 1.0, call=work.name, error=type(error).__name__)
-            message = f"{work.name} failed in the broker ({type(error).__name__})."
-            if work.writes:
-                return AdapterProblem("broker.failed", message, sent=True, retryable=False)
-            return Internal("broker.failed", message, hint="Please report this.")
+            return failed(self.env, work.name, error, writes=work.writes)
 
     async def _done(self, peer: Peer, work: _Work) -> Answer:
         if work.call is not None:
@@ -253,8 +249,7 @@ def _work_of(message: Mapping[str, Json]) -> _Work:
         ask = wire.ask_of(message)
         return _Work(name=ask.operation, timeout_s=ask.timeout_s, ask=ask)
     call = wire.call_of(message)
-    name = f"{call.connector}.{call.resource}" if call.resource else call.connector
-    return _Work(name=name, timeout_s=call.timeout_s, writes=wire.writes(call), call=call)
+    return _Work(name=wire.name_of(call), timeout_s=call.timeout_s, writes=wire.writes(call), call=call)
 
 
 def slack_s(timeout_s: float) -> float:

@@ -9,7 +9,7 @@ loses every trace of the credential (I9). See docs/explanation/broker.md.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
@@ -27,6 +27,7 @@ from stanchion.tools.adapter import Adapter, AdapterProblem, AdapterRegistry, Ta
 from stanchion.tools.broker import checks, peers, wire
 from stanchion.tools.broker.asking import Persons, refused
 from stanchion.tools.broker.breaker import Breakers
+from stanchion.tools.broker.defects import failed
 from stanchion.tools.broker.limits import ConnectorLimits
 from stanchion.tools.broker.measures import Measures
 from stanchion.tools.broker.published import Published
@@ -281,15 +282,21 @@ class Broker:
                 )
             await still()
             admission = await self._breakers.admit(call.tenant, connector.name, timeout_s=left_s)
-            self._scrubber(credentials)  # from here on they are in use, and the log must not have them
+            credentials.watched(self._scrubbers_of)  # from here on they are in use, and the log must not have them
             try:
                 answer = await ask(credentials, left_s)
             except Problem as problem:
                 await self._breakers.ended(admission, problem)
-                raise self._scrubber(credentials).problem(problem) from None
+                raise self._without(credentials, problem) from None
+            except TimeoutError:
+                raise TimeoutError from None  # as below: without its words
+            except Exception as error:  # noqa: BLE001 - a defect: its words may hold a credential, and a span would keep them
+                problem = failed(self._env, wire.name_of(call), error, writes=wire.writes(call))
+                await self._breakers.ended(admission, problem)
+                raise problem from None
             await self._breakers.ended(admission, None)
         try:
-            return _scrubbed(self._scrubber(credentials), answer)
+            return _scrubbed(self._scrubbers_of(credentials), answer)
         except Problem as problem:
             if not wire.writes(call):
                 raise
@@ -306,8 +313,15 @@ class Broker:
         before = await self._credentials(tenant, connector, _Before(self._judges.secrets))
         return None if before.plain_values() <= current.plain_values() else before
 
-    def _scrubber(self, credentials: Credentials) -> Scrubber:
-        return self._scrubbers.of(credentials.plain_values())
+    def _scrubbers_of(self, credentials: Credentials) -> Sequence[Scrubber]:
+        """What takes out the credentials, and what was made of them for this call alone."""
+        lasting, passing = self._scrubbers.of(credentials.plain_values()), credentials.passing_values()
+        return (self._scrubbers.passing(passing), lasting) if passing else (lasting,)
+
+    def _without(self, credentials: Credentials, problem: Problem) -> Problem:
+        for scrubber in self._scrubbers_of(credentials):
+            problem = scrubber.problem(problem)
+        return problem
 
     async def tend(self) -> None:
         """Keep what processes share fresh, until cancelled: breakers that others opened, places that are in use."""
@@ -384,9 +398,14 @@ def _is_refused_credential(problem: AdapterProblem) -> bool:
     return refused and not problem.sent
 
 
-def _scrubbed(scrubber: Scrubber, answer: Answer) -> Answer:
-    if scrubber.empty:
-        return answer
+def _scrubbed(scrubbers: Sequence[Scrubber], answer: Answer) -> Answer:
+    for scrubber in scrubbers:
+        if not scrubber.empty:
+            answer = _scrubbed_of(scrubber, answer)
+    return answer
+
+
+def _scrubbed_of(scrubber: Scrubber, answer: Answer) -> Answer:
     if not isinstance(answer, Envelope):
         return cast("Mapping[str, Json]", scrubber.json(dict(answer)))
     records = scrubber.json([dict(record) for record in answer.records])

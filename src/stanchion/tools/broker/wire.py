@@ -150,6 +150,11 @@ class _CallSaid(_Strict):
     principal: str = Field(default="", max_length=300)
 
 
+def name_of(call: BrokerCall) -> str:
+    """What is called, as messages name it."""
+    return f"{call.connector}.{call.resource}" if call.resource else call.connector
+
+
 def writes(call: BrokerCall) -> bool:
     """Whether the call may change the target: what does has an idempotency key, and a probe only asks about one."""
     return call.op == "push" or (call.op == "execute" and bool(call.key))

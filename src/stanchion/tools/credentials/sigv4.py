@@ -76,6 +76,11 @@ def signed(key: Key, method: str, url: URL, headers: Mapping[str, str], body: by
     return added
 
 
+def signature_of(headers: Mapping[str, str]) -> str:
+    """The signature in the headers that `signed` gave."""
+    return headers["Authorization"].rpartition("Signature=")[2]
+
+
 def host_of(url: URL) -> str:
     """The Host header as the client sends it: the port only where it is not the scheme's own."""
     host = url.host_subcomponent or ""

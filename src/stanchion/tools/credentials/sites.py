@@ -11,7 +11,7 @@ from typing import cast
 from stanchion.base import Invalid, Json
 from stanchion.secrets import is_reference
 from stanchion.tools.credentials.outgoing import Outgoing
-from stanchion.tools.credentials.sigv4 import Key, signed
+from stanchion.tools.credentials.sigv4 import Key, signature_of, signed
 from stanchion.tools.credentials.types import Credentials
 
 
@@ -68,6 +68,7 @@ def _signed(request: Outgoing, section: Mapping[str, Json], credentials: Credent
     content = request.content()
     named = {} if content is None else {"Content-Type": request.content_type()}
     added = signed(key, request.method, request.url, named, content or b"", at)
+    credentials.passing(signature_of(added))
     return request.with_headers({**named, **added})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from stanchion.base import Internal
@@ -20,16 +20,18 @@ class KeptGrants:
 class Credentials:
     """The secrets of one connector, for one call: values by site, the JSON pointer into the connector's document.
 
-    Neither `repr` nor `str`, a log line or a pickle of it shows a value; `plain_values` is what answers are scrubbed of.
-    `kept`: where exchanged refresh tokens are kept, in the broker.
+    Neither `repr` nor `str`, a log line or a pickle of it shows a value; answers are scrubbed of `plain_values` and
+    `passing_values`. `kept`: where exchanged refresh tokens are kept, in the broker.
     """
 
-    __slots__ = ("_derived", "_values", "kept")
+    __slots__ = ("_derived", "_passing", "_told", "_values", "kept")
 
     def __init__(self, values: Mapping[str, Secret] | None = None, *, kept: KeptGrants | None = None) -> None:
         self._values: Mapping[str, Secret] = dict(values or {})
         self.kept = kept
         self._derived: set[str] = set()
+        self._passing: set[str] = set()
+        self._told: Callable[[Credentials], object] | None = None
 
     def value(self, site: str) -> str:
         """The value for the site `/auth/bearer/token`. Raises Internal if nothing was resolved for it."""
@@ -50,10 +52,32 @@ class Credentials:
         """Note a text that was made of the values (an access token, a Basic header): it is as secret as they are."""
         if value:
             self._derived.add(value)
+            self._tell()
         return value
 
+    def passing(self, value: str) -> str:
+        """Note a text that was made of the values for one request alone (a signature): as secret, and over with the request."""
+        if value:
+            self._passing.add(value)
+            self._tell()
+        return value
+
+    def _tell(self) -> None:
+        if self._told is not None:
+            self._told(self)
+
+    def watched(self, told: Callable[[Credentials], object]) -> None:
+        """Have `told` called with these credentials at once, and again whenever something is made of them: what they are
+        scrubbed of must be known before it leaves, not when the call has ended."""
+        self._told = told
+        told(self)
+
+    def passing_values(self) -> frozenset[str]:
+        """What was noted as made for one request alone."""
+        return frozenset(self._passing)
+
     def plain_values(self) -> frozenset[str]:
-        """Every value and everything derived from them, for scrubbing. Empty texts are left out."""
+        """Every value and everything lasting that was derived from them, for scrubbing. Empty texts are left out."""
         return frozenset({*(s.reveal() for s in self._values.values()), *self._derived} - {""})
 
     def plain_values_of(self, prefix: str) -> frozenset[str]:
