@@ -28,10 +28,13 @@ from uuid import UUID
 from bench.machine import cpu_s
 from bench.rows import Row, row
 from bench.sitting import Sitting
-from stanchion import bootstrap, releases
+from stanchion import releases
 from stanchion.artifacts import Document
 from stanchion.base import SystemClock
 from stanchion.base.settings import Settings
+from stanchion.bootstrap.broker import built_broker
+from stanchion.bootstrap.env import build_env, opened
+from stanchion.bootstrap.parts import build_parts
 from stanchion.controls import kills, withdrawals
 from stanchion.db import DatabaseUrls
 from stanchion.processes.lifecycle import calm_collector
@@ -111,7 +114,7 @@ def _parts_with_echo(build: Callable[..., Any]) -> Callable[..., Any]:
 
 def with_echo() -> Any:
     """What this process builds knows the adapter, too."""
-    return patch.object(bootstrap, "build_parts", _parts_with_echo(bootstrap.build_parts))
+    return patch("stanchion.bootstrap.broker.build_parts", _parts_with_echo(build_parts))
 
 
 def _target(connector: Connector, run: UUID) -> Target:
@@ -150,10 +153,10 @@ async def serve(said: dict[str, Any]) -> None:
     urls = DatabaseUrls(app=said["app"], engine=said["engine"])
     with with_echo():
         async with (
-            bootstrap.opened(bootstrap.build_env(settings, urls, process="bench")) as env,
+            opened(build_env(settings, urls, process="bench")) as env,
             kills.kept(env, role="engine") as switches,
             withdrawals.kept(env, role="engine") as withdrawn,
-            bootstrap.built_broker(env, settings, {}, switches=switches, withdrawn=withdrawn) as (service, _),
+            built_broker(env, settings, {}, switches=switches, withdrawn=withdrawn) as (service, _),
         ):
             whole = BrokerServer(service, env)
             bare = BrokerServer(
@@ -214,8 +217,7 @@ async def _broker(urls: DatabaseUrls, folder: Path) -> AsyncIterator[tuple[Remot
 async def _published(sitting: Sitting) -> tuple[Connector, UUID]:
     """The connector, and a run in the middle of the step that calls it: the broker looks at both."""
     ours = sitting.stanchion
-    with with_echo():
-        parts = bootstrap.build_parts(ours.env, Settings(data=ours.folder))
+    parts = _parts_with_echo(build_parts)(ours.env, Settings(data=ours.folder))
     documents = [Document(path="echo.yaml", source=CONNECTOR), Document(path="echoing.yaml", source=BLUEPRINT)]
     await releases.apply(ours.ctx, documents, kinds=parts.kinds)
     await parts.adapters.close()

@@ -25,7 +25,9 @@ from bench.machine import cpu_s
 from stanchion import releases, runs
 from stanchion.artifacts import Document
 from stanchion.base.settings import Settings
-from stanchion.bootstrap import build_env, build_parts, first_admin
+from stanchion.bootstrap.admin import first_admin
+from stanchion.bootstrap.env import build_env
+from stanchion.bootstrap.parts import build_parts
 from stanchion.context import Actor, Ctx, Env
 from stanchion.db import DatabaseUrls, migrate
 from stanchion.queue import Notifier

@@ -12,7 +12,7 @@ from docs.generator.parts import env
 from docs.generator.tables import code, table
 
 from stanchion.base.settings import Settings
-from stanchion.bootstrap import built_routers
+from stanchion.bootstrap.web import built_routers
 from stanchion.identity import Authenticator, Pepper
 from stanchion.web import create_app
 from stanchion.web.openapi import operations, without_example

@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import cache
 
 from stanchion.base.settings import Settings
-from stanchion.bootstrap import Parts, build_env, build_parts
+from stanchion.bootstrap.env import build_env
+from stanchion.bootstrap.parts import Parts, build_parts
 from stanchion.context import Env
 from stanchion.db import DatabaseUrls
 

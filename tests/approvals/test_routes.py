@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from stanchion.approvals import build_router
+from stanchion.approvals.routes import build_router
 from stanchion.base import digest
 from stanchion.db import Database
 from tests.approvals.support import SHOWN, FrozenClock, add_run, ask, call_of

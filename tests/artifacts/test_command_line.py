@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from stanchion.artifacts import DiffReply, diff_of
+from stanchion.artifacts import diff_of
+from stanchion.artifacts.routes import DiffReply
 from stanchion.cli.nouns.artifact_diff import render
 from tests.artifacts.test_diff import version
 from tests.cli.conftest import at, clean, cli, server  # noqa: F401 - fixtures

@@ -8,11 +8,12 @@ from contextvars import ContextVar
 
 import pytest
 
-from stanchion.artifacts import build_router as artifact_routes
+from stanchion.artifacts.routes import build_router as artifact_routes
 from stanchion.base import Conflict, digest
 from stanchion.context import Ctx, Env
 from stanchion.http import PageParams
-from stanchion.releases import apply, build_router, list_releases
+from stanchion.releases import apply, list_releases
+from stanchion.releases.routes import build_router
 from tests.artifacts.support import ctx_of
 from tests.releases.support import KINDS, apply_all, policy
 from tests.support.http import app_of, client_of

@@ -8,11 +8,12 @@ import pytest
 
 from stanchion.artifacts import KINDS as EVERY_KIND
 from stanchion.artifacts import Document, publish
-from stanchion.artifacts import build_router as artifact_routes
+from stanchion.artifacts.routes import build_router as artifact_routes
 from stanchion.base import Conflict, Invalid, digest
 from stanchion.blueprints import ABOUT_PROPERTIES, BlueprintKind, Parsed, check_document
 from stanchion.context import Env
-from stanchion.releases import build_router, retire, store, usage, validate
+from stanchion.releases import retire, store, usage, validate
+from stanchion.releases.routes import build_router
 from tests.artifacts.support import add_tenants, ctx_of, publish_one
 from tests.releases.support import KINDS, apply_all, blueprint, policy
 from tests.support.http import app_of, client_of

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from stanchion.artifacts import build_router
+from stanchion.artifacts.routes import build_router
 from stanchion.context import Env
 from tests.artifacts.support import add_tenants, ctx_of, publish_one
 from tests.support.http import app_of, client_of

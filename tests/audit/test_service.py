@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from stanchion import audit
+from stanchion.audit import routes as audit_routes
 from stanchion.base import Invalid
 from stanchion.context import Actor, Ctx
 from stanchion.http import PageParams
@@ -133,7 +134,7 @@ async def test_over_http(ctx):
     async with ctx.tx() as tx:
         made = await audit.record(tx, ctx, "run.started", target=("run", "1"), reason="because")
         await audit.record(tx, ctx, "run.ended", target=("run", "1"))
-    async with client_of(app_of(ctx, audit.build_router())) as client:
+    async with client_of(app_of(ctx, audit_routes.build_router())) as client:
         found = (await client.get("/api/audit", params={"event": "run.started"})).json()
         assert found["next"] is None
         [item] = found["items"]

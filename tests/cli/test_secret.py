@@ -16,7 +16,8 @@ from dataclasses import replace
 import pytest
 import uvicorn
 
-from stanchion.secrets.keeping import Reference, build_router
+from stanchion.secrets.keeping import Reference
+from stanchion.secrets.keeping.routes import build_router
 from tests.secrets.conftest import safe  # noqa: F401 - the fixture
 
 VALUE = "pl4nted-value"

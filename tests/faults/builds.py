@@ -9,6 +9,8 @@ from pathlib import Path
 import stanchion
 
 STAMP = '''
+from stanchion import runs
+
 
 class StampVerb:
     """STAMP: a verb that the version before does not know."""
@@ -54,11 +56,21 @@ def next_build(folder: Path) -> Path:
     made = folder / "stanchion"
     shutil.copytree(source, made, ignore=shutil.ignore_patterns("__pycache__"))
     _edit(made / "runs" / "types.py", (r"^ENGINE_V = \d+$", f"ENGINE_V = {stanchion_v() + 1}"))
-    with (made / "bootstrap.py").open("a") as file:
-        file.write(STAMP)
+    (made / "bootstrap" / "stamp.py").write_text(STAMP)
     _edit(
-        made / "bootstrap.py",
+        made / "bootstrap" / "resolving.py",
+        (
+            r"^from stanchion\.context import Env$",
+            "from stanchion.bootstrap.stamp import StampVerb\nfrom stanchion.context import Env",
+        ),
         (r"\(TRANSFORM, LOGIC_GATE,", "(StampVerb(), TRANSFORM, LOGIC_GATE,"),
+    )
+    _edit(
+        made / "bootstrap" / "worker.py",
+        (
+            r"^from stanchion\.context import Env$",
+            "from stanchion.bootstrap.stamp import StampHandler\nfrom stanchion.context import Env",
+        ),
         (r"^        runs\.TransformHandler\(\),$", "        runs.TransformHandler(),\n        StampHandler(),"),
     )
     return folder

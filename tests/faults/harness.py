@@ -22,7 +22,8 @@ from psycopg.rows import tuple_row
 from stanchion import approvals, identity, releases, runs
 from stanchion.artifacts import Document
 from stanchion.base.settings import Settings, ToolsSettings
-from stanchion.bootstrap import Parts, build_env, build_parts
+from stanchion.bootstrap.env import build_env
+from stanchion.bootstrap.parts import Parts, build_parts
 from stanchion.context import Actor, Ctx, Env
 from stanchion.db import DatabaseUrls
 from stanchion.queue import Notifier

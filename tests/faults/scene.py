@@ -21,7 +21,9 @@ import psycopg
 from stanchion import identity, releases
 from stanchion.artifacts import Document
 from stanchion.base.settings import Settings, ToolsSettings
-from stanchion.bootstrap import build_env, build_parts, first_admin, opened
+from stanchion.bootstrap.admin import first_admin
+from stanchion.bootstrap.env import build_env, opened
+from stanchion.bootstrap.parts import build_parts
 from stanchion.context import Ctx, system_actor
 from stanchion.db import DatabaseUrls
 from stanchion.processes.sockets import ask_unix

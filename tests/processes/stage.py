@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 
 from stanchion.base.settings import Settings
-from stanchion.bootstrap import first_admin
+from stanchion.bootstrap.admin import first_admin
 from stanchion.cli.client import Api
 from stanchion.processes.sockets import ask_unix
 from tests.conftest import processes_url

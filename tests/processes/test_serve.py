@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 
-from stanchion.bootstrap import Duty
+from stanchion.bootstrap.duties import Duty
 from stanchion.cli.client import Api
 from stanchion.processes.boot import boot_said
 from stanchion.processes.children import RESTART_MAX_S, restart_delay

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from stanchion.db import Database
-from stanchion.releases import build_router
+from stanchion.releases.routes import build_router
 from tests.artifacts.support import add_tenants, ctx_of
 from tests.conftest import make_env
 from tests.releases.support import KINDS, blueprint, policy

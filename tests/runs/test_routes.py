@@ -12,7 +12,8 @@ import pytest
 
 from stanchion.base import Invalid, Unavailable
 from stanchion.queue import Notifier
-from stanchion.runs import RunStatus, Suspend, WaitingKind, build_router, reading, wire
+from stanchion.runs import RunStatus, Suspend, WaitingKind, reading, wire
+from stanchion.runs.routes import build_router
 from stanchion.runs.streams import encode, run_events
 from stanchion.runs.watching import Watcher, changes
 from tests.runs.test_fan_out import over_block
@@ -35,13 +36,13 @@ async def test_start_wait_and_read(world, client):
         answer = await client.post(
             f"/api/blueprints/{name}/runs",
             json={"input": {"n": 1}},
-            headers={"Prefer": "wait=10", "Idempotency-Key": "routed-1"},
+            headers={"Prefer": "wait=30", "Idempotency-Key": "routed-1"},
         )
         assert answer.status_code == 200, answer.text
         run = answer.json()
         assert (run["status"], run["output"], run["run_id"]) == ("SUCCEEDED", "done", run["id"])
         assert answer.headers["location"] == f"/api/runs/{run['id']}"
-        assert answer.headers["preference-applied"] == "wait=10"
+        assert answer.headers["preference-applied"] == "wait=30"
         again = await client.post(
             f"/api/blueprints/{name}/runs", json={"input": {"n": 1}}, headers={"Idempotency-Key": "routed-1"}
         )
@@ -207,7 +208,7 @@ async def test_a_stream_tells_everything_and_resumes_anywhere_without_a_gap(worl
 
         async with world.env.db.tenant_tx("acme") as tx:
             assert await wake(tx, "acme", run_id, WaitingKind.APPROVAL, "s1")
-        await asyncio.wait_for(reading, 10)
+        await asyncio.wait_for(reading, 60)
         assert not watcher._events
     events = parse(b"".join(chunks))
     assert events[-1]["event"] == "end"
@@ -309,7 +310,7 @@ async def test_a_client_that_does_not_read_is_dropped(world, monkeypatch):
     async def receive():
         await asyncio.Event().wait()
 
-    await asyncio.wait_for(response({"type": "http"}, receive, send), 5)
+    await asyncio.wait_for(response({"type": "http"}, receive, send), 60)
     assert sent == ["http.response.start", "http.response.body"]
     assert not watcher._events
 
@@ -319,7 +320,7 @@ async def test_what_was_only_simulated_says_so_wherever_it_is_shown(world, clien
     name = world.resolver.add(over_block("pretended", n=3))
     world.probe.script["inner"] = lambda call: {"value": 1, "receipt": {"simulated": call.config["value"] > 0}}
     async with world.worker():
-        answer = await client.post(f"/api/blueprints/{name}/runs", json={"input": {}}, headers={"Prefer": "wait=10"})
+        answer = await client.post(f"/api/blueprints/{name}/runs", json={"input": {}}, headers={"Prefer": "wait=30"})
         run = answer.json()
         assert run["status"] == "SUCCEEDED", run
     assert run["simulated"] == 0  # what is no write is none, whatever it returns

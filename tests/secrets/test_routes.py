@@ -10,7 +10,8 @@ import pytest
 from stanchion.base import dumps, loads
 from stanchion.secrets import forwarding
 from stanchion.secrets.forwarding import RemoteHolder, answer
-from stanchion.secrets.keeping import Reference, build_router
+from stanchion.secrets.keeping import Reference
+from stanchion.secrets.keeping.routes import build_router
 from tests.support.web import client
 
 VALUE = "pl4nted-value"

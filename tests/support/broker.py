@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from stanchion.base.settings import Settings
-from stanchion.bootstrap import built_broker
+from stanchion.bootstrap.broker import built_broker
 from stanchion.context import Env
 from stanchion.controls import kills, withdrawals
 from stanchion.processes.sockets import listen_unix

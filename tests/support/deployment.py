@@ -23,7 +23,7 @@ import psycopg
 
 from stanchion.base.errors import Denied, Problem
 from stanchion.base.settings import Settings
-from stanchion.bootstrap import first_admin
+from stanchion.bootstrap.admin import first_admin
 from stanchion.cli.client import Api
 from stanchion.processes.sockets import ask_unix
 from tests.conftest import processes_url

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import httpx
 from fastapi import FastAPI
 
-from stanchion import audit, identity
+from stanchion import identity
+from stanchion.audit import routes as audit_routes
 from stanchion.context import Ctx, Env, system_actor
 from stanchion.identity import Authenticator, NewKey, Pepper
+from stanchion.identity import routes as identity_routes
 from stanchion.web import WebSettings, create_app
 
 PEPPER = Pepper(bytes(range(32)))
@@ -40,7 +42,7 @@ class Stage:
         return (await self.made_key(*roles, **more)).text
 
     def app(self, *routers, settings: WebSettings | None = None, **more) -> FastAPI:
-        own = (identity.build_router(self.authenticator), audit.build_router())
+        own = (identity_routes.build_router(self.authenticator), audit_routes.build_router())
         return create_app(
             self.env, [*own, *routers], authenticator=self.authenticator, settings=settings or WebSettings(), **more
         )

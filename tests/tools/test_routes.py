@@ -9,7 +9,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from stanchion.tools import build_router
+from stanchion.tools.routes import build_router
 from tests.support.http import app_of, client_of
 from tests.tools.support import Bench, Crash, admin, call_of, new_run, reclaim, suspend_of
 

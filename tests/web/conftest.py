@@ -25,7 +25,7 @@ async def stage(fresh_database_urls):
 def complete_app(tmp_path_factory):
     """Makes the application that the fuzzer runs over, from a stage: every router there is."""
     from stanchion.base.settings import Settings
-    from stanchion.bootstrap import built_routers
+    from stanchion.bootstrap.web import built_routers
     from stanchion.releases import flags
 
     @asynccontextmanager

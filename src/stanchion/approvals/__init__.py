@@ -8,7 +8,6 @@ that wakes it, each with its audit record (I6). Right before a write, `ApprovalC
 
 from stanchion.approvals.handlers import GovernHandler, GovernVerb
 from stanchion.approvals.policies import ApprovalPolicy, PolicyKind, PolicyType, policy_of
-from stanchion.approvals.routes import build_router
 from stanchion.approvals.service import (
     ApprovalCheck,
     PendingApprovals,
@@ -33,7 +32,6 @@ __all__ = [
     "PolicyKind",
     "PolicyType",
     "Verdict",
-    "build_router",
     "count_pending",
     "decide",
     "expire_due",

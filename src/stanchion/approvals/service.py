@@ -10,9 +10,9 @@ from stanchion import audit, runs
 from stanchion.approvals import rules, store
 from stanchion.approvals.types import Approval, ApprovalStatus, Verdict
 from stanchion.base import Conflict
+from stanchion.base.paging import PageParams, Slice, id_after, slice_of
 from stanchion.context import Ctx, Env, system_actor
 from stanchion.db import Tx
-from stanchion.http import PageParams, Slice, id_after, slice_of
 from stanchion.queue import Notifier
 from stanchion.runs import StepCall, WaitingKind
 

@@ -6,7 +6,6 @@ also under concurrent publishes; a digest occurs once per name. Which version is
 
 from stanchion.artifacts.credentials import Credential, credentials_in, secret_issues
 from stanchion.artifacts.diff import Diff, Edit, Side, Word, diff_of
-from stanchion.artifacts.routes import ArtifactReply, DiffReply, KindPath, NamePath, VersionQuery, build_router
 from stanchion.artifacts.rules import BODY_BYTES_MAX, Placed, labels_of, place, risk_of, unstorable
 from stanchion.artifacts.service import (
     content_digest,
@@ -35,18 +34,14 @@ from stanchion.blueprints import Document, Parsed
 __all__ = [
     "BODY_BYTES_MAX",
     "KINDS",
-    "ArtifactReply",
     "ArtifactSummary",
     "ArtifactVersion",
     "Credential",
     "Diff",
-    "DiffReply",
     "Document",
     "Edit",
-    "KindPath",
     "KindSpec",
     "LiveIn",
-    "NamePath",
     "Parsed",
     "Placed",
     "PublishChange",
@@ -54,9 +49,7 @@ __all__ = [
     "Risk",
     "Side",
     "Usage",
-    "VersionQuery",
     "Word",
-    "build_router",
     "content_digest",
     "credentials_in",
     "diff",

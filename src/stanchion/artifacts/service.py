@@ -11,10 +11,10 @@ from stanchion.artifacts.credentials import WAY_OUT, Credential, accepted_facts,
 from stanchion.artifacts.diff import Diff, diff_of
 from stanchion.artifacts.types import ArtifactSummary, ArtifactVersion, PublishChange, Usage
 from stanchion.base import Conflict, Invalid, NotFound, canonical, digest_bytes, invariant, present
+from stanchion.base.paging import PageParams, Slice, bad_cursor, decode_cursor, slice_of
 from stanchion.blueprints import Document, Parsed
 from stanchion.context import Ctx
 from stanchion.db import Tx
-from stanchion.http import PageParams, Slice, bad_cursor, decode_cursor, slice_of
 
 _INT4_MAX = 2**31 - 1
 

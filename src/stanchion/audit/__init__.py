@@ -7,7 +7,6 @@ construction (ASCII keys, no floats). A transparency log will give committed rec
 ordered by id.
 """
 
-from stanchion.audit.routes import build_router
 from stanchion.audit.rules import build, digest_of, leaf_of, rows, trace_id_of
 from stanchion.audit.service import list_records, record
 from stanchion.audit.store import insert_many
@@ -19,7 +18,6 @@ __all__ = [
     "Listed",
     "Outcome",
     "build",
-    "build_router",
     "digest_of",
     "insert_many",
     "leaf_of",

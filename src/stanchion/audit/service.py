@@ -8,9 +8,9 @@ from uuid import UUID
 from stanchion.audit import store
 from stanchion.audit.rules import build, trace_id_of
 from stanchion.audit.types import AuditRecord, Listed, Outcome
+from stanchion.base.paging import PageParams, Slice, id_after, slice_of
 from stanchion.context import Ctx
 from stanchion.db import Tx
-from stanchion.http import PageParams, Slice, id_after, slice_of
 
 
 async def record(

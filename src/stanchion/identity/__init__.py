@@ -19,7 +19,6 @@ from stanchion.identity.cedar_calls import BUILT_IN, CedarCalls, call_schema, de
 from stanchion.identity.cedar_text import CedarFault, faults_in
 from stanchion.identity.pepper import Pepper
 from stanchion.identity.principals import PrincipalsNow, trigger_actor
-from stanchion.identity.routes import build_router
 from stanchion.identity.service import (
     create_key,
     create_principal,
@@ -74,7 +73,6 @@ __all__ = [
     "PrincipalsNow",
     "Tenant",
     "bootstrap_admin",
-    "build_router",
     "call_schema",
     "create_key",
     "create_principal",

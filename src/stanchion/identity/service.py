@@ -9,9 +9,9 @@ from uuid import UUID
 
 from stanchion import audit
 from stanchion.base import Conflict, Denied
+from stanchion.base.paging import PageParams, Slice, id_after, slice_of
 from stanchion.context import Ctx
 from stanchion.db import Tx
-from stanchion.http import PageParams, Slice, id_after, slice_of
 from stanchion.identity import rules, store
 from stanchion.identity.pepper import Pepper
 from stanchion.identity.types import ApiKey, NewKey, Principal, PrincipalKind, Tenant

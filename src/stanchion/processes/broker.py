@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 from stanchion.base import Invalid, Problem, Unavailable
 from stanchion.base.config import read_environment, replace_environment
 from stanchion.base.settings import Settings
-from stanchion.bootstrap import build_env, built_broker, opened
+from stanchion.bootstrap.broker import built_broker
+from stanchion.bootstrap.env import build_env, opened
 from stanchion.context import Env
 from stanchion.controls import kills, withdrawals
 from stanchion.processes.boot import Boot

@@ -145,7 +145,7 @@ class Nursery:
         return {n: v for n, v in self._environment.items() if prefix is not None and n.startswith(prefix)}
 
     async def first_admin(self, overrides: Mapping[str, object], known_key: str | None) -> dict[str, Json]:
-        """The answer of `bootstrap.first_admin`, made in a process of its own. Raises Unavailable `process.admin`."""
+        """The answer of `bootstrap.admin.first_admin`, made in a process of its own. Raises Unavailable `process.admin`."""
         reading, writing = os.pipe2(os.O_CLOEXEC)
         try:
             boot = boot_said(overrides, config=self._config, name="admin")

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import psycopg
 
-from stanchion.bootstrap import Duty, build_duties, build_env, opened
+from stanchion.bootstrap.duties import Duty, build_duties
+from stanchion.bootstrap.env import build_env, opened
 from stanchion.context import Env
 from stanchion.processes.boot import Boot
 from stanchion.processes.database import required_urls

@@ -12,7 +12,8 @@ import uvicorn
 
 from stanchion import approvals, runs, tools
 from stanchion.base.settings import Settings
-from stanchion.bootstrap import build_env, built_routers, opened
+from stanchion.bootstrap.env import build_env, opened
+from stanchion.bootstrap.web import built_routers
 from stanchion.context import Ctx, Env
 from stanchion.controls import RateLimit, kills, withdrawals
 from stanchion.identity import Authenticator, Pepper

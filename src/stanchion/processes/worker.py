@@ -12,7 +12,8 @@ import sys
 from collections.abc import Mapping
 from uuid import UUID
 
-from stanchion.bootstrap import build_env, built_worker, opened
+from stanchion.bootstrap.env import build_env, opened
+from stanchion.bootstrap.worker import built_worker, calls_by
 from stanchion.context import Env
 from stanchion.controls import kills, withdrawals
 from stanchion.processes.boot import Boot, boot_said, write_boot
@@ -57,7 +58,7 @@ async def _serve(boot: Boot, stop: asyncio.Event) -> int:
                 probation_of=boot.probation_of,
                 switches=switches,
                 withdrawn=withdrawn,
-                broker=broker,
+                adapters=calls_by(broker),
             ) as worker,
             HealthServer(boot.socket_path, env.telemetry, _needs(env, worker)),
         ):

@@ -24,7 +24,7 @@ from typing import Any, NoReturn, cast
 
 from stanchion.base import Problem, dumps, loads
 from stanchion.base.config import read_environment, replace_environment
-from stanchion.bootstrap import first_admin
+from stanchion.bootstrap.admin import first_admin
 from stanchion.processes import broker, scheduler, web, worker
 from stanchion.processes.boot import Boot, boot_of, read_handed_over
 from stanchion.processes.database import required_urls

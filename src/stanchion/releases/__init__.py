@@ -6,7 +6,6 @@ and notices a release within half a second.
 """
 
 from stanchion.releases.resolver import MAX_AGE_S, Compile, Resolver
-from stanchion.releases.routes import build_router
 from stanchion.releases.rules import issue_json
 from stanchion.releases.service import (
     apply,
@@ -31,7 +30,6 @@ __all__ = [
     "ReleaseChange",
     "Resolver",
     "apply",
-    "build_router",
     "diff_with_live",
     "issue_json",
     "list_blueprints",

@@ -10,16 +10,8 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from pydantic import ConfigDict, Field, StringConstraints
 
-from stanchion.artifacts import (
-    ArtifactReply,
-    ArtifactVersion,
-    DiffReply,
-    Document,
-    KindPath,
-    KindSpec,
-    NamePath,
-    VersionQuery,
-)
+from stanchion.artifacts import ArtifactVersion, Document, KindSpec
+from stanchion.artifacts.routes import ArtifactReply, DiffReply, KindPath, NamePath, VersionQuery
 from stanchion.http import CtxDep, Model, Page, PageDep, Reply
 from stanchion.releases import rules
 from stanchion.releases.gates.answers import RulingReply

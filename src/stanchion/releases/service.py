@@ -8,9 +8,9 @@ from typing import Final
 from stanchion import artifacts, audit
 from stanchion.artifacts import ArtifactVersion, Diff, Document, KindSpec, Usage, content_digest, place
 from stanchion.base import Conflict, Invalid, NotFound
+from stanchion.base.paging import PageParams, Slice, decode_cursor, slice_of
 from stanchion.context import Ctx
 from stanchion.db import Tx
-from stanchion.http import PageParams, Slice, decode_cursor, slice_of
 from stanchion.releases import rules, store
 from stanchion.releases.gates import GATES, Gates, Ruling, Said, admit, announce, asked_of, audit_facts
 from stanchion.releases.rollouts import store as rollouts_store

@@ -10,7 +10,6 @@ from stanchion.runs.deadletters import DeadFilter, count_dead, discard, list_dea
 from stanchion.runs.engine import SpawnProbation, Worker
 from stanchion.runs.handlers import TransformHandler
 from stanchion.runs.reading import list_items, list_runs, list_steps, list_workers, show, waiting_on
-from stanchion.runs.routes import build_router
 from stanchion.runs.service import cancel, hold, wake
 from stanchion.runs.starting import Started, Starter
 from stanchion.runs.types import (
@@ -71,7 +70,6 @@ __all__ = [
     "WaitingOn",
     "Watcher",
     "Worker",
-    "build_router",
     "cancel",
     "count_dead",
     "discard",

@@ -8,9 +8,9 @@ from datetime import datetime
 from uuid import UUID
 
 from stanchion.base import Invalid, Json
+from stanchion.base.paging import PageParams, Slice, decode_cursor, slice_of
 from stanchion.context import Ctx
 from stanchion.db import Tx
-from stanchion.http import PageParams, Slice, decode_cursor, slice_of
 from stanchion.runs import rules, simulated, store
 from stanchion.runs.types import (
     BlueprintRun,

@@ -6,7 +6,7 @@ the call, receipt after, one key that the target receives, so that a write happe
 unknown (I5, I8, I10).
 """
 
-from stanchion.tools.adapter import Adapter, AdapterProblem, Target
+from stanchion.tools.adapter import Adapter, AdapterProblem, AdapterRegistry, Target
 from stanchion.tools.adapters import NO_OWN as NO_OWN_ADAPTERS
 from stanchion.tools.adapters import PAGE_PURPOSE, Adapters, Means, NamedAdapters, Pages, PlainAdapter
 from stanchion.tools.adapters import find_own as find_own_adapters
@@ -30,7 +30,6 @@ from stanchion.tools.effects import (
 from stanchion.tools.egress import Network
 from stanchion.tools.handlers import ExecuteHandler, FetchHandler, LookupHandler, PushHandler
 from stanchion.tools.references import LiveReferences
-from stanchion.tools.routes import build_router
 from stanchion.tools.sandbox import Sandbox
 from stanchion.tools.service import Tested, list_connectors, show_connector, test_connector
 from stanchion.tools.types import Connector, Envelope, Operation, Resource
@@ -46,6 +45,7 @@ __all__ = [
     "VERBS",
     "Adapter",
     "AdapterProblem",
+    "AdapterRegistry",
     "Adapters",
     "ApprovalCheck",
     "Connector",
@@ -72,7 +72,6 @@ __all__ = [
     "Target",
     "Tested",
     "Versioned",
-    "build_router",
     "connector_of",
     "count_unknown",
     "effect_key",

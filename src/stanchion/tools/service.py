@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stanchion.base import NotFound, Problem
+from stanchion.base.paging import PageParams, Slice, decode_cursor, slice_of
 from stanchion.context import Ctx
 from stanchion.controls.kills import Kills
-from stanchion.http import PageParams, Slice, decode_cursor, slice_of
 from stanchion.tools import store
 from stanchion.tools.adapter import AdapterRegistry
 from stanchion.tools.connectors import connector_of

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from stanchion.base import NotFound
-from stanchion.bootstrap import killable_kinds
+from stanchion.bootstrap.web import killable_kinds
 from stanchion.context import Env
 from stanchion.controls import kills
 from stanchion.controls.kills import Kill, Snapshot
 from stanchion.runs import StepCall, Suspend, WaitingKind
-from stanchion.tools import EffectPort, FetchHandler, LookupHandler, PushHandler, build_router
+from stanchion.tools import EffectPort, FetchHandler, LookupHandler, PushHandler
+from stanchion.tools.routes import build_router
 from tests.support.http import app_of, client_of
 from tests.tools.support import Bench, admin, call_of, new_run
 from tests.tools.test_routes import publish

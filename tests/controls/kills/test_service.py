@@ -13,6 +13,7 @@ from stanchion.audit import list_records
 from stanchion.base import Conflict, Denied, Invalid, NotFound
 from stanchion.controls import kills
 from stanchion.controls.kills import Snapshot
+from stanchion.controls.kills import routes as kills_routes
 from stanchion.http import PageParams
 from stanchion.identity import CedarAuthorizer
 from tests.conftest import make_env
@@ -139,7 +140,7 @@ async def test_an_operator_kills_and_only_an_admin_lifts(db) -> None:
 
 
 async def test_over_http(env) -> None:
-    async with client_of(app_of(person(env), kills.build_router(KINDS))) as client:
+    async with client_of(app_of(person(env), kills_routes.build_router(KINDS))) as client:
         before = (await client.get("/api/kills/widget/left/impact", params={"version": 1})).json()
         assert before == {"running": 1, "waiting": 2, "queued": 3, "newest": []}
         said = {"kind": "widget", "name": "left", "reason": "It leaks."}

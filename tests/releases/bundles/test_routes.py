@@ -10,9 +10,10 @@ import pytest
 from stanchion.base import Denied
 from stanchion.context import Environment
 from stanchion.db import Database
-from stanchion.releases import build_router as releases_router
-from stanchion.releases.bundles import SigningKey, build_router
+from stanchion.releases.bundles import SigningKey
+from stanchion.releases.bundles.routes import build_router
 from stanchion.releases.gates import Which, approve
+from stanchion.releases.routes import build_router as releases_router
 from tests.artifacts.support import add_tenants, ctx_of
 from tests.conftest import make_env
 from tests.releases.bundles.support import KINDS, blueprint, policy

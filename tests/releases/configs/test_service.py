@@ -10,7 +10,8 @@ from stanchion.base import Conflict, Denied, Invalid, NotFound
 from stanchion.db import Database
 from stanchion.http import PageParams
 from stanchion.identity import CedarAuthorizer
-from stanchion.releases.configs import build_router, list_configs, rules, set_values, show_config
+from stanchion.releases.configs import list_configs, rules, set_values, show_config
+from stanchion.releases.configs.routes import build_router
 from tests.artifacts.support import add_tenants, ctx_of
 from tests.conftest import make_env
 from tests.releases.configs.support import LIMITS, SOURCES, Stage, canary, changed

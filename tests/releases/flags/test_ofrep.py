@@ -8,7 +8,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from stanchion.db import Database
-from stanchion.releases.flags import LOST_S, Snapshot, build_ofrep_router
+from stanchion.releases.flags import LOST_S, Snapshot
+from stanchion.releases.flags.ofrep import build_ofrep_router
 from tests.artifacts.support import add_tenants
 from tests.conftest import make_env
 from tests.releases.flags.support import SECOND, Clock, Stage, document

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from stanchion import releases
 from stanchion.context import Ctx
 from stanchion.db import Database
 from stanchion.identity import CedarAuthorizer
-from stanchion.releases.flags import build_router
+from stanchion.releases import routes as releases_routes
+from stanchion.releases.flags.routes import build_router
 from tests.artifacts.support import add_tenants, ctx_of
 from tests.conftest import make_env
 from tests.releases.flags.support import KINDS, SECOND, Stage, document
@@ -36,7 +36,9 @@ async def stage(fresh_database_urls):
 @pytest.fixture
 async def client(stage):
     caller = Caller(stage.ctx)
-    async with client_of(app_of(caller, build_router(KINDS, stage.flags), releases.build_router(KINDS))) as client:
+    async with client_of(
+        app_of(caller, build_router(KINDS, stage.flags), releases_routes.build_router(KINDS))
+    ) as client:
         client.caller = caller
         yield client
 

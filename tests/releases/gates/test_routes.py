@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from stanchion import releases
 from stanchion.cli import problems
 from stanchion.db import Database
-from stanchion.releases import rollouts
+from stanchion.releases import routes as releases_routes
 from stanchion.releases.gates.routes import build_router
+from stanchion.releases.rollouts import routes as rollouts_routes
 from tests.releases.gates.support import SUITE, GateStage, document, second
 from tests.support.http import app_of, client_of
 
@@ -38,7 +38,11 @@ async def stage(fresh_database_urls, tmp_path):
 
 @asynccontextmanager
 async def as_(stage: GateStage, who: str):
-    routers = (build_router(stage.kinds), releases.build_router(stage.kinds), rollouts.build_router(stage.kinds))
+    routers = (
+        build_router(stage.kinds),
+        releases_routes.build_router(stage.kinds),
+        rollouts_routes.build_router(stage.kinds),
+    )
     async with client_of(app_of(stage.by(who), *routers)) as client:
         yield client
 

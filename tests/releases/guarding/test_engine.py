@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 
 from stanchion.base.settings import Settings
-from stanchion.bootstrap import build_duties
+from stanchion.bootstrap.duties import build_duties
 from stanchion.db import Database
 from stanchion.http import PageParams
 from stanchion.identity import CedarAuthorizer

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from stanchion import releases
 from stanchion.base import Invalid
 from stanchion.cli.nouns import release_guards
-from stanchion.releases import guarding, rollouts
+from stanchion.releases import routes as releases_routes
+from stanchion.releases.guarding import routes as guarding_routes
+from stanchion.releases.rollouts import routes as rollouts_routes
 from tests.releases.guarding.support import ERRORS, Guarded
 from tests.releases.rollouts.support import second
 from tests.support.http import app_of, client_of
@@ -26,9 +27,9 @@ SHOWN = "/api/releases/policy/supervisor-approval"
 async def client(guarded: Guarded):
     kinds = guarded.stage.kinds
     routers = (
-        releases.build_router(kinds),
-        rollouts.build_router(kinds, guarded.guards),
-        guarding.build_router(),
+        releases_routes.build_router(kinds),
+        rollouts_routes.build_router(kinds, guarded.guards),
+        guarding_routes.build_router(),
     )
     async with client_of(app_of(guarded.ctx, *routers)) as client:
         yield client

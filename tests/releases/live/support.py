@@ -17,11 +17,14 @@ from uuid import UUID
 import httpx
 from psycopg.rows import dict_row
 
-from stanchion import approvals, bootstrap, releases
+from stanchion import approvals, releases
 from stanchion.artifacts import Document, KindSpec
 from stanchion.base import SystemClock
 from stanchion.base.settings import Settings, ToolsSettings
 from stanchion.blueprints import Specimen, read_document
+from stanchion.bootstrap.parts import Parts, build_parts
+from stanchion.bootstrap.web import built_routers
+from stanchion.bootstrap.worker import built_worker
 from stanchion.context import Actor, Ctx, Env
 from stanchion.db import Database, DatabaseUrls
 from stanchion.identity import Authenticator, CedarAuthorizer
@@ -60,7 +63,7 @@ class TurnedClock(SystemClock):
 def registered() -> dict[str, KindSpec]:
     """The kinds of this deployment, as they register."""
     nowhere = make_env(Database(DatabaseUrls(app="", engine="")))
-    return dict(bootstrap.build_parts(nowhere, Settings()).kinds)
+    return dict(build_parts(nowhere, Settings()).kinds)
 
 
 def named_by_verbs() -> set[str]:
@@ -77,7 +80,7 @@ def named_by_verbs() -> set[str]:
             for item in value:
                 look(item)
 
-    for verb in bootstrap.build_parts(nowhere, Settings()).verbs.values():
+    for verb in build_parts(nowhere, Settings()).verbs.values():
         look(verb.config_schema)
     return found
 
@@ -160,15 +163,15 @@ def canary(*shares: int, salt: str, unit: str = "principal", hold_s: int | None 
 
 def deployed(env: Env, settings: Settings):
     """The worker of a deployment."""
-    return bootstrap.built_worker(env, settings, name="worker", spawn=None, probation_of=None)
+    return built_worker(
+        env, settings, name="worker", spawn=None, probation_of=None, adapters=build_parts(env, settings).adapters
+    )
 
 
 class Scene:
     """One tenant in which every specimen is live at its first version."""
 
-    def __init__(
-        self, env: Env, clock: TurnedClock, settings: Settings, parts: bootstrap.Parts, only: Sequence[str]
-    ) -> None:
+    def __init__(self, env: Env, clock: TurnedClock, settings: Settings, parts: Parts, only: Sequence[str]) -> None:
         self.env = env
         self.clock = clock
         self.settings = settings
@@ -323,7 +326,7 @@ async def scene_on(
     async with Database(urls) as db, Database(urls) as workers_db:
         env = make_env(db, clock=clock, authorizer=CedarAuthorizer())
         await add_tenants(env, TENANT)
-        parts = bootstrap.build_parts(env, settings)
+        parts = build_parts(env, settings)
         scene = Scene(env, clock, settings, parts, only)
         for one in scene.tried.values():
             for path, text in one.files.items():
@@ -335,7 +338,7 @@ async def scene_on(
             workers_env = dataclasses.replace(make_env(workers_db), authorizer=CedarAuthorizer())
             scene.flags = flags.Snapshot(env)
             await scene.flags.refresh()
-            routers = bootstrap.built_routers(env, settings, Authenticator(env, PEPPER), live_flags=scene.flags)
+            routers = built_routers(env, settings, Authenticator(env, PEPPER), live_flags=scene.flags)
             async with (
                 working(workers_env, settings) as worker,
                 routers as built,

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from stanchion import bootstrap, runs
+from stanchion import runs
 from stanchion.approvals import GovernHandler, PendingApprovals
 from stanchion.artifacts import KINDS
 from stanchion.base.settings import Settings
 from stanchion.blueprints import Document, Parsed, Specimen, program_from_body, read_document
+from stanchion.bootstrap.parts import Parts, build_parts
 from stanchion.context import Env
 from stanchion.releases import Resolver
 from stanchion.runs import StepResult
@@ -77,7 +78,7 @@ class Use:
 def with_later(build):
     """The parts of a deployment in which kind and verb registered."""
 
-    def build_parts(env: Env, settings: Settings) -> bootstrap.Parts:
+    def build_parts(env: Env, settings: Settings) -> Parts:
         made = build(env, settings)
         verbs = {**made.verbs, "use": Use()}
         kinds = {**made.kinds, KIND: LaterKind(), "blueprint": type(made.kinds["blueprint"])(verbs)}
@@ -89,7 +90,7 @@ def with_later(build):
 
 @asynccontextmanager
 async def worker_of(env: Env, settings: Settings) -> AsyncIterator[runs.Worker]:
-    parts = bootstrap.build_parts(env, settings)
+    parts = build_parts(env, settings)
     handlers = (runs.TransformHandler(), GovernHandler(), Use())
     yield runs.Worker(
         env, {h.verb: h for h in handlers}, parts.resolver, specs=parts.verbs.values(), name="w", hook=PendingApprovals(env)
@@ -98,7 +99,9 @@ async def worker_of(env: Env, settings: Settings) -> AsyncIterator[runs.Worker]:
 
 @pytest.fixture
 def registers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bootstrap, "build_parts", with_later(bootstrap.build_parts))
+    later = with_later(build_parts)
+    for module in (__name__, "tests.releases.live.support", "stanchion.bootstrap.web"):
+        monkeypatch.setattr(f"{module}.build_parts", later)
 
 
 async def test_a_kind_is_picked_up_by_registering_itself(registers, fresh_database_urls, tmp_path: Path) -> None:

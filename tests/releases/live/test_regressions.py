@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from stanchion import bootstrap
+from stanchion.bootstrap.duties import build_duties
 from stanchion.releases.rollouts import State, show_rollout
 from tests.releases.live.support import Scene, canary, registered, scene_on, tried
 
@@ -26,7 +26,7 @@ async def scene(fresh_database_urls, tmp_path):
 @pytest.mark.parametrize("kind", SPECIMENS)
 async def test_a_planted_regression_takes_itself_back(scene: Scene, kind: str) -> None:
     one, mine = scene.tried[kind], "/".join(scene.tried[kind].target.key)
-    (duty,) = [duty for duty in bootstrap.build_duties(scene.env, scene.settings) if duty.name == "rollouts.watch"]
+    (duty,) = [duty for duty in build_duties(scene.env, scene.settings) if duty.name == "rollouts.watch"]
     before = await scene.standing()
     plan = dataclasses.replace(canary(10, 50, 100, salt=f"worse-{kind}", hold_s=3600), guards=ERRORS)
     rollout = (await scene.begin(one, plan)).rollout

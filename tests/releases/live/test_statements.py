@@ -6,8 +6,8 @@ import asyncio
 from collections import Counter
 from contextlib import asynccontextmanager
 
-from stanchion import bootstrap
 from stanchion.artifacts import Document
+from stanchion.bootstrap.web import built_routers, killable_kinds
 from stanchion.controls import kills, withdrawals
 from stanchion.identity import Authenticator
 from stanchion.releases import draining, flags
@@ -54,14 +54,12 @@ async def test_a_start_adds_no_statement_for_rollouts_kills_drains_and_flags(
         known = (kills.Snapshot(env, role="app"), flags.Snapshot(env), withdrawals.Snapshot(env, role="app"))
         await scene.apply(OTHER)
         switches, live_flags, withdrawn = known
-        routers = bootstrap.built_routers(
-            env, scene.settings, Authenticator(env, PEPPER), switches, live_flags, withdrawn
-        )
+        routers = built_routers(env, scene.settings, Authenticator(env, PEPPER), switches, live_flags, withdrawn)
         async with routers as built, client_of(app_of(scene.ctx, *built)) as client:
             alone = await counted(log, scene, client, known)
             for one in scene.tried.values():
                 await scene.begin(one, canary(50, salt=f"count-{one.kind}", unit="run"))
-            await kills.set_kill(scene.ctx, bootstrap.killable_kinds(), "blueprint", "other", reason="It is wrong.")
+            await kills.set_kill(scene.ctx, killable_kinds(), "blueprint", "other", reason="It is wrong.")
             await scene.apply(FLAG)
             await scene.apply(Document(path=OTHER.path, source=OTHER.source.replace("value: 1", "value: 2")))
             await draining.drain(scene.ctx, "blueprint", "other", 1, reason="It is old.")

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from stanchion.releases import draining, revoking
+from stanchion.releases.draining import routes as draining_routes
+from stanchion.releases.revoking import routes as revoking_routes
 from tests.releases.revoking.support import Stage, blueprint, connector
 from tests.releases.revoking.test_repinning import FLOW
 from tests.support.http import app_of, client_of
@@ -17,7 +18,9 @@ WHY = {"reason": "It is wrong."}
 @pytest.fixture
 async def client(stage: Stage):
     await stage.apply(blueprint(FLOW))
-    async with client_of(app_of(stage.ctx, revoking.build_router(stage.means), draining.build_router())) as client:
+    async with client_of(
+        app_of(stage.ctx, revoking_routes.build_router(stage.means), draining_routes.build_router())
+    ) as client:
         yield client
 
 
@@ -26,7 +29,7 @@ async def test_a_revocation_from_its_impact_to_the_repin_and_back(stage: Stage, 
     begun, let = stage.gate(stage.probe, "a")
     async with stage.working():
         run = await stage.start("flow")
-        await asyncio.wait_for(begun.wait(), 10)
+        await asyncio.wait_for(begun.wait(), 60)
         impact = (await client.get(f"/api/revocations/{digest[:20]}/impact")).json()
         assert (impact["running"], impact["stopped"], impact["digest"]) == (1, 0, digest)
         assert impact["standing"] == [{"environment": "local", "version": 1, "standing": "live"}]

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from stanchion import releases
 from stanchion.db import Database
-from stanchion.releases.rollouts import build_router
+from stanchion.releases import routes as releases_routes
+from stanchion.releases.rollouts.routes import build_router
 from tests.artifacts.support import add_tenants
 from tests.conftest import make_env
 from tests.releases.rollouts.support import SOURCES, Stage, document, second
@@ -24,7 +24,7 @@ async def client(fresh_database_urls, tmp_path):
         await add_tenants(env, "acme")
         stage = Stage(env, tmp_path)
         await stage.apply(*(document(kind) for kind in SOURCES))
-        routers = (releases.build_router(stage.kinds), build_router(stage.kinds))
+        routers = (releases_routes.build_router(stage.kinds), build_router(stage.kinds))
         async with client_of(app_of(stage.ctx, *routers)) as client:
             yield client
 

@@ -22,7 +22,8 @@ import psycopg
 from stanchion import releases
 from stanchion.base import Problem
 from stanchion.base.settings import Settings, ToolsSettings
-from stanchion.bootstrap import Parts, build_parts, built_broker
+from stanchion.bootstrap.broker import built_broker
+from stanchion.bootstrap.parts import Parts, build_parts
 from stanchion.context import Ctx, Env
 from stanchion.controls import kills, withdrawals
 from stanchion.runs import Claim, LostClaim, StepCall, Suspend, WaitingKind

@@ -11,7 +11,7 @@ from typing import Any
 
 from stanchion import tools
 from stanchion.base.settings import Settings
-from stanchion.bootstrap import Parts
+from stanchion.bootstrap.parts import Parts
 from stanchion.context import Env
 from stanchion.processes.sockets import listen_unix
 from stanchion.tools import EffectPort, PushHandler
@@ -180,7 +180,7 @@ class WorkerProcess:
         port = EffectPort(env, None)
         port._ledger = _Ledger(env, stage)
         self._env = env
-        self._handler = PushHandler(RemoteAdapters(tools.NamedAdapters(parts.adapters), self.client), port)
+        self._handler = PushHandler(RemoteAdapters(tools.NamedAdapters(), self.client), port)
         self.alive = True
         self.task: asyncio.Task[Any] | None = None
 

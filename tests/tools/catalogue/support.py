@@ -12,9 +12,11 @@ from typing import Any
 
 import httpx
 
-from stanchion import bootstrap
 from stanchion.artifacts import Document
 from stanchion.base.settings import Settings, ToolsSettings
+from stanchion.bootstrap.parts import build_parts
+from stanchion.bootstrap.web import built_routers
+from stanchion.bootstrap.worker import built_worker
 from stanchion.context import Actor, Ctx, Env, Environment
 from stanchion.controls import kills, withdrawals
 from stanchion.db import Database, DatabaseUrls
@@ -141,7 +143,7 @@ class Stage:
     def __init__(self, env: Env, settings: Settings) -> None:
         self.env = env
         self.settings = settings
-        self.kinds = bootstrap.build_parts(env, settings).kinds
+        self.kinds = build_parts(env, settings).kinds
         self.who = "otto"
 
     def by(self, name: str, tenant: str = "acme") -> Ctx:
@@ -159,6 +161,14 @@ class Stage:
         await self.look()
         return made
 
+    async def asked(self, run_id: str) -> tuple[Any, ...]:
+        """What a run asks a person for, once it does: the approval's id, its state, what it shows, and its digest."""
+        query = "select id, status, shown, args_digest from approvals where run_id = %s"
+        async with asyncio.timeout(60):
+            while not (found := await self.rows(query, run_id)):
+                await asyncio.sleep(0.02)
+        return found[0]
+
     async def look(self) -> None:
         """What every process does within a second."""
         for kept in (self.states, self.policies, self.switches, self.withdrawn):
@@ -171,7 +181,7 @@ class Stage:
     async def call(
         self, name: str = "post-cost", arguments: Mapping[str, Any] = POSTING, by: str = "cleo", **more: Any
     ) -> httpx.Response:
-        headers = {"Prefer": "wait=20", **more.pop("headers", {})}
+        headers = {"Prefer": "wait=30", **more.pop("headers", {})}
         body = {"arguments": dict(arguments), **more}
         return await self.ask("POST", f"/{name}/calls", by, json=body, headers=headers)
 
@@ -234,10 +244,11 @@ async def stage_on(urls: DatabaseUrls, folder: Path, *, production: bool = False
             policies.kept(env, role="app", withdrawn=stage.withdrawn) as stage.policies,
             catalogue.kept(env, role="app") as stage.states,
             kills.kept(worker_env, role="engine") as switches,
-            bootstrap.built_worker(
-                worker_env, settings, name="w", spawn=None, probation_of=None, switches=switches
+            built_worker(
+                worker_env, settings, name="w", spawn=None, probation_of=None, switches=switches,
+                adapters=build_parts(worker_env, settings).adapters,
             ) as worker,
-            bootstrap.built_routers(
+            built_routers(
                 env, settings, Authenticator(env, PEPPER), stage.switches, None, stage.withdrawn, None,
                 stage.policies, stage.states,
             ) as routers,

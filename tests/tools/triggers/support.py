@@ -15,10 +15,11 @@ from typing import Any
 
 import httpx
 
-from stanchion import bootstrap
 from stanchion.artifacts import Document
 from stanchion.base import SystemClock, SystemIds
 from stanchion.base.settings import Settings
+from stanchion.bootstrap.parts import build_parts
+from stanchion.bootstrap.web import built_routers
 from stanchion.context import Ctx
 from stanchion.controls import kills, withdrawals
 from stanchion.db import Database, DatabaseUrls
@@ -194,7 +195,7 @@ async def shop_on(urls: DatabaseUrls, folder: Path) -> AsyncIterator[Shop]:
         broker_env = make_env(brokers_db, clock=clock)
         stage = await set_stage(env, TENANT)
         await add_tenants(env, OTHER)
-        shop = Shop(env, clock, bootstrap.build_parts(env, settings).kinds)
+        shop = Shop(env, clock, build_parts(env, settings).kinds)
         shop.ctx = await stage.admin()
         await shop.apply(*map(document, ALL))
         path = folder / "broker.sock"
@@ -204,12 +205,8 @@ async def shop_on(urls: DatabaseUrls, folder: Path) -> AsyncIterator[Shop]:
             client_of(path) as broker,
             kills.kept(env, role="app") as shop.switches,
             withdrawals.kept(env, role="app") as shop.withdrawn,
-            bootstrap.built_routers(
-                env, settings, stage.authenticator, shop.switches, None, shop.withdrawn, broker
-            ) as routers,
-            bootstrap.built_routers(
-                env, settings, stage.authenticator, shop.switches, None, shop.withdrawn, broker
-            ) as seconds,
+            built_routers(env, settings, stage.authenticator, shop.switches, None, shop.withdrawn, broker) as routers,
+            built_routers(env, settings, stage.authenticator, shop.switches, None, shop.withdrawn, broker) as seconds,
         ):
             await shop.keep("hooks/shop", secret(1), "trigger:order-placed")
             # The stage has routes of identity and audit of its own, as the routers do.

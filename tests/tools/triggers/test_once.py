@@ -7,9 +7,8 @@ import random
 
 import pytest
 
-from stanchion import bootstrap
 from stanchion.runs import Starter
-from stanchion.tools.triggers import service
+from stanchion.tools.triggers import prune, service
 from tests.tools.triggers.support import Shop, order, secret, shop_on
 
 
@@ -114,7 +113,7 @@ async def test_a_process_that_ended_anywhere_and_a_sender_who_waits_more_than_a_
     runs = await shop.rows("select id::text from runs")
     assert len(runs) == int(place.startswith("after"))
     await shop.rows("delete from idempotency_keys returning key")
-    assert await bootstrap.triggers.prune(shop.env) == 0
+    assert await prune(shop.env) == 0
     answers = [await shop.hook() for _ in range(2)]
     assert [answer.status_code for answer in answers] == [202, 202]
     found = [(answer.json()["run_id"],) for answer in answers]

@@ -9,7 +9,6 @@ cannot be read for longer than 5 s, nothing is begun and no effect is sent (I11)
     in force → lifted
 """
 
-from stanchion.controls.kills.routes import build_router
 from stanchion.controls.kills.rules import AGE_S_MAX, age_text, unread
 from stanchion.controls.kills.service import (
     Killable,
@@ -47,7 +46,6 @@ __all__ = [
     "NoKills",
     "Snapshot",
     "age_text",
-    "build_router",
     "impact",
     "in_force_among",
     "kept",

@@ -7,11 +7,11 @@ from uuid import UUID
 
 from stanchion import audit
 from stanchion.base import NotFound, present
+from stanchion.base.paging import PageParams, Slice, id_after, slice_of
 from stanchion.context import Ctx
 from stanchion.controls.kills import rules, store
 from stanchion.controls.kills.types import InFlight, Kill, KillableKind
 from stanchion.db import Tx
-from stanchion.http import PageParams, Slice, id_after, slice_of
 
 Killable = Mapping[str, KillableKind]
 

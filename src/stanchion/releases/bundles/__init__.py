@@ -9,7 +9,6 @@ from stanchion.releases.bundles.exporting import export
 from stanchion.releases.bundles.importing import list_imports, origins, origins_of, show_import, take_in
 from stanchion.releases.bundles.keys import PublicKey, SigningKey
 from stanchion.releases.bundles.planning import ApplyPlan, Planned, plan
-from stanchion.releases.bundles.routes import build_router
 from stanchion.releases.bundles.trusting import distrust, list_trusted, trust
 from stanchion.releases.bundles.types import (
     Arrived,
@@ -39,7 +38,6 @@ __all__ = [
     "PublicKey",
     "SigningKey",
     "TrustedKey",
-    "build_router",
     "distrust",
     "export",
     "list_imports",

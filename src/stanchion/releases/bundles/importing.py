@@ -9,10 +9,10 @@ from typing import cast
 from stanchion import __version__, artifacts, audit
 from stanchion.artifacts import Document, KindSpec, PublishChange, content_digest
 from stanchion.base import Conflict, Denied, Invalid, Json, NotFound, Problem
+from stanchion.base.paging import PageParams, Slice, bad_cursor, decode_cursor, slice_of
 from stanchion.context import Ctx
 from stanchion.controls import withdrawals
 from stanchion.db import Tx
-from stanchion.http import PageParams, Slice, bad_cursor, decode_cursor, slice_of
 from stanchion.releases import rules as document_rules
 from stanchion.releases import store as releases_store
 from stanchion.releases.bundles import codec, envelope, store

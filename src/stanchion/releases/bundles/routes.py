@@ -7,7 +7,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from stanchion.artifacts import KindPath, KindSpec, NamePath, VersionQuery
+from stanchion.artifacts import KindSpec
+from stanchion.artifacts.routes import KindPath, NamePath, VersionQuery
 from stanchion.context import Ctx
 from stanchion.http import CtxDep, Page, PageDep
 from stanchion.releases.bundles import exporting, importing, planning, trusting

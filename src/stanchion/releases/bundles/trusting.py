@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from stanchion import audit
 from stanchion.base import Conflict, Json, NotFound
+from stanchion.base.paging import PageParams, Slice, id_after, slice_of
 from stanchion.context import Ctx
-from stanchion.http import PageParams, Slice, id_after, slice_of
 from stanchion.releases.bundles import store
 from stanchion.releases.bundles.keys import PublicKey
 from stanchion.releases.bundles.types import TrustedKey

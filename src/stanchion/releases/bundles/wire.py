@@ -8,7 +8,8 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from stanchion.artifacts import DiffReply, Document
+from stanchion.artifacts import Document
+from stanchion.artifacts.routes import DiffReply
 from stanchion.http import Model, Reply, example
 from stanchion.releases.bundles.planning import ApplyPlan
 from stanchion.releases.bundles.types import (

@@ -4,8 +4,7 @@ A config is published, released, rolled out and rolled back like every artifact.
 value of the live document in one action.
 """
 
-from stanchion.releases.configs.routes import build_router
 from stanchion.releases.configs.service import list_configs, set_values, show_config
 from stanchion.releases.configs.types import ConfigRow, Held, Shown
 
-__all__ = ["ConfigRow", "Held", "Shown", "build_router", "list_configs", "set_values", "show_config"]
+__all__ = ["ConfigRow", "Held", "Shown", "list_configs", "set_values", "show_config"]

@@ -10,7 +10,8 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from pydantic import ConfigDict, Field, StringConstraints
 
-from stanchion.artifacts import KindSpec, NamePath
+from stanchion.artifacts import KindSpec
+from stanchion.artifacts.routes import NamePath
 from stanchion.blueprints import config_set_here, config_values
 from stanchion.context import Ctx
 from stanchion.http import CtxDep, Model, Page, PageDep, Reply, example

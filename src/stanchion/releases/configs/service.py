@@ -8,9 +8,9 @@ from typing import Final
 from stanchion import artifacts
 from stanchion.artifacts import Document, KindSpec
 from stanchion.base import Json, NotFound
+from stanchion.base.paging import PageParams, Slice, decode_cursor, slice_of
 from stanchion.blueprints import config_schema, config_set_here, config_values
 from stanchion.context import Ctx
-from stanchion.http import PageParams, Slice, decode_cursor, slice_of
 from stanchion.releases.configs import rules, store
 from stanchion.releases.configs.types import ConfigRow, Shown
 from stanchion.releases.service import apply

@@ -6,8 +6,7 @@ the event `drain.emptied`). Draining the live version refuses starts until anoth
     draining → empty;  either → undrained
 """
 
-from stanchion.releases.draining.routes import build_router
 from stanchion.releases.draining.service import drain, list_drains, show_drain, undrain, watch
 from stanchion.releases.draining.types import Drain
 
-__all__ = ["Drain", "build_router", "drain", "list_drains", "show_drain", "undrain", "watch"]
+__all__ = ["Drain", "drain", "list_drains", "show_drain", "undrain", "watch"]

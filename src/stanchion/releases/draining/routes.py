@@ -8,11 +8,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 from pydantic import ConfigDict, Field
 
-from stanchion.artifacts import KindPath, NamePath
+from stanchion.artifacts.routes import KindPath, NamePath
 from stanchion.http import CtxDep, Model, Page, PageDep, asks, example, shows
 from stanchion.releases.draining import service
 from stanchion.releases.draining.types import Drain
-from stanchion.releases.revoking import (
+from stanchion.releases.revoking.wire import (
     IMPACT,
     REASON_CHARS_MAX,
     WITHDRAWAL,

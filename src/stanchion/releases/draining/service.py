@@ -7,11 +7,11 @@ from uuid import UUID
 
 from stanchion import audit
 from stanchion.base import NotFound
+from stanchion.base.paging import PageParams, Slice, id_after, slice_of
 from stanchion.context import Ctx, Env, system_actor
 from stanchion.controls import withdrawals
 from stanchion.controls.withdrawals import Mode, Withdrawal
 from stanchion.db import Tx
-from stanchion.http import PageParams, Slice, id_after, slice_of
 from stanchion.releases import store as releases_store
 from stanchion.releases.draining import rules, store
 from stanchion.releases.draining.types import Drain

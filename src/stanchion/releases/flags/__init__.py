@@ -6,8 +6,6 @@ twice a second besides; its evaluations cost microseconds and no query. `control
 """
 
 from stanchion.releases.flags.kind import FlagKind
-from stanchion.releases.flags.ofrep import build_ofrep_router
-from stanchion.releases.flags.routes import build_router
 from stanchion.releases.flags.rules import AGE_S_MAX, LOOK_S, LOST_S, unread_problem
 from stanchion.releases.flags.service import disable, enable, evaluate, list_flags, set_default, show_flag
 from stanchion.releases.flags.snapshot import Snapshot, kept
@@ -24,8 +22,6 @@ __all__ = [
     "LiveFlags",
     "Served",
     "Snapshot",
-    "build_ofrep_router",
-    "build_router",
     "disable",
     "enable",
     "evaluate",

@@ -7,7 +7,8 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from stanchion.artifacts import KindSpec, NamePath
+from stanchion.artifacts import KindSpec
+from stanchion.artifacts.routes import NamePath
 from stanchion.context import Ctx
 from stanchion.http import CtxDep, Page, PageDep, asks, shows
 from stanchion.releases.flags import service

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from stanchion.artifacts import Document, KindSpec
 from stanchion.base import Json, NotFound
+from stanchion.base.paging import PageParams, Slice, decode_cursor, slice_of
 from stanchion.context import Ctx
 from stanchion.controls.flags import Attributes, FlagType
 from stanchion.expressions import nearest
-from stanchion.http import PageParams, Slice, decode_cursor, slice_of
 from stanchion.releases.flags import rules, store
 from stanchion.releases.flags.snapshot import Snapshot
 from stanchion.releases.flags.types import Answer, FlagRow

@@ -14,9 +14,9 @@ from uuid import UUID
 
 from stanchion import audit
 from stanchion.base import Conflict, Denied, Invalid, Json, NotFound, digest, present
+from stanchion.base.paging import PageParams, Slice, id_after, slice_of
 from stanchion.context import Ctx, Env
 from stanchion.db import Tx
-from stanchion.http import PageParams, Slice, id_after, slice_of
 from stanchion.releases import store as releases_store
 from stanchion.releases.gates import rules, store
 from stanchion.releases.gates.types import (

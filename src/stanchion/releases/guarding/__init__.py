@@ -11,8 +11,7 @@ measured of them (`report`); `Guards` fills the port through which a rollout ask
 
 from stanchion.releases.guarding.collecting import collect
 from stanchion.releases.guarding.judging import Guards
-from stanchion.releases.guarding.routes import build_router
 from stanchion.releases.guarding.service import report
 from stanchion.releases.guarding.types import Measurement
 
-__all__ = ["Guards", "Measurement", "build_router", "collect", "report"]
+__all__ = ["Guards", "Measurement", "collect", "report"]

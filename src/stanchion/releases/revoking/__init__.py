@@ -9,7 +9,6 @@ fits (`repin`), or cancels them; `reinstate` takes the revocation back.
 
 from stanchion.releases.revoking.naming import impact, named
 from stanchion.releases.revoking.repinning import Means, repin
-from stanchion.releases.revoking.routes import build_router
 from stanchion.releases.revoking.service import (
     cancel_stopped,
     facts,
@@ -22,31 +21,16 @@ from stanchion.releases.revoking.service import (
     show_revocation,
 )
 from stanchion.releases.revoking.types import Fate, Impact, Named, Outcome, Outcomes, Repin, Shown
-from stanchion.releases.revoking.wire import (
-    IMPACT,
-    REASON_CHARS_MAX,
-    WITHDRAWAL,
-    ReasonRequest,
-    RevocationReply,
-    WithdrawalImpactReply,
-)
 
 __all__ = [
-    "IMPACT",
-    "REASON_CHARS_MAX",
-    "WITHDRAWAL",
     "Fate",
     "Impact",
     "Means",
     "Named",
     "Outcome",
     "Outcomes",
-    "ReasonRequest",
     "Repin",
-    "RevocationReply",
     "Shown",
-    "WithdrawalImpactReply",
-    "build_router",
     "cancel_stopped",
     "facts",
     "foresee",

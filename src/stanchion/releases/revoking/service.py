@@ -7,11 +7,11 @@ from uuid import UUID
 
 from stanchion import audit, runs
 from stanchion.base import Conflict, NotFound
+from stanchion.base.paging import PageParams, Slice, id_after, slice_of
 from stanchion.context import Ctx
 from stanchion.controls import withdrawals
 from stanchion.controls.withdrawals import Mode, Withdrawal
 from stanchion.db import Tx
-from stanchion.http import PageParams, Slice, id_after, slice_of
 from stanchion.queue import Notifier
 from stanchion.releases.revoking import store
 from stanchion.releases.revoking.naming import impact, named

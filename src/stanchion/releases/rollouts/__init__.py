@@ -9,7 +9,6 @@ from stanchion.releases.rollouts.assignment import assign, bucket_of, grows, in_
 from stanchion.releases.rollouts.duty import watch
 from stanchion.releases.rollouts.fitting import refuse_apply
 from stanchion.releases.rollouts.returning import rollback
-from stanchion.releases.rollouts.routes import build_router
 from stanchion.releases.rollouts.service import (
     Begun,
     advance,
@@ -66,7 +65,6 @@ __all__ = [
     "assign",
     "begin",
     "bucket_of",
-    "build_router",
     "grows",
     "history",
     "in_ring",

@@ -8,7 +8,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from stanchion.artifacts import KindPath, KindSpec, NamePath
+from stanchion.artifacts import KindSpec
+from stanchion.artifacts.routes import KindPath, NamePath
 from stanchion.http import CtxDep, Page, PageDep, asks, shows
 from stanchion.releases.rollouts import service
 from stanchion.releases.rollouts.returning import left, rollback

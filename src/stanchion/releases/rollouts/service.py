@@ -15,9 +15,9 @@ from uuid import UUID
 from stanchion import audit
 from stanchion.artifacts import Document, KindSpec
 from stanchion.base import Conflict, Invalid, Json, NotFound
+from stanchion.base.paging import PageParams, Slice, bad_cursor, decode_cursor, id_after, slice_of
 from stanchion.context import Ctx
 from stanchion.db import Tx
-from stanchion.http import PageParams, Slice, bad_cursor, decode_cursor, id_after, slice_of
 from stanchion.releases import store as releases_store
 from stanchion.releases.gates import GATES, Asked, Gates, Move, Ruling, admit, announce, asked_of, audit_facts, kept
 from stanchion.releases.rollouts import rules, store

@@ -8,10 +8,10 @@ from uuid import UUID
 
 from stanchion import audit
 from stanchion.base import Conflict, Invalid, NotFound
+from stanchion.base.paging import PageParams, Slice, slice_of
 from stanchion.context import Ctx
 from stanchion.controls.kills import NO_KILLS, TENANT, Kills
 from stanchion.db import Tx
-from stanchion.http import PageParams, Slice, slice_of
 from stanchion.queue import Notifier
 from stanchion.runs import rules
 from stanchion.runs import store as runs_store

@@ -4,7 +4,6 @@ A new value arrives sealed and goes on to the `SecretHolder`, which gives back a
 environment the secret is issued (I10), and to which connectors it is granted.
 """
 
-from stanchion.secrets.keeping.routes import build_router
 from stanchion.secrets.keeping.rules import GRACE_S_DEFAULT, GRACE_S_MAX
 from stanchion.secrets.keeping.service import (
     check_secrets,
@@ -28,7 +27,6 @@ __all__ = [
     "Reference",
     "References",
     "Sealed",
-    "build_router",
     "check_secrets",
     "end_due",
     "grant_secret",

@@ -9,9 +9,9 @@ from typing import Final
 
 from stanchion import audit
 from stanchion.base import Conflict, Problem, present
+from stanchion.base.paging import PageParams, Slice, decode_cursor, slice_of
 from stanchion.context import Ctx, Env, system_actor
 from stanchion.db import Tx
-from stanchion.http import PageParams, Slice, decode_cursor, slice_of
 from stanchion.secrets.keeping import rules, store
 from stanchion.secrets.keeping.types import Checked, Kept, Reference, References, Sealed
 from stanchion.secrets.references import SecretRef

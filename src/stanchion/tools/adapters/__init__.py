@@ -2,12 +2,13 @@
 
 from stanchion.tools.adapters.call import Call, any_target, offset_of
 from stanchion.tools.adapters.inferred import cells_of, fields_of, key_of, resource_name
+from stanchion.tools.adapters.named import NamedAdapters
 from stanchion.tools.adapters.own import GROUP, NO_OWN, Means, OwnAdapters, adapter_faults, find_own
 from stanchion.tools.adapters.pages import PURPOSE as PAGE_PURPOSE
 from stanchion.tools.adapters.pages import Pages
 from stanchion.tools.adapters.paths import inside, path_complaint
 from stanchion.tools.adapters.plain import PlainAdapter
-from stanchion.tools.adapters.registry import Adapters, NamedAdapters
+from stanchion.tools.adapters.registry import Adapters
 from stanchion.tools.records import read_record
 
 __all__ = [

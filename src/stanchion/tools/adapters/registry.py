@@ -15,7 +15,6 @@ from stanchion.tools.adapters.objects import ObjectsAdapter
 from stanchion.tools.adapters.own import NO_OWN, Means, OwnAdapters, made
 from stanchion.tools.adapters.pages import Pages
 from stanchion.tools.adapters.paths import tenant_folder
-from stanchion.tools.adapters.plain import PlainAdapter
 from stanchion.tools.adapters.smtp import SmtpAdapter
 from stanchion.tools.adapters.sql import SqlAdapter
 from stanchion.tools.adapters.webhook import WebhookAdapter
@@ -123,23 +122,3 @@ class Adapters:
         for those in self._sets.values():
             for adapter in those.by_name.values():
                 await adapter.close()
-
-
-class NamedAdapters:
-    """For processes that call through the broker alone: the adapters that ship, and by name alone every other one: what a
-    team brings is not loaded there, and whether there is such an adapter is the broker's to say."""
-
-    def __init__(self, adapters: Adapters) -> None:
-        self._adapters = adapters
-
-    def get(self, name: str, *, tenant: str = "", principal: str = "") -> Adapter:  # noqa: ARG002 - no broker asks who it is
-        """The adapter, or one of that name which does nothing by itself."""
-        if name in self._adapters.by_name:
-            return self._adapters.get(name, tenant=tenant)
-        named = PlainAdapter()
-        named.name = name
-        return named
-
-    async def close(self) -> None:
-        """Close every adapter."""
-        await self._adapters.close()

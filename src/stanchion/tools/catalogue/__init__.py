@@ -10,7 +10,6 @@ from stanchion.tools.catalogue.derive import operation_of
 from stanchion.tools.catalogue.gate import attempt, check
 from stanchion.tools.catalogue.guard import Guard, check_arguments
 from stanchion.tools.catalogue.kind import ToolKind, program_of
-from stanchion.tools.catalogue.routes import build_router
 from stanchion.tools.catalogue.schema import tool_of
 from stanchion.tools.catalogue.service import approve, disable, enable, list_tools, show_tool
 from stanchion.tools.catalogue.snapshot import States, flag_of, kept
@@ -30,7 +29,6 @@ __all__ = [
     "ToolVersion",
     "approve",
     "attempt",
-    "build_router",
     "call",
     "check",
     "check_arguments",

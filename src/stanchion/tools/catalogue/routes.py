@@ -8,7 +8,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Header, Query, Response
 
 from stanchion import runs
-from stanchion.artifacts import NamePath
+from stanchion.artifacts.routes import NamePath
 from stanchion.context import Ctx
 from stanchion.http import CtxDep, Page, PageDep
 from stanchion.runs import ended_within

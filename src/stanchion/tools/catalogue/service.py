@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from stanchion import audit
 from stanchion.base import Conflict
+from stanchion.base.paging import PageParams, Slice, decode_cursor, slice_of
 from stanchion.context import Ctx
 from stanchion.db import Tx
-from stanchion.http import PageParams, Slice, decode_cursor, slice_of
 from stanchion.tools.catalogue import rules, store
 from stanchion.tools.catalogue.calling import Means
 from stanchion.tools.catalogue.gate import evidence_of

@@ -10,9 +10,9 @@ from uuid import UUID
 
 from stanchion import artifacts
 from stanchion.base import Json, NotFound
+from stanchion.base.paging import PageParams, Slice, id_after, slice_of
 from stanchion.context import Ctx, Env
 from stanchion.db import Tx
-from stanchion.http import PageParams, Slice, id_after, slice_of
 from stanchion.tools.effects import store
 from stanchion.tools.effects.types import Effect, EffectState
 

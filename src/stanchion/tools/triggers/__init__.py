@@ -8,7 +8,6 @@ duplicates are known. The signature is verified by the broker, which alone has t
 """
 
 from stanchion.tools.triggers.kind import TriggerKind
-from stanchion.tools.triggers.routes import build_router
 from stanchion.tools.triggers.service import (
     Means,
     fire,
@@ -35,7 +34,6 @@ __all__ = [
     "Verdict",
     "Verifier",
     "Verify",
-    "build_router",
     "fire",
     "grantee_of",
     "list_deliveries",

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from stanchion.artifacts import NamePath
+from stanchion.artifacts.routes import NamePath
 from stanchion.base import LimitExceeded
 from stanchion.context import Env
 from stanchion.http import CtxDep, Page, PageDep, request_id_of

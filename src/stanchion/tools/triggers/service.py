@@ -14,12 +14,12 @@ from uuid import UUID
 
 from stanchion import audit
 from stanchion.base import Conflict, Denied, Invalid, Json, NotFound, Problem, Unauthenticated, Unavailable, loads
+from stanchion.base.paging import PageParams, Slice, decode_cursor, id_after, slice_of
 from stanchion.blueprints import validate_value, with_defaults
 from stanchion.context import Ctx, Env
 from stanchion.controls import RateLimit, RateLimiter, address_key
 from stanchion.controls.kills import Kills
 from stanchion.db import Tx
-from stanchion.http import PageParams, Slice, decode_cursor, id_after, slice_of
 from stanchion.identity import trigger_actor
 from stanchion.runs import PinResolver, Starter
 from stanchion.secrets import references_in
