@@ -36,7 +36,7 @@ def test_the_deadline_holds_while_nothing_happens(cli, running, sign, words):
 
 
 def test_a_stream_that_fell_silent_is_resumed_where_it_was(cli, running, monkeypatch):
-    monkeypatch.setattr(client, "STREAM_SILENCE_S", 0.1)
+    monkeypatch.setattr(client, "STREAM_SILENCE_S", 1.0)
     monkeypatch.setattr("stanchion.cli.follow._RECONNECT_S", 0.01)
 
     def stream(_query, _body, headers):

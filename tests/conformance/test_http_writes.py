@@ -113,7 +113,7 @@ async def test_what_left_and_was_not_answered_may_have_been_applied(
     if idempotency == "probe":
         server.after.append(_whole)
     server.after.append(getattr(http, fault))
-    target = world.target("outcomes", "push", timeout_s=0.6 if fault == "hang" else 5.0)
+    target = world.target("outcomes", "push", timeout_s=1.2 if fault == "hang" else 5.0)
     with pytest.raises(AdapterProblem) as caught:
         await world.adapter.push(target, OUTCOME, KEY)
     assert caught.value.sent

@@ -103,7 +103,7 @@ async def test_two_statements_are_refused_by_the_target_too(sql: worlds.World) -
 
 async def test_a_slow_statement_is_broken_off(postgres: worlds.PostgresWorld, sqlite: worlds.SqliteWorld) -> None:
     slow = postgres.target(
-        "cases", "fetch", timeout_s=0.3, statement="select *, pg_sleep(30) from cases where :least is null"
+        "cases", "fetch", timeout_s=1.0, statement="select *, pg_sleep(30) from cases where :least is null"
     )
     problem = await problem_of(postgres.adapter.fetch(slow, {"least": None}, 10, None))
     assert (problem.code, problem.retryable, problem.sent) == ("adapter.timeout", True, False)
@@ -116,7 +116,7 @@ async def test_a_slow_statement_is_broken_off(postgres: worlds.PostgresWorld, sq
 
 
 async def test_a_locked_target_is_tried_again_later(sql: worlds.World) -> None:
-    target = sql.target("outcomes", "push", timeout_s=0.4)
+    target = sql.target("outcomes", "push", timeout_s=1.0)
     if isinstance(sql, worlds.SqliteWorld):
         holder = sqlite3.connect(sql.path, isolation_level=None)
         holder.execute("begin immediate")
@@ -345,8 +345,8 @@ async def test_a_whole_last_line_without_its_end_is_kept(files: worlds.FilesWorl
 
 
 async def test_a_file_that_another_holds_is_waited_for_and_then_left(files: worlds.FilesWorld) -> None:
+    await files.adapter.push(files.target("outcomes", "push"), PLAIN, KEY)
     target = files.target("outcomes", "push", timeout_s=0.2)
-    await files.adapter.push(target, PLAIN, KEY)
     with files.path.open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         problem = await problem_of(files.adapter.push(target, PLAIN, "eff_" + "d" * 64))

@@ -269,7 +269,7 @@ async def test_faults(post: Post, faults, code, sent, retryable, count) -> None:
 @pytest.mark.parametrize(("step", "sent"), [("greeting", False), ("RCPT", False), ("message", True)])
 async def test_time_is_up(post: Post, step: str, sent: bool) -> None:
     post.box.faults = {step: "hang"}
-    problem = await post.failed(timeout_s=0.3)
+    problem = await post.failed(timeout_s=1.0)
     assert (problem.code, problem.sent, problem.retryable) == ("adapter.timeout", sent, True)
 
 

@@ -181,12 +181,12 @@ async def hangs_within(request: web.Request) -> web.StreamResponse:
 async def test_what_was_taken_is_taken_however_the_answer_ends(line: Line, answer: Any) -> None:
     """The status is the receiver's word; what it says besides is of no use here."""
     line.receiver.answers = [answer]
-    assert (await line.push(timeout_s=0.5)).metadata["applied"] is True
+    assert (await line.push(timeout_s=1.5)).metadata["applied"] is True
 
 
 async def test_time_is_up(line: Line) -> None:
     line.receiver.answers = [hangs]
-    problem = await line.failed(timeout_s=0.3)
+    problem = await line.failed(timeout_s=1.5)
     assert (problem.code, problem.sent, problem.retryable) == ("adapter.timeout", True, True)
 
 
