@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from stanchion.tools import catalogue
 from tests.artifacts.support import add_tenants
 from tests.conftest import make_env
 from tests.support.http import app_of, client_of
+from tests.support.patience import patient
 
 PEPPER = Pepper(b"p" * 32)
 PEOPLE = {
@@ -228,7 +229,8 @@ async def stage_on(urls: DatabaseUrls, folder: Path, *, production: bool = False
     erp = settings.connectors_root / "erp"
     erp.mkdir(parents=True)
     (erp / "postings.jsonl").touch()
-    async with Database(urls) as db, Database(urls) as workers_db:
+    async with Database(urls) as db, Database(urls) as workers_db, AsyncExitStack() as stack:
+        stack.enter_context(patient())
         env = dataclasses.replace(make_env(db), authorizer=CedarAuthorizer())
         worker_env = dataclasses.replace(make_env(workers_db), authorizer=CedarAuthorizer())
         await add_tenants(env, "acme", "beta")

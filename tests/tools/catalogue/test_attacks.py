@@ -196,13 +196,13 @@ async def test_the_worker_asks_again_where_the_tool_is_used(stage: Stage) -> Non
     await stage.change("enable")
     waiting = await stage.call(arguments={**POSTING, "amount": "5000.00"}, headers={"Prefer": "wait=1"})
     run_id = waiting.json()["run_id"]
+    approval, _, _, digest = await stage.asked(run_id)
     await stage.change("disable")
-    [(approval, digest)] = await stage.rows("select id, args_digest from approvals where run_id = %s", run_id)
     stage.who = "olga"
     body = {"reason": "It is right.", "args_digest": digest}
     assert (await stage.client.post(f"/api/approvals/{approval}/approve", json=body)).status_code == 200
     stage.who = "cleo"
-    for _ in range(200):
+    for _ in range(600):
         run = (await stage.client.get(f"/api/runs/{run_id}")).json()
         if run["status"] in ("SUCCEEDED", "FAILED"):
             break

@@ -59,9 +59,7 @@ async def test_a_large_posting_waits_for_a_person_who_sees_the_arguments(stage: 
     large = {**POSTING, "amount": "5000.00"}
     accepted = await stage.call(arguments=large, headers={"Prefer": "wait=1"})
     assert accepted.status_code == 202
-    [(status, shown)] = await stage.rows(
-        "select a.status, a.shown from approvals a where a.run_id = %s", accepted.json()["run_id"]
-    )
+    _, status, shown, _ = await stage.asked(accepted.json()["run_id"])
     assert status == "PENDING"
     assert large in [one.get("value", one) if isinstance(one, dict) else one for one in shown] or large in shown
     assert stage.postings() == []
@@ -130,7 +128,7 @@ steps:
 """
     await stage.apply(document("find-posting"), type(document("erp"))(path="costs.yaml", source=source))
     stage.who = "cleo"
-    path, wait = "/api/blueprints/costs/runs", {"Prefer": "wait=20"}
+    path, wait = "/api/blueprints/costs/runs", {"Prefer": "wait=30"}
     refused = await stage.client.post(path, json={"input": {"amount": "1.00"}}, headers=wait)
     assert (refused.json()["status"], refused.json()["error"]["code"]) == ("FAILED", "tool.disabled")
     await stage.make_ready()
