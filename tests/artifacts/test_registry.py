@@ -224,6 +224,11 @@ async def test_usage_says_where_it_is_live_what_refers_to_it_and_which_runs_are_
         for query in ("?version=9", f"?digest=sha256:{'0' * 64}", f"?version=2&digest={shown['digest']}"):
             answer = await client.get(f"/api/artifacts/policy/supervisor-approval/usage{query}")
             assert (answer.status_code, answer.json()["code"]) == (404, "artifact.unknown")
+            assert (
+                answer.json()["hint"] == "`stanchion artifact history policy/supervisor-approval` lists its versions."
+            )
+        nobody = (await client.get("/api/artifacts/policy/nobody/usage")).json()
+        assert nobody["hint"] == "`stanchion artifact list --kind policy` lists what there is."
         other = ctx_of(env, "umbra")
         with pytest.raises(Exception, match="There is no policy"):
             await usage(other, "policy", "supervisor-approval")

@@ -26,6 +26,7 @@ from stanchion.cli.app import COMMANDS, root
 from stanchion.cli.client import Timeout
 from stanchion.cli.nouns.approval import REASON_CHARS_MAX, REASON_CHARS_MIN
 from stanchion.cli.problems import exit_code
+from stanchion.cli.profiles import ProfileStore
 from stanchion.releases.routes import ValidateRequest
 from tests.cli.stub import problem, sse
 
@@ -77,7 +78,8 @@ def test_the_version_is_cheap(capfd):
 def test_did_you_mean(cli, said, meant):
     result = cli(*said)
     assert result.code == 2
-    assert f"Did you mean {meant}?" in result.err
+    assert result.err.count("Did you mean") == 1
+    assert f"Did you mean {meant}?" in result.err.replace("'", "")
     assert result.out == ""
 
 
@@ -208,6 +210,39 @@ def test_a_problem_for_people_and_for_programs(cli, at):
     whole = problem("run.unknown", "No such run.", errors=[said_once], hint="There are words.")
     at.routes["GET /api/runs/" + RUN] = (404, whole, {})
     assert cli("run", "show", RUN).err.count("There are words.") == 1
+
+
+def test_errors_that_are_listed_are_not_told_before_the_list_too(cli, at):
+    errors = [
+        {"file": "a.yaml", "line": 3, "column": 5, "message": "Unknown verb."},
+        {"file": "b.yaml", "line": 1, "column": 1, "message": "No name."},
+    ]
+    message = "2 errors in a.yaml, b.yaml: nothing was applied. First: a.yaml:3:5 Unknown verb."
+    at.routes["GET /api/runs/" + RUN] = (422, problem("apply.invalid", message, errors=errors), {})
+    said = cli("run", "show", RUN).err.splitlines()
+    assert said[:3] == [
+        "Error: 2 errors in a.yaml, b.yaml: nothing was applied.",
+        "  a.yaml:3:5: Unknown verb.",
+        "  b.yaml:1:1: No name.",
+    ]
+    assert json.loads(cli("run", "show", RUN, "-o", "json").err)["error"]["message"] == message
+
+
+def test_an_error_of_the_whole_input_has_no_empty_place(cli, at):
+    errors = [{"pointer": "", "message": "'below' is a required property."}]
+    at.routes["GET /api/runs/" + RUN] = (422, problem("run.input_invalid", "It does not fit.", errors=errors), {})
+    assert "\n  'below' is a required property.\n" in cli("run", "show", RUN).err
+
+
+def test_a_server_that_is_away_is_told_with_what_named_it(cli, monkeypatch):
+    nobody = "http://127.0.0.1:9"
+    monkeypatch.setenv("STANCHION_URL", nobody)
+    assert f"There is no Stanchion at {nobody} (STANCHION_URL): " in cli("run", "list").err
+    assert f"There is no Stanchion at {nobody} (--url): " in cli("run", "list", "--url", nobody).err
+    monkeypatch.delenv("STANCHION_URL")
+    ProfileStore(os.environ).put("staging", nobody, "stn_staging_test")
+    away = cli("run", "list")
+    assert (away.code, f"There is no Stanchion at {nobody} (profile staging): " in away.err) == (8, True)
 
 
 def test_an_id_by_its_beginning_or_its_end(cli, at):

@@ -6,6 +6,10 @@ import socket
 import subprocess
 import sys
 
+import pytest
+
+from stanchion.base import Unavailable
+from stanchion.processes.folder import prepare_data
 from tests.processes.instance import Up, clean_environment, until
 
 
@@ -32,6 +36,19 @@ def test_a_data_folder_that_cannot_be(tmp_path):
     done = run_up("--data", str(tmp_path / "file" / "data"), "--port", "0")
     assert done.returncode == 8
     assert "Choose another with --data" in done.stderr
+
+
+@pytest.mark.parametrize(("data", "named"), [("file", "file"), ("file/data", "file/data"), ("made", "made/log")])
+def test_a_file_where_a_folder_of_the_data_should_be(tmp_path, data, named):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "log").write_text("x")
+    with pytest.raises(Unavailable) as refused:
+        prepare_data(tmp_path / data)
+    assert (
+        refused.value.message == f"The data folder {tmp_path / data} cannot be used: {tmp_path / named} is no folder."
+    )
+    assert refused.value.hint == "Choose another with --data, or move that file away."
 
 
 def test_a_wrong_setting_is_refused_before_anything_starts(tmp_path):

@@ -242,7 +242,9 @@ async def test_a_database_file_that_is_not_there_is_not_made(sqlite: worlds.Sqli
         sqlite.adapter.fetch(sqlite.target("cases", "fetch"), {"least": None}, 10, None),
         sqlite.adapter.push(sqlite.target("outcomes", "push"), PLAIN, KEY),
     ):
-        assert (await problem_of(awaitable)).code == "adapter.unreachable"
+        problem = await problem_of(awaitable)
+        assert problem.code == "adapter.unreachable"
+        assert f"there is no database file {sqlite.path.name!r}" in problem.message
     assert list(tmp_path.iterdir()) == []
 
 

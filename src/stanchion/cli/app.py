@@ -126,6 +126,8 @@ def _usage(error: click.ClickException, session: Session) -> None:
         said = error.message.partition("'")[2].rpartition("'")[0]
         if near := get_close_matches(said, words, n=1, cutoff=0.5):
             hint = f"Did you mean {near[0]}?"
+    if "Did you mean" in error.format_message():  # click, since 8.2 or so, has found it itself
+        hint = ""
     if session.as_json:
         problems.report(Problem("cli.usage", error.format_message(), hint=hint), as_json=True)
         return

@@ -68,7 +68,8 @@ def path(*parts: str) -> str:
 class Api:
     """One server, one credential, one connection that is kept open between calls. Not thread-safe."""
 
-    def __init__(self, url: str, token: str | None, *, timeout_s: float = 30.0) -> None:
+    def __init__(self, url: str, token: str | None, *, timeout_s: float = 30.0, source: str = "") -> None:
+        """`source` is what named the address (`--url`, `profile staging`, a file), told where nobody answers."""
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise errors.Invalid(
@@ -77,6 +78,7 @@ class Api:
         self.url = url.rstrip("/")
         self.timeout_s = timeout_s
         self._token = token
+        self._source = source
         self._secure = parts.scheme == "https"
         self._host, self._port = parts.hostname, parts.port
         self._prefix = parts.path.rstrip("/")
@@ -85,7 +87,7 @@ class Api:
 
     def again(self) -> Api:
         """The same server and credential on a connection of its own: for a stream, beside which calls are made."""
-        return Api(self.url, self._token, timeout_s=self.timeout_s)
+        return Api(self.url, self._token, timeout_s=self.timeout_s, source=self._source)
 
     def get(self, where: str, **query: object) -> Any:
         """The body of `GET where`. Query values of None are left out; lists are repeated."""
@@ -236,7 +238,7 @@ class Api:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
         return Unreachable(
             "cli.unreachable",
-            f"There is no Stanchion at {self.url}: {reason}.",
+            f"There is no Stanchion at {self.url}{f' ({self._source})' if self._source else ''}: {reason}.",
             hint="Start one with `stanchion up`, or name another with --url, --profile or --data.",
         )
 

@@ -47,7 +47,7 @@ class Session:
     def api(self) -> Api:
         """The client, opened at its first use."""
         if self._api is None:
-            self._api = Api(self.profile.url, self.profile.token)
+            self._api = Api(self.profile.url, self.profile.token, source=self.profile.source)
         return self._api
 
     def close(self) -> None:

@@ -44,8 +44,10 @@ def report(problem: Problem, *, as_json: bool) -> None:
         said = {"code": problem.code, "message": problem.message, "hint": problem.hint, **problem.fields}
         sys.stderr.write(json.dumps({"error": said}, indent=2, default=str, ensure_ascii=False) + "\n")
         return
-    click.echo(f"{click.style('Error:', fg='red', bold=True)} {problem.message}", err=True)
     errors = cast("list[dict[str, Any]]", problem.fields.get("errors") or [])
+    # For programs and logs, `detail` names the first of several errors; here they are all on the next lines.
+    message = problem.message.partition(" First: ")[0] if errors else problem.message
+    click.echo(f"{click.style('Error:', fg='red', bold=True)} {message}", err=True)
     if problem.code == "config.invalid":  # its message holds them already
         errors = []
     report_issues(errors)
@@ -64,6 +66,6 @@ def report_issues(issues: list[dict[str, Any]]) -> None:
         step = f" (step {issue['step']})" if issue.get("step") else ""
         word = "warning: " if issue.get("severity") == "warning" else ""
         message = str(issue.get("message") or issue.get("msg") or issue)
-        click.echo(f"  {click.style(where, bold=True)}: {word}{message}{step}", err=True)
+        click.echo(f"  {click.style(where, bold=True) + ': ' if where else ''}{word}{message}{step}", err=True)
         if issue.get("hint"):
             click.echo(f"      {issue['hint']}", err=True)

@@ -30,10 +30,11 @@ def prepare_data(data: Path) -> None:
         for room in ("run", "log", "connectors"):
             (data / room).mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
+        a_file = isinstance(error, FileExistsError | NotADirectoryError)
         raise Unavailable(
             "data.unusable",
-            f"The data folder {data} cannot be used: {error.strerror}.",
-            hint="Choose another with --data, or give this user the folder.",
+            f"The data folder {data} cannot be used: {f'{error.filename} is no folder' if a_file else error.strerror}.",
+            hint=f"Choose another with --data, or {'move that file away' if a_file else 'give this user the folder'}.",
             retryable=False,
         ) from error
 

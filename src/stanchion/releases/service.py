@@ -194,7 +194,7 @@ def _refuse_errors(checked: Checked) -> None:
         "apply.invalid",
         f"{len(errors)} error{'s' * (len(errors) > 1)} in {', '.join(files[:5])}{' …' * (len(files) > 5)}: nothing was"
         f" applied. First: {first.file}:{first.line}:{first.column} {first.message}",
-        hint="`errors` lists them all with their places.",
+        hint="Correct the documents at these places, and try again.",
         errors=[rules.issue_json(issue) for issue in errors],
     )
 
@@ -329,7 +329,9 @@ async def usage(ctx: Ctx, kind: str, name: str, *, version: int | None = None, d
             raise NotFound(
                 "artifact.unknown",
                 f"There is no {kind} {name}{' with that version or digest' if known else ''}.",
-                hint=f"`stanchion artifact history {kind}/{name}` lists what there is.",
+                hint=f"`stanchion artifact history {kind}/{name}` lists its versions."
+                if known
+                else f"`stanchion artifact list --kind {kind}` lists what there is.",
             )
         return await _usage(tx, ctx, kind, name, version)
 

@@ -32,7 +32,7 @@ async def published(
             "apply.invalid",
             f"{len(checked.errors)} errors: nothing was begun. First: {first.file}:{first.line}:{first.column}"
             f" {first.message}",
-            hint="`errors` lists them all with their places.",
+            hint="Correct the documents at these places, and try again.",
             errors=[document_rules.issue_json(issue) for issue in checked.errors],
         )
     found: list[Live] = []

@@ -160,7 +160,7 @@ class SqliteDriver:
         try:
             return await asyncio.shield(task)
         except sqlite3.Error as error:
-            raise _problem(call.target, error) from None
+            raise _problem(call.target, error, str(database["path"])) from None
 
 
 def _timeout(target: Target) -> AdapterProblem:
@@ -180,7 +180,7 @@ def _bound(statement: str, values: Record) -> dict[str, object]:
     return {name: dumps(v).decode() if isinstance(v := values[name], list | dict) else v for name in used}
 
 
-def _problem(target: Target, error: sqlite3.Error) -> AdapterProblem:
+def _problem(target: Target, error: sqlite3.Error, named: str) -> AdapterProblem:
     """Nothing was written in any of these cases: the transaction was rolled back or never began."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
@@ -190,7 +190,7 @@ def _problem(target: Target, error: sqlite3.Error) -> AdapterProblem:
     if code == sqlite3.SQLITE_CANTOPEN:
         return target.problem(
             "adapter.unreachable",
-            "cannot be opened: there is no such database file, or no right to it.",
+            f"cannot be opened: there is no database file {named!r}, or no right to it.",
             hint="The path in the connector is relative to the connectors' folder; it is never created.",
         )
     if code in {sqlite3.SQLITE_AUTH, sqlite3.SQLITE_READONLY}:
