@@ -23,6 +23,7 @@ from stanchion.tools import AdapterProblem
 from stanchion.tools.broker.client import BrokerClient, tls_route, unix_route
 from tests.conftest import processes_url
 from tests.processes.instance import Up, clean_environment, gone, until
+from tests.support.root import needs_root
 from tests.tools.broker.calls import a_call
 from tests.tools.broker.worlds import Authority
 
@@ -103,7 +104,7 @@ async def test_ready_measured_and_asked_over_its_socket(database_urls, tmp_path)
     assert not broker.health.exists()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+@needs_root("only root becomes another user")
 def test_another_user_is_served_where_it_is_named_alone(database_urls, tmp_path):
     tmp_path.chmod(0o711)
     for folder in tmp_path.parents:
@@ -134,7 +135,7 @@ except ConnectionError:
             assert broker.metric("stanchion_broker_strangers_total") == (0 if named else 1)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a non-dumpable process shows its environment to root alone")
+@needs_root("a non-dumpable process shows its environment to root alone")
 def test_it_keeps_nothing_of_its_environment_that_it_does_not_need(database_urls, tmp_path):
     planted = {"AWS_SECRET_ACCESS_KEY": "canary-1", "STANCHION_SECRETS_ENV_PREFIX": "CONN_", "CONN_TOKEN": "canary-2"}
     with Alone(database_urls, tmp_path / "data", **planted) as broker:

@@ -12,6 +12,7 @@ from stanchion.base.settings import BrokerSettings, SecretsSettings, Settings
 from stanchion.processes import diagnosis
 from stanchion.processes.diagnosis import box_findings, broker_findings
 from stanchion.tools import Sandbox
+from tests.support.root import needs_root
 
 
 def said(settings: Settings, about: str) -> tuple[str, str, str]:
@@ -60,7 +61,7 @@ def test_a_key_file_in_the_data_folder_and_one_that_is_a_link(settings: Settings
     assert said(settings, "no regular file")[0] == "failed"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@needs_root("only root gives files away")
 def test_a_key_file_of_somebody_else(settings: Settings) -> None:
     path = a_key(settings)
     os.chown(path, 61_234, 61_234)

@@ -15,12 +15,13 @@ from stanchion.base import Unavailable, landlock
 from stanchion.base.settings import BrokerSettings, DatabaseSettings, SecretsSettings, Settings
 from stanchion.processes import isolation
 from stanchion.processes.isolation import Confinement, confine_from, held_by_broker, landlock_version, needed_by_others
+from tests.support.root import needs_root
 
 # In CI nothing skips silently: there they run, and fail where the kernel has none.
 needs_landlock = pytest.mark.skipif(
     landlock_version() == 0 and not os.environ.get("CI"), reason="this kernel has no Landlock"
 )
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+only_root = needs_root("only root becomes another user")
 
 # What a process that wants the keys would try, and what it needs for its own work.
 CHILD = """
@@ -137,7 +138,7 @@ def test_even_as_root_a_confined_process_does_not_read_the_memory_of_a_holder_ou
     assert confined["memory of the holder"] == "PermissionError"
 
 
-@needs_root
+@only_root
 @pytest.mark.parametrize(("kept", "how"), [(False, "done"), (True, "PermissionError")])
 def test_without_landlock_another_process_of_the_user_does_not_read_a_non_dumpable_one(kept, how):
     code = """

@@ -20,9 +20,10 @@ from stanchion.base.settings import BrokerSettings, SecretsSettings, Settings
 from stanchion.cli.sealing import keep_secret
 from stanchion.processes import ownuser
 from tests.processes.instance import Up, clean_environment, until
+from tests.support.root import need_root, needs_root
 
 UID = 61_234
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives the broker another user")
+only_root = needs_root("only root gives the broker another user")
 CONNECTOR = """
 connector: shelf
 owner: tests
@@ -86,7 +87,7 @@ def test_who_is_not_root_is_told_the_way_out(tmp_path, monkeypatch):
     assert not (tmp_path / "data.keys").exists()
 
 
-@needs_root
+@only_root
 def test_the_folder_of_the_keys_changes_hands_and_nothing_else(tmp_path):
     keys = tmp_path / "data.keys"
     keys.mkdir(mode=0o700)
@@ -122,8 +123,7 @@ class Ran:
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
-    if os.geteuid() != 0:
-        pytest.skip("only root gives the broker another user")
+    need_root("only root gives the broker another user")
     folder = tmp_path_factory.mktemp("own")
     keys = folder / "data.keys"
     keys.mkdir(mode=0o700)

@@ -11,6 +11,7 @@ from stanchion.base import Problem
 from stanchion.secrets.keeping import grant_secret
 from stanchion.secrets.providers import EnvProvider, FileProvider
 from tests.secrets.conftest import holder_of
+from tests.support.root import needs_root
 
 VALUE = "pl4nted-value"
 
@@ -153,7 +154,7 @@ async def test_what_is_no_file_of_text_is_refused(folder):
     assert (await refused(read(folder, "erp/api-key/x"))).code == "secret.unknown"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+@needs_root("only root can give a file to somebody else")
 async def test_a_file_of_somebody_else_is_refused(folder):
     os.chown(put(folder), 12345, 12345)
     assert (await refused(read(folder))).code == "secret.provider_denied"

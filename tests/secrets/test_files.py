@@ -10,6 +10,7 @@ import pytest
 
 from stanchion.base import Problem
 from stanchion.secrets import SECRET_BYTES_MAX, read_private
+from tests.support.root import needs_root
 
 SECRET = "postgresql://casebook:pl4nted-pass@db.example/casebook"
 
@@ -74,7 +75,7 @@ def test_the_largest_allowed_is_read(tmp_path: Path) -> None:
     assert len(read_private(write(tmp_path / "url", b"x" * SECRET_BYTES_MAX))) == SECRET_BYTES_MAX
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@needs_root("only root can give a file away")
 def test_refuses_a_file_of_somebody_else(tmp_path: Path) -> None:
     path = write(tmp_path / "url")
     os.chown(path, 65534, 65534)

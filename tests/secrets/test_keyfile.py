@@ -13,6 +13,7 @@ from stanchion.base import Problem, SystemClock, SystemIds
 from stanchion.secrets import SecretRef
 from stanchion.secrets.holding import KeyFile, Keyring
 from tests.secrets.conftest import holder_of
+from tests.support.root import needs_root
 
 IDS = SystemIds(SystemClock())
 LINE = "0f" * 32
@@ -60,14 +61,14 @@ def test_a_file_that_others_may_read_is_refused(place, mode):
     assert refused(KeyFile(written(path, mode=mode), data=data)).code == "secret.too_open"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+@needs_root("only root can give a file to somebody else")
 def test_a_file_of_somebody_else_is_refused(place):
     data, path = place
     os.chown(written(path), 12345, 12345)
     assert refused(KeyFile(path, data=data)).code == "secret.foreign_owner"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else")
+@needs_root("only root can give a folder to somebody else")
 def test_a_folder_of_somebody_else_is_refused(place):
     data, path = place
     os.chown(written(path).parent, 12345, 12345)

@@ -11,8 +11,9 @@ import pytest
 
 from stanchion.base import Unavailable, loads
 from stanchion.db.embedded import unprivileged
+from tests.support.root import needs_root
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+as_root = needs_root("only root can become another user")
 NOBODY = (65534, 65534)
 DAC_READ_SEARCH = 1 << 2
 
