@@ -20,8 +20,11 @@ _LISTS = ("audit", "effect", "dlq", "connector", "secret", "run")
 _WRAPPED = re.compile(rb"[A-Za-z0-9+/_-]{64,}={0,2}")
 
 
-def error_pages(api: Api, token: str, decoy: str, named: str) -> dict[str, bytes]:
-    """Requests that fail, as a program and as a browser makes them: status, headers and body of each answer."""
+def error_pages(api: Api, token: str, decoy: str, named: str, carried: str) -> dict[str, bytes]:
+    """Requests that fail, as a program and as a browser makes them: status, headers and body of each answer.
+
+    `carried` is what a defect of the web process says, `decoy` what a problem says; those of `faulty` are the broker's.
+    """
     wrong = quote(decoy, safe="")
     asked = [
         ("GET", "/nowhere", b""), ("GET", f"/{wrong}", b""), ("GET", "/api/nowhere", b""), ("DELETE", "/api/runs", b""),
@@ -29,6 +32,9 @@ def error_pages(api: Api, token: str, decoy: str, named: str) -> dict[str, bytes
         ("GET", f"/api/runs?limit={wrong}", b""), ("POST", "/api/artifacts/apply", b"{no json"),
         ("POST", "/api/artifacts/apply", json.dumps({"documents": decoy}).encode()),
         ("POST", "/api/connectors/hostile/test", b"{}"), ("POST", "/api/connectors/hostile/discover", b"{}"),
+        ("POST", "/api/connectors/faulty/test", b"{}"), ("POST", "/api/connectors/faulty/discover", b"{}"),
+        ("POST", "/api/planted/defect", json.dumps({"said": carried}).encode()),
+        ("POST", "/api/planted/problem", json.dumps({"said": decoy}).encode()),
         ("POST", "/sign-in", f"token={wrong}".encode()),
     ]  # fmt: skip
     found: dict[str, bytes] = {}
@@ -39,7 +45,7 @@ def error_pages(api: Api, token: str, decoy: str, named: str) -> dict[str, bytes
                 headers |= {"Authorization": f"Bearer {token}"} if with_token else {}
                 status, said = _raw(api.url, method, target, body, headers)
                 assert status < 200 or status >= 300 or target.endswith(("test", "discover")), (method, target, status)
-                found[f"{status} {accept} {with_token} {method} {target} {body!r}"] = said
+                found[f"{status} {accept} {with_token} {method} {target} {len(found)}"] = said
     return found
 
 

@@ -22,12 +22,12 @@ from stanchion.cli.client import Api, path
 from stanchion.cli.demo.labour.scene import BLUEPRINT, PERIOD, Ledger, Systems, load_example, running
 from stanchion.cli.sealing import keep_secret
 from stanchion.processes.sockets import ask_unix
-from tests.faults.servers import need
 from tests.processes.instance import Up, until
 from tests.secrets.planted.collector import TRACED, collecting
 from tests.secrets.planted.hostile import echoing
 from tests.secrets.planted.search import Search, encodings, tree_of
 from tests.secrets.planted.surfaces import error_pages, exports
+from tests.support.root import need_root
 
 # A deployment is started, two examples run, and the memory of eight processes is read.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]
@@ -43,12 +43,14 @@ DECOY = 'd3coy/in+plain"sight\\=text~0004'
 # The same for what can only be a name.
 NAMED = "d3coy-in-plain-sight-0005"
 DECOYS = {"decoy", "named"}
+# What a request brings to a defect of the web process, which has it in memory then, and says it nowhere.
+CARRIED = 'c4rried/to+a"defect\\=text~0006'
 HOSTILE = """\
-connector: hostile
+connector: {name}
 owner: tests
 adapter: http
 environment: local
-base_url: {origin}
+base_url: {origin}{below}
 egress: {{private: [127.0.0.1]}}
 auth:
   header: {{X-Api-Key: secret://local/hostile/key}}
@@ -113,7 +115,7 @@ class Ran:
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
-    need(os.getuid() == 0, "reading other processes' memory needs root")
+    need_root("reading other processes' memory needs root")
     folder = tmp_path_factory.mktemp("planted")
     with collecting() as (collector, traces), pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(TRACED), os.environ.get("PYTHONPATH")))))
@@ -145,17 +147,17 @@ def _all_that_runs(up: Up, folder: Path, traces: list[bytes]) -> Iterator[Ran]:
         stack.callback(api.close)
         for name, (connector, value) in systems.credentials.items():
             keep_secret(api, name, {"value": value}, connectors=[connector])
-        keep_secret(api, "hostile/key", {"value": PLANTED["hostile"]}, connectors=["hostile"])
+        keep_secret(api, "hostile/key", {"value": PLANTED["hostile"]}, connectors=["hostile", "faulty"])
         documents = folder / "documents"
         documents.mkdir()
         runs = [_labour(stack, up, api, systems), *_provoked(api, origin, documents)]
         until(lambda: len(seen) >= len(WAYS) + 1, "every way was asked")
-        pages = error_pages(api, up.profile["token"], DECOY, NAMED)
+        pages = error_pages(api, up.profile["token"], DECOY, NAMED, CARRIED)
         exported = exports(up.data, folder, documents)
         answers = _answers(up, api, runs)
         until(lambda: any(NAMED.encode() in body for body in traces), "the span of the last start has arrived")
         yield Ran(
-            up=up, search=Search({**PLANTED, "decoy": DECOY, "named": NAMED}), answers=answers, pages=pages, exports=exported,
+            up=up, search=Search({**PLANTED, "decoy": DECOY, "named": NAMED, "carried": CARRIED}), answers=answers, pages=pages, exports=exported,
             traces=traces, seen=seen,
         )  # fmt: skip
 
@@ -190,16 +192,21 @@ def _tomorrow() -> str:
 
 
 def _provoked(api: Api, origin: str, folder: Path) -> list[str]:
-    resources = "".join(RESOURCE.format(way=way) for way in WAYS) + LOOKED_UP
-    sources = {"hostile": HOSTILE.format(origin=origin, resources=resources), "absent": MISSED}
-    sources |= {way: PROVOKED.format(way=way, decoy=DECOY) for way in WAYS}
+    ways = (*WAYS, "defect")
+    resources = "".join(RESOURCE.format(way=way) for way in ways) + LOOKED_UP
+    sources = {
+        "hostile": HOSTILE.format(name="hostile", origin=origin, below="", resources=resources),
+        "absent": MISSED,
+    }
+    sources["faulty"] = HOSTILE.format(name="faulty", origin=origin, below="/defect", resources=resources)
+    sources |= {way: PROVOKED.format(way=way, decoy=DECOY) for way in ways}
     for name, source in sources.items():
         (folder / f"{name}.yaml").write_text(source)
     documents = [{"path": f"{name}.yaml", "source": source} for name, source in sources.items()]
     api.post("/api/artifacts/apply", {"documents": documents})
     runs = [
         str(api.post(path("blueprints", name, "runs"), {"input": {"decoy": DECOY}})["run_id"])
-        for name in (*(f"provoked-{way}" for way in WAYS), NAMED)
+        for name in (*(f"provoked-{way}" for way in ways), NAMED)
     ]
     until(lambda: all(api.get(path("runs", run))["status"] in ENDED for run in runs), "all provoked runs end", 120)
     return runs
@@ -261,7 +268,7 @@ def test_nobody_but_the_holder_has_them(ran: Ran, memory: Memory) -> None:
     looked_into = {names.get(pid) for pid in memory if pid != broker}
     assert {"stanchion:web", "stanchion:worke", "stanchion:sched"} <= looked_into
     others = {(names.get(pid), *hit) for pid, found in memory.items() if pid != broker for hit in found}
-    assert {hit for hit in others if hit[1] not in DECOYS} == set()
+    assert {hit for hit in others if hit[1] in PLANTED} == set()
 
 
 def test_nothing_that_is_kept_or_said_has_them(ran: Ran) -> None:
@@ -281,6 +288,34 @@ def test_no_page_of_an_error_has_them(ran: Ran) -> None:
     assert found == set()
     assert seen_plainly
     assert {place.split()[0] for place in ran.pages} >= {"400", "401", "404", "405"}
+
+
+def test_no_page_no_log_and_no_span_of_a_defect_has_what_it_said(ran: Ran) -> None:
+    """Web and broker raised exceptions that hold the texts in every encoding; that they did, their class says."""
+    pages = {place: data for place, data in ran.pages.items() if place.startswith("500 ")}
+    asked = {place.split()[4] for place in pages if place.split()[2] == "True"}
+    assert asked == {"/api/planted/defect", "/api/connectors/faulty/discover"}
+    codes = {json.loads(data.partition(b"{")[1] + data.partition(b"{")[2])["code"] for data in pages.values()}
+    assert codes == {"internal.defect", "broker.failed"}
+    logs = {str(file): file.read_bytes() for file in ran.up.data.rglob("*.log")}
+    spans = {str(number): body for number, body in enumerate(ran.traces)}
+    for said in (pages, logs, spans):
+        assert ran.hits(said)[0] == set()
+    raised = f"Planted{len(encodings(CARRIED))}TimesDefect".encode()
+    for event in (b"broker.failed", b"defect"):
+        assert any(event in line and raised in line for data in logs.values() for line in data.splitlines())
+    everything = b"".join(ran.traces)
+    assert b"http POST /api/planted/defect" in everything
+    assert b"failed in the broker (" + raised in everything
+    # A test that fails is an answer; it says of a defect no more than that.
+    tested = [data for place, data in ran.pages.items() if "/faulty/test" in place and " True " in place]
+    assert tested
+    assert all(b"failed in the broker (" + raised in data for data in tested)
+    # What a problem says is seen where these would have been.
+    problems = {
+        place: data for place, data in ran.pages.items() if "/api/planted/problem" in place and " True " in place
+    }
+    assert ran.hits(problems)[1] == set(problems) != set()
 
 
 def test_no_export_has_them(ran: Ran) -> None:

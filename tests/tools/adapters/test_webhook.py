@@ -14,7 +14,7 @@ from aiohttp import web
 
 from stanchion.base import SystemClock
 from stanchion.tools.adapter import AdapterProblem
-from stanchion.tools.adapters import Adapters
+from stanchion.tools.adapters.registry import Adapters
 from stanchion.tools.egress import EgressProblem
 from stanchion.tools.webhooks import verify
 from tests.support.certificates import Authority
@@ -106,6 +106,13 @@ async def test_a_receiver_that_knows_one_of_two_secrets_verifies(line: Line) -> 
     assert request.path == "/hooks/cases"
     assert request.content_type == "application/json"
     assert len(request.headers["webhook-signature"].split(" ")) == 2
+
+
+async def test_its_signatures_are_taken_out_of_what_is_said(line: Line) -> None:
+    target = line.target()
+    await line.adapter.push(target, RECORD, KEY)
+    said = line.receiver.requests[0].headers["webhook-signature"].split(" ")
+    assert {f"v1,{signature}" for signature in target.credentials.passing_values()} == set(said)
 
 
 async def test_each_attempt_of_one_write_has_one_id(line: Line) -> None:

@@ -1,5 +1,5 @@
 """Loaded into every process of an `up` by PYTHONPATH: each span, all of them, goes to the collector of the test, as an exporter
-would send it (OTLP/HTTP, JSON)."""
+would send it (OTLP/HTTP, JSON); and web and broker get a defect whose exception says what it should not."""
 
 import os
 import sys
@@ -59,8 +59,68 @@ def _trace(collector):
     def traced(self, *, process, sample=1.0):
         made(self, process=process, sample=1.0)
         self.provider.add_span_processor(BatchSpanProcessor(_exporter(collector), schedule_delay_millis=200))
+        {"web": _break_web, "broker": _break_broker}.get(process, lambda: None)()
 
     Telemetry.__init__ = traced
+
+
+def _defect(text):
+    """An exception that says the text in every encoding; that it does, its class says, which logs may name."""
+    import importlib.util
+    from pathlib import Path
+
+    spec = importlib.util.spec_from_file_location("planted_search", Path(__file__).parents[1] / "search.py")
+    search = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(search)
+    said = [needle.decode() for needle in search.encodings(text).values()]
+    holds = len(said) if list(search.Search({"it": text}).within(" ".join(said).encode(), "")) else 0
+    return type(f"Planted{holds}TimesDefect", (RuntimeError,), {})(" ".join(said))
+
+
+def _break_web():
+    """A route that answers with a defect, and one that answers with a problem, both in the words of the request."""
+    from fastapi import FastAPI, Request
+
+    from stanchion.base import Invalid
+
+    made = FastAPI.__init__
+
+    async def defect(request: Request):
+        text = (await request.json())["said"]
+        try:
+            int(text)
+        except ValueError as cause:
+            raise _defect(text) from cause
+
+    async def problem(request: Request):
+        raise Invalid("planted.problem", (await request.json())["said"])
+
+    def broken(self, *args, **options):
+        made(self, *args, **options)
+        for route in (defect, problem):
+            self.add_api_route(f"/api/planted/{route.__name__}", route, methods=["POST"], include_in_schema=False)
+
+    FastAPI.__init__ = broken
+
+
+def _break_broker():
+    """The HTTP client fails at `/defect` with the credential that it was to send, and so does the discovery of `faulty`."""
+    from stanchion.tools.adapters.http import HttpAdapter
+    from stanchion.tools.adapters.http_client import HttpClient
+
+    once, discover = HttpClient._once, HttpAdapter.discover
+
+    async def undiscovered(self, connector, timeout_s, credentials=None):
+        if connector.name == "faulty":
+            raise _defect(credentials.value("/auth/header/X-Api-Key"))
+        return await discover(self, connector, timeout_s, credentials)
+
+    async def broken(self, call, opened, egress, request, *args, **options):
+        if "/defect" in request.url.path:
+            raise _defect(request.headers["X-Api-Key"])
+        return await once(self, call, opened, egress, request, *args, **options)
+
+    HttpClient._once, HttpAdapter.discover = broken, undiscovered
 
 
 if "stanchion" in " ".join(sys.orig_argv) and "PYTHON_PLANTED_COLLECTOR" in os.environ:
