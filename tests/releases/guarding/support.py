@@ -57,6 +57,13 @@ class Guarded:
             await self.stage.start()
         return await self.arms()
 
+    async def start_both(self, count: int) -> dict[str, list[UUID]]:
+        """Start so many runs, and more until each arm has one: which arm a run gets is chance, as its id is."""
+        arms = await self.start(count)
+        while not all(arms.values()):
+            arms = await self.start(1)
+        return arms
+
     async def arms(self) -> dict[str, list[UUID]]:
         found: dict[str, list[UUID]] = {"candidate": [], "stable": []}
         for record in await self.stage.records("run.started"):

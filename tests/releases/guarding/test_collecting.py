@@ -28,9 +28,7 @@ ALL = {
 
 async def test_ended_runs_count_for_the_arm_that_was_recorded(guarded: Guarded) -> None:
     rollout = await guarded.begin(guards=ALL)
-    arms = await guarded.start(12)
-    assert len(arms["candidate"]) >= 1
-    assert len(arms["stable"]) >= 1
+    arms = await guarded.start_both(12)
     assert await guarded.collect() == 0
     await guarded.fail(arms["candidate"][:1])
     await guarded.end(arms["stable"], took_ms=2000)

@@ -147,7 +147,7 @@ async def test_without_measurements_it_pauses_and_nobody_promotes_it(guarded: Gu
 
 async def test_data_of_one_arm_alone_is_missing_data(guarded: Guarded) -> None:
     rollout = await guarded.begin()
-    arms = await guarded.start(12)
+    arms = await guarded.start_both(12)
     await guarded.end(arms["stable"])
     await guarded.collect()
     guarded.wait(901)

@@ -41,7 +41,7 @@ async def test_a_guarded_rollout_shows_what_its_guards_found(client, guarded: Gu
     made = (await client.post("/api/rollouts", json=BODY)).json()["rollout"]
     assert made["guards"] == planned["guards"]
     guarded.wait(1)
-    arms = await guarded.start(6)
+    arms = await guarded.start_both(6)
     await guarded.fail(arms["candidate"])
     await guarded.end(arms["stable"])
     await guarded.collect()

@@ -154,7 +154,7 @@ async def test_a_start_is_dealt_without_a_query(stage: Stage) -> None:
     await stage.begin(canary(50), documents=[second("blueprint")])
     await stage.begin(canary(50), documents=[second("connector")])
     assert await counted(40) == alone
-    pins = await stage.versions(*(await starts(stage, 80)))
+    pins = await stage.versions(*(await starts(stage, 160)))  # one of eight is missed once in 10⁸ times
     assert len({tuple(sorted(p.items())) for p in pins}) == 8, "three independent rollouts deal eight combinations"
 
 
@@ -241,7 +241,7 @@ async def test_pause_resume_and_their_history(stage: Stage) -> None:
         await advance(stage.ctx, rollout.id, kinds=stage.kinds, reason="on")
     assert caught.value.code == "rollout.paused"
     later(stage)
-    assert len({p["policy"] for p in await stage.versions(*(await starts(stage, 100)))}) == 2, (
+    assert len({p["policy"] for p in await stage.versions(*(await starts(stage, 200)))}) == 2, (
         "units keep what they have"
     )
     with pytest.raises(Conflict, match="bob"):
