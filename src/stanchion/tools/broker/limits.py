@@ -39,6 +39,8 @@ class _Account:
     used_at: float = 0.0
     waiting: int = 0
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    # Held for one transaction and what is learned from it, so that an older one never overwrites a newer one's word.
+    row: asyncio.Lock = field(default_factory=asyncio.Lock)
     freed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -81,10 +83,12 @@ class ConnectorLimits:
         account.waiting += 1
         try:
             async with asyncio.timeout(max(0.001, patience_s)), account.turn:
-                while (wait_s := await self._taken(tenant, connector, account)) > 0:
+                while True:
+                    account.freed.clear()  # before the look: what is freed during it is not to be waited for
+                    if (wait_s := await self._taken(tenant, connector, account)) <= 0:
+                        break
                     if clock.monotonic() + wait_s > until:
                         raise _refused(connector, wait_s)
-                    account.freed.clear()
                     await self._pause(account, wait_s, connector.limits)
         except TimeoutError:
             raise _refused(connector, max(ahead_s, rules.PLACE_RETRY_S)) from None
@@ -103,48 +107,59 @@ class ConnectorLimits:
 
     async def _taken(self, tenant: str, connector: Connector, account: _Account) -> float:
         """0 if a call may begin now, its token taken; else after how many seconds to look again."""
-        limits, now = connector.limits, self._env.clock.monotonic()
-        if now >= account.tokens_until:
-            account.tokens = 0
-        if now >= account.places_until:
-            account.places = 0  # whoever renews them meanwhile has them again
-        wants_token = limits.calls_per_s is not None and account.tokens < 1
-        wants_place = limits.concurrent is not None and account.used >= account.places
-        if wants_token or wants_place:
+        limits = connector.limits
+        while True:
+            now = self._env.clock.monotonic()
+            if now >= account.tokens_until:
+                account.tokens = 0
+            if now >= account.places_until:
+                account.places = 0
+            wants_token = limits.calls_per_s is not None and account.tokens < 1
+            wants_place = limits.concurrent is not None and account.used >= account.places
+            if not (wants_token or wants_place):
+                break
             wait_s = await self._more(tenant, connector, account, token=wants_token, place=wants_place)
             if wait_s > 0:
                 return wait_s
+            # While a token was fetched the place may have been given back: looked at again, until both are there at once.
         if limits.calls_per_s is not None:
             account.tokens -= 1
         return 0.0
 
     async def _more(self, tenant: str, connector: Connector, account: _Account, *, token: bool, place: bool) -> float:
-        """Take a chunk of tokens and some places, in one transaction. How long to wait if there was none of either."""
+        """Take a chunk of tokens and some places, in one transaction. How long to wait if there was none of either.
+
+        What was taken counts once it is committed: a transaction that fails, or whose call is cancelled, has given nothing.
+        Times are those from before the statements, so that nothing is held here for longer than in the database.
+        """
         limits, wait_s = connector.limits, 0.0
-        async with self._env.db.engine_tx() as tx:
-            bucket = await store.lock_bucket(tx, tenant, connector.name, full=limits.burst_or_default)
-            if place:
-                others = await store.places_of_others(tx, tenant, connector.name, self._holder)
-                held = rules.places(limits, others=others, mine=account.places, used=account.used)
-                await store.hold_places(
-                    tx, tenant, connector.name, self._holder, places=held, lease_s=rules.PLACES_LEASE_S
-                )
-                account.places = held
-                account.places_until = self._env.clock.monotonic() + rules.PLACES_LEASE_S
-                wait_s = 0.0 if account.used < held else rules.PLACE_RETRY_S
-            if token and wait_s == 0.0:
-                grant = rules.take(bucket.tokens, bucket.elapsed_s, limits)
-                await store.save_bucket(tx, tenant, connector.name, tokens=grant.left)
-                account.tokens = grant.tokens
-                account.tokens_until = self._env.clock.monotonic() + rules.LEASE_S
-                wait_s = grant.wait_s
+        held, tokens = None, None
+        async with account.row:
+            began = self._env.clock.monotonic()
+            async with self._env.db.engine_tx() as tx:
+                bucket = await store.lock_bucket(tx, tenant, connector.name, full=limits.burst_or_default)
+                if place:
+                    others = await store.places_of_others(tx, tenant, connector.name, self._holder)
+                    held = rules.places(limits, others=others, mine=account.places, used=account.used)
+                    await store.hold_places(
+                        tx, tenant, connector.name, self._holder, places=held, lease_s=rules.PLACES_LEASE_S
+                    )
+                    wait_s = 0.0 if account.used < held else rules.PLACE_RETRY_S
+                if token and wait_s == 0.0:
+                    grant = rules.take(bucket.tokens, bucket.elapsed_s, limits)
+                    await store.save_bucket(tx, tenant, connector.name, tokens=grant.left)
+                    tokens, wait_s = grant.tokens, grant.wait_s
+            if held is not None:
+                account.places, account.places_until = held, began + rules.PLACES_LEASE_S
+            if tokens is not None:
+                account.tokens, account.tokens_until = tokens, self._env.clock.monotonic() + rules.LEASE_S
         return wait_s
 
     async def tend(self) -> None:
         """A duty, about once a second: renew the places in use, give back those of connectors without work."""
         now = self._env.clock.monotonic()
         for (tenant, name), account in list(self._accounts.items()):
-            if account.places == 0:
+            if account.places == 0 and account.used == 0:
                 continue
             held = rules.kept(mine=account.places, used=account.used, idle_s=now - account.used_at)
             if held == account.places and account.places_until - now > rules.PLACES_LEASE_S / 2:
@@ -158,13 +173,20 @@ class ConnectorLimits:
                 await self._hold(tenant, name, account, 0)
 
     async def _hold(self, tenant: str, name: str, account: _Account, held: int) -> None:
-        """Not in turn: who waits for a token has that for seconds. The row's lock keeps this apart from `_more`, and a call
-        that begins meanwhile counts with the places that are left."""
-        async with self._env.db.engine_tx() as tx:
-            await store.lock_bucket(tx, tenant, name, full=0)
-            held = account.places = max(held, account.used)
-            await store.hold_places(tx, tenant, name, self._holder, places=held, lease_s=rules.PLACES_LEASE_S)
-            account.places_until = self._env.clock.monotonic() + rules.PLACES_LEASE_S
+        """Hold no more than so many of the places that this process still has, and those in use.
+
+        Not in turn: who waits for a token has that for seconds. The row's lock keeps this apart from `_more`, and a call that
+        begins meanwhile counts with the places that are left. Of places whose lease is over only those in use are held again:
+        the others may be somebody else's.
+        """
+        async with account.row:
+            began = self._env.clock.monotonic()
+            async with self._env.db.engine_tx() as tx:
+                await store.lock_bucket(tx, tenant, name, full=0)
+                lasts = self._env.clock.monotonic() < account.places_until
+                held = account.places = max(min(held, account.places) if lasts else 0, account.used)
+                await store.hold_places(tx, tenant, name, self._holder, places=held, lease_s=rules.PLACES_LEASE_S)
+            account.places_until = began + rules.PLACES_LEASE_S
 
     def _account(self, tenant: str, name: str) -> _Account:
         found = self._accounts.get((tenant, name))
