@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from stanchion.tools.adapters import Adapters
+from stanchion.tools.adapters.registry import Adapters
 from tests.conformance.worlds import OUTCOME_FIELDS, World, checked, document
 
 KEY_HEADER = "Idempotency-Key"

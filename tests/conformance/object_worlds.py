@@ -8,7 +8,7 @@ from typing import Any
 
 from stanchion.secrets import Secret, SecretRef
 from stanchion.tools.adapter import Target
-from stanchion.tools.adapters import Adapters
+from stanchion.tools.adapters.registry import Adapters
 from stanchion.tools.credentials import Credentials
 from tests.conformance.worlds import CASE_FIELDS, CASES, OUTCOME_FIELDS, World, checked, document
 from tests.support.s3 import Bucket

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from stanchion.tools.adapter import AdapterProblem, Target
-from stanchion.tools.adapters import Adapters
+from stanchion.tools.adapters.registry import Adapters
 from stanchion.tools.connectors import connector_of, resource_of
 from stanchion.tools.egress import Egress
 from tests.conformance import http_writes as http

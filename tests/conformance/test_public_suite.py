@@ -18,7 +18,8 @@ from aiohttp import web
 from stanchion.base import SystemClock
 from stanchion.testing import AdapterSuite, Trial
 from stanchion.testing.shelf import ShelfAdapter
-from stanchion.tools import AdapterProblem, Adapters, Means
+from stanchion.tools import AdapterProblem, Means
+from stanchion.tools.adapters.registry import Adapters
 from tests.conformance import object_worlds, worlds
 from tests.conformance.worlds import CASES
 from tests.support import s3

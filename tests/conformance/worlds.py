@@ -16,7 +16,7 @@ from aiohttp import web
 
 from stanchion.base import SystemClock
 from stanchion.tools.adapter import Adapter, Target
-from stanchion.tools.adapters import Adapters
+from stanchion.tools.adapters.registry import Adapters
 from stanchion.tools.connectors import connector_of
 from tests.tools.documents import parsed
 

@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from stanchion.base import Problem
 from stanchion.secrets.keeping import grant_secret
-from stanchion.secrets.providers import VaultAccess, VaultProvider
+from stanchion.secrets.providers.vault import VaultAccess, VaultProvider
 from tests.secrets.conftest import HandClock, holder_of
 from tests.secrets.vault import Vault
 

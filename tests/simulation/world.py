@@ -138,7 +138,7 @@ class SimulatedAdapter:
 
 
 class SimulatedAdapters:
-    """Stands for `tools.Adapters`."""
+    """Stands for `tools.adapters.registry.Adapters`."""
 
     def __init__(self, adapter: SimulatedAdapter) -> None:
         self._adapter = adapter

@@ -9,7 +9,8 @@ from typing import Any
 
 from stanchion.base import SystemClock
 from stanchion.blueprints import ConfigIssue, Document, Parsed
-from stanchion.tools import Adapters, ConnectorKind
+from stanchion.tools.adapters.registry import Adapters
+from stanchion.tools.connectors.kind import ConnectorKind
 
 
 def parsed(written: str | Mapping[str, Any], path: str = "connector.yaml", adapters: Adapters | None = None) -> Parsed:

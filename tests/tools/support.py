@@ -16,8 +16,9 @@ from stanchion.blueprints import Op, OpKind
 from stanchion.context import Actor, Ctx, Env
 from stanchion.http import PageParams
 from stanchion.runs import Claim, StepCall, Suspend, WaitingKind
-from stanchion.tools import Adapters, EffectPort, PushHandler
+from stanchion.tools import EffectPort, PushHandler
 from stanchion.tools.adapter import Adapter
+from stanchion.tools.adapters.registry import Adapters
 from tests.conformance import worlds
 
 RECORD: dict[str, Json] = {"case_id": "C1", "tier": "minor", "articles": [5], "comment": None}

@@ -21,9 +21,10 @@ import pytest
 from aiohttp import web
 
 from stanchion.base import Denied, Problem, SystemClock
-from stanchion.tools import AdapterProblem, Adapters
+from stanchion.tools import AdapterProblem
 from stanchion.tools.adapters import files_lines
 from stanchion.tools.adapters.http_paging import Position
+from stanchion.tools.adapters.registry import Adapters
 from tests.conformance import worlds
 from tests.conformance.test_adapters import KEY, OUTCOME, make_target_database
 

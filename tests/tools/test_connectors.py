@@ -15,7 +15,8 @@ from stanchion.blueprints import BlueprintKind, Document, Parsed
 from stanchion.blueprints.check import KEYWORDS
 from stanchion.blueprints.values.kind import CONFIG_SCHEMA
 from stanchion.releases.policies.kind import SCHEMA as POLICY
-from stanchion.tools import FETCH, LOOKUP, PUSH, Adapters, connector_of
+from stanchion.tools import FETCH, LOOKUP, PUSH, connector_of
+from stanchion.tools.adapters.registry import Adapters
 from stanchion.tools.catalogue.kind import SCHEMA as TOOL
 from stanchion.tools.connectors import resource_of
 from stanchion.tools.connectors.schema import document_schema

@@ -13,8 +13,8 @@ import pytest
 from stanchion.base import SystemClock
 from stanchion.blueprints import Document
 from stanchion.tools import AdapterProblem, Target
-from stanchion.tools.adapters import Adapters
 from stanchion.tools.adapters.inferred import cells_of, fields_of, key_of, resource_name
+from stanchion.tools.adapters.registry import Adapters
 from stanchion.tools.connectors import connector_of
 from stanchion.tools.connectors.kind import ConnectorKind
 from tests.conformance.test_adapters import make_target_database

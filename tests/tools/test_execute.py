@@ -15,7 +15,8 @@ from stanchion.base import Invalid, Json, NotFound, Problem
 from stanchion.blueprints import BlueprintKind, Document
 from stanchion.context import Env
 from stanchion.runs import Suspend, WaitingKind
-from stanchion.tools import EXECUTE, VERBS, Adapters, EffectPort, ExecuteHandler
+from stanchion.tools import EXECUTE, VERBS, EffectPort, ExecuteHandler
+from stanchion.tools.adapters.registry import Adapters
 from tests.conformance import http_writes as http
 from tests.tools.support import call_of, new_run, reclaim
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from stanchion.base import Clock, Invalid, Json, LimitExceeded, NotFound, Problem
-from stanchion.tools import FETCH, LOOKUP, Adapters, FetchHandler, LookupHandler
+from stanchion.tools import FETCH, LOOKUP, FetchHandler, LookupHandler
+from stanchion.tools.adapters.registry import Adapters
 from stanchion.tools.adapters.statements import read_statement
 from tests.conformance.worlds import CASES, SqliteWorld, make_sqlite
 from tests.tools.documents import parsed

@@ -8,7 +8,8 @@ import pytest
 
 from stanchion.base import Invalid, Json, SystemClock
 from stanchion.blueprints import Schema, validate_value
-from stanchion.tools import AdapterProblem, Adapters
+from stanchion.tools import AdapterProblem
+from stanchion.tools.adapters.registry import Adapters
 from stanchion.tools.records import check_record, read_value, text_value
 from tests.conformance import worlds
 

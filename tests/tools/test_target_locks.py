@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from stanchion.base import SystemClock
-from stanchion.tools import Adapters
 from stanchion.tools.adapters.call import Call
 from stanchion.tools.adapters.postgresql import PostgresDriver
+from stanchion.tools.adapters.registry import Adapters
 from tests.conformance import worlds
 from tests.conformance.test_adapters import make_target_database
 

@@ -1,7 +1,7 @@
 """The only place that chooses implementations: settings → Env, verbs, kinds, resolver, routers, duties.
 
-One module per process type, and none of them is imported here: a process starts as soon as what it needs is imported, so a
-worker has no routes and no adapters, and a scheduler no HTTP client.
+One module per process type, and none of them is imported here: a process starts as soon as what it needs is imported, so only
+the web process has routes, and a worker has no adapters.
 
     env        settings → Env, for every process
     resolving  the verbs, and who resolves pins, for every process that compiles a Blueprint

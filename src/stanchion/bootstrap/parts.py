@@ -16,13 +16,15 @@ from stanchion.context import Env
 from stanchion.releases import flags, policies
 from stanchion.releases.gates import GATES
 from stanchion.tools import catalogue, triggers
+from stanchion.tools.adapters.registry import Adapters
+from stanchion.tools.connectors.kind import ConnectorKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """What the processes that read documents or call by themselves are made of: which verbs, kinds and adapters there are, and who resolves pins."""
 
-    adapters: tools.Adapters
+    adapters: Adapters
     verbs: Mapping[str, VerbSpec]
     kinds: Mapping[str, KindSpec]
     resolver: releases.Resolver
@@ -39,13 +41,11 @@ def build_parts(env: Env, settings: Settings, *, pages: tools.Pages | None = Non
         needed=(settings.connectors_root,),
     )
     brought = tools.find_own_adapters()
-    adapters = tools.Adapters(
-        settings.connectors_root, env.clock, network, sandbox, brought, pages=pages, home=HOME_TENANT
-    )
+    adapters = Adapters(settings.connectors_root, env.clock, network, sandbox, brought, pages=pages, home=HOME_TENANT)
     verbs = build_verbs()
     kinds: tuple[KindSpec, ...] = (
         BlueprintKind(verbs),
-        tools.ConnectorKind(adapters),
+        ConnectorKind(adapters),
         approvals.PolicyKind(others=[GATES.policy_type(), policies.AuthorizationType()]),
         ConfigKind(),
         flags.FlagKind(),

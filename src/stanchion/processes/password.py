@@ -16,8 +16,7 @@ from stanchion.base.kept import DEPLOYMENT
 from stanchion.base.settings import Settings
 from stanchion.db import Password, ProcessType
 from stanchion.secrets import SecretRef
-from stanchion.secrets.holding import provider_off, unknown_field, vault_access
-from stanchion.secrets.providers import EnvProvider, FileProvider, Provider, VaultProvider
+from stanchion.secrets.providers import EnvProvider, FileProvider, Provider, provider_off, unknown_field
 
 # Stands for the process type, so that one settings file serves all.
 PROCESS: Final = "{process}"
@@ -63,5 +62,8 @@ def _provider(settings: Settings, ref: SecretRef) -> Provider:
     if ref.provider == "file" and own.files is not None:
         return FileProvider(own.files)
     if ref.provider == "vault" and own.vault_url is not None:
+        # Its HTTP client is imported where a Vault has the password, before anything is connected to.
+        from stanchion.secrets.providers.vault import VaultProvider, vault_access  # noqa: PLC0415
+
         return VaultProvider(vault_access(own, own.vault_url), SystemClock())
     raise provider_off(ref)

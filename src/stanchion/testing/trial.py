@@ -11,7 +11,7 @@ from stanchion.base import Json, dumps, loads
 from stanchion.blueprints import Document
 from stanchion.secrets import Secret, SecretRef
 from stanchion.tools.adapter import Adapter, Target
-from stanchion.tools.adapters import Adapters
+from stanchion.tools.adapters.registry import Adapters
 from stanchion.tools.connectors import connector_of
 from stanchion.tools.connectors.kind import ConnectorKind
 from stanchion.tools.credentials import Credentials

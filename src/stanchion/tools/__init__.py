@@ -4,15 +4,15 @@ A connector is an artifact: what a system offers (resources, typed fields, decla
 is bound to, never a credential. FETCH and LOOKUP read through it. PUSH writes through the effect ledger: intent before
 the call, receipt after, one key that the target receives, so that a write happens at most once or is known to be
 unknown (I5, I8, I10).
+
+What knows every adapter (`adapters.registry.Adapters`, `connectors.kind.ConnectorKind`) is imported by its module.
 """
 
 from stanchion.tools.adapter import Adapter, AdapterProblem, AdapterRegistry, Target
 from stanchion.tools.adapters import NO_OWN as NO_OWN_ADAPTERS
-from stanchion.tools.adapters import PAGE_PURPOSE, Adapters, Means, NamedAdapters, Pages, PlainAdapter
+from stanchion.tools.adapters import PAGE_PURPOSE, Means, NamedAdapters, Pages, PlainAdapter
 from stanchion.tools.adapters import find_own as find_own_adapters
-from stanchion.tools.adapters.http_openapi import openapi_connector
 from stanchion.tools.connectors import connector_of
-from stanchion.tools.connectors.kind import ConnectorKind
 from stanchion.tools.effects import (
     ApprovalCheck,
     Effect,
@@ -46,10 +46,8 @@ __all__ = [
     "Adapter",
     "AdapterProblem",
     "AdapterRegistry",
-    "Adapters",
     "ApprovalCheck",
     "Connector",
-    "ConnectorKind",
     "Effect",
     "EffectFilter",
     "EffectGauges",
@@ -78,7 +76,6 @@ __all__ = [
     "find_own_adapters",
     "list_connectors",
     "list_effects",
-    "openapi_connector",
     "resolve",
     "show",
     "show_connector",

@@ -16,7 +16,8 @@ from stanchion.controls import withdrawals
 from stanchion.releases import Resolver, apply, draining, revoking
 from stanchion.runs import Starter, TransformHandler, Worker
 from stanchion.runs import revoking as runs_revoking
-from stanchion.tools import Adapters, ConnectorKind
+from stanchion.tools.adapters.registry import Adapters
+from stanchion.tools.connectors.kind import ConnectorKind
 from tests.runs.support import Probe, World
 
 CONNECTOR = """\

@@ -19,7 +19,9 @@ from stanchion.queue import Notifier
 from stanchion.releases import Resolver, apply
 from stanchion.releases.rollouts import Plan, Step, Strategy, Target, service
 from stanchion.runs import Starter, TransformHandler, Worker
-from stanchion.tools import FETCH, LOOKUP, Adapters, ConnectorKind
+from stanchion.tools import FETCH, LOOKUP
+from stanchion.tools.adapters.registry import Adapters
+from stanchion.tools.connectors.kind import ConnectorKind
 from tests.artifacts.support import ctx_of
 
 POLICY = """\

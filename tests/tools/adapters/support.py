@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from stanchion.tools.adapter import Target
-from stanchion.tools.adapters import Adapters
+from stanchion.tools.adapters.registry import Adapters
 from stanchion.tools.connectors import connector_of
 from stanchion.tools.credentials import Credentials
 from tests.conformance.object_worlds import told_secret

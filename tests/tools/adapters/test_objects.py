@@ -19,9 +19,9 @@ from yarl import URL
 
 from stanchion.base import Denied, SystemClock
 from stanchion.tools.adapter import AdapterProblem
-from stanchion.tools.adapters import Adapters
 from stanchion.tools.adapters.objects_content import Position, position_of
 from stanchion.tools.adapters.objects_gate import Gate
+from stanchion.tools.adapters.registry import Adapters
 from stanchion.tools.egress import Egress, EgressProblem, Endpoint
 from stanchion.tools.egress.rules import private_of
 from stanchion.tools.types import Asker

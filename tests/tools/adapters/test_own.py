@@ -18,8 +18,9 @@ from stanchion.base import Conflict, Denied, Invalid, Problem, SystemClock
 from stanchion.blueprints import ConfigIssue
 from stanchion.cli.app import run as stanchion
 from stanchion.testing.shelf import ShelfAdapter
-from stanchion.tools import AdapterProblem, Adapters, Means, NamedAdapters, Target, connector_of
+from stanchion.tools import AdapterProblem, Means, NamedAdapters, Target, connector_of
 from stanchion.tools.adapters import GROUP, OwnAdapters, adapter_faults, find_own
+from stanchion.tools.adapters.registry import Adapters
 from tests.tools.adapters.support import KEY, complaints, document
 
 RESOURCES = {"cases": {"shelf": "cases", "key": "case_id", "fields": {"case_id": {"type": "string"}}, "fetch": {}}}
@@ -285,7 +286,8 @@ def test_what_init_writes_passes_its_own_test_and_is_found(tmp_path: Path) -> No
         import asyncio, json
         from pathlib import Path
         from stanchion.base import SystemClock
-        from stanchion.tools import Adapters, Target, connector_of, find_own_adapters
+        from stanchion.tools import Target, connector_of, find_own_adapters
+        from stanchion.tools.adapters.registry import Adapters
         adapters = Adapters(Path("connectors"), SystemClock(), own=find_own_adapters())
         connector = connector_of(json.loads('''{json.dumps(body)}'''))
         resource = connector.resources["cases"]

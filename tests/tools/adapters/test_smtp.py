@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from stanchion.base import SystemClock
 from stanchion.tools.adapter import AdapterProblem
-from stanchion.tools.adapters import Adapters
+from stanchion.tools.adapters.registry import Adapters
 from stanchion.tools.adapters.smtp_message import BadMessage, address_of, allowed, mail_of
 from stanchion.tools.egress import EgressProblem
 from tests.support.certificates import Authority

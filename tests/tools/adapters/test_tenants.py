@@ -12,8 +12,9 @@ import pytest
 
 from stanchion.base import Denied, Problem, SystemClock
 from stanchion.testing.shelf import ShelfAdapter
-from stanchion.tools import Adapters, Target, connector_of
+from stanchion.tools import Target, connector_of
 from stanchion.tools.adapters import GROUP, find_own
+from stanchion.tools.adapters.registry import Adapters
 from stanchion.tools.connectors import resource_of
 from stanchion.tools.egress import Egress, Network
 from stanchion.tools.types import Asker

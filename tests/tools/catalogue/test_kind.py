@@ -11,9 +11,11 @@ from stanchion.approvals import GovernVerb, PolicyKind
 from stanchion.artifacts import Document
 from stanchion.base import SystemClock
 from stanchion.blueprints import LOGIC_GATE, TRANSFORM, BlueprintKind, validate_value
-from stanchion.tools import VERBS, Adapters, ConnectorKind, connector_of
+from stanchion.tools import VERBS, connector_of
+from stanchion.tools.adapters.registry import Adapters
 from stanchion.tools.catalogue import ToolKind, derive, program_of
 from stanchion.tools.catalogue.schema import tool_of
+from stanchion.tools.connectors.kind import ConnectorKind
 from tests.tools.catalogue.support import APPROVAL, CONNECTOR, READER, TOOL
 
 SPECS = {spec.verb: spec for spec in (TRANSFORM, LOGIC_GATE, GovernVerb(), *VERBS)}

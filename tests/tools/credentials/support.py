@@ -13,7 +13,7 @@ from aiohttp import web
 from stanchion.base import NotFound
 from stanchion.secrets import Secret, SecretRef
 from stanchion.tools.adapter import Target
-from stanchion.tools.adapters import Adapters
+from stanchion.tools.adapters.registry import Adapters
 from stanchion.tools.connectors import connector_of, resource_of
 from stanchion.tools.credentials import resolve
 from tests.conformance.worlds import checked

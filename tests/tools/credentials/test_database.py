@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from stanchion.tools.adapter import AdapterProblem, Target
-from stanchion.tools.adapters import Adapters
+from stanchion.tools.adapters.registry import Adapters
 from stanchion.tools.connectors import connector_of
 from stanchion.tools.credentials import resolve
 from tests.conformance import worlds

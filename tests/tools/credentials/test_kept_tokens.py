@@ -24,7 +24,7 @@ from stanchion.context import Env
 from stanchion.db import Database, DatabaseUrls
 from stanchion.secrets.holding import KeptTokens, KeyFile, Keyring, store
 from stanchion.tools.adapter import AdapterProblem, Target
-from stanchion.tools.adapters import Adapters
+from stanchion.tools.adapters.registry import Adapters
 from stanchion.tools.connectors import connector_of, resource_of
 from stanchion.tools.credentials import resolve
 from tests.conformance import worlds

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from stanchion.tools.adapter import AdapterProblem
-from stanchion.tools.adapters import Adapters
+from stanchion.tools.adapters.registry import Adapters
 from stanchion.tools.credentials.oauth import Granted, Tokens, granted_of
 from tests.conformance import worlds
 from tests.tools.credentials.support import Seen, Values, connector_body, showing, target

@@ -22,7 +22,7 @@ from cryptography.x509.oid import NameOID
 
 from stanchion.base import NotFound
 from stanchion.tools.adapter import AdapterProblem
-from stanchion.tools.adapters import Adapters
+from stanchion.tools.adapters.registry import Adapters
 from stanchion.tools.credentials import Credentials
 from tests.conformance import worlds
 from tests.tools.credentials.support import Seen, Values, connector_body, showing, target

@@ -13,9 +13,9 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from stanchion.base import Invalid, SystemClock
-from stanchion.tools import Adapters
 from stanchion.tools.adapter import AdapterProblem, Target
 from stanchion.tools.adapters.postgresql_way import way
+from stanchion.tools.adapters.registry import Adapters
 from stanchion.tools.connectors import connector_of
 from stanchion.tools.egress import Egress, EgressProblem, Network
 from tests.conformance import worlds

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from stanchion.base import Invalid
-from stanchion.tools import openapi_connector
+from stanchion.tools.adapters.http_openapi import openapi_connector
 from tests.tools.documents import parsed
 
 INVOICES = """\

@@ -13,8 +13,9 @@ import pytest
 from stanchion.base import SystemClock, SystemIds
 from stanchion.base.settings import Settings
 from stanchion.secrets.holding import KeyFile, holding
-from stanchion.tools import PAGE_PURPOSE, AdapterProblem, Adapters, Pages
+from stanchion.tools import PAGE_PURPOSE, AdapterProblem, Pages
 from stanchion.tools.adapters.http_paging import Position
+from stanchion.tools.adapters.registry import Adapters
 from stanchion.tools.types import Asker
 from tests.conformance import worlds
 from tests.conformance.worlds import CASES, World

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from stanchion.base import Json, SystemClock
-from stanchion.tools import Adapters
 from stanchion.tools.adapters.mcp.definitions import Definition
 from stanchion.tools.adapters.mcp.found import discovery_of
+from stanchion.tools.adapters.registry import Adapters
 from stanchion.tools.connectors import connector_of
 from tests.tools.documents import parsed
 from tests.tools.mcp.support import document

@@ -113,7 +113,7 @@ def import_openapi(file: str, name: str, owner: str, environment: str, base_url:
     FILE is YAML or JSON; - reads standard input. What is no GET writes, and no write is taken to be recognised when
     repeated: say otherwise where the system's own words do.
     """
-    from stanchion.tools import openapi_connector  # noqa: PLC0415 - no other command pays for its import
+    from stanchion.tools.adapters.http_openapi import openapi_connector  # noqa: PLC0415 - no other command pays for its import
 
     with click.open_file(file, "rb") as opened:
         data = opened.read(_OPENAPI_BYTES_MAX + 1)

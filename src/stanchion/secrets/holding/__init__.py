@@ -4,13 +4,12 @@ A tenant's secrets are encrypted under its data key, data keys under the key-enc
 (adr/0020). Values are in this process's memory for seconds after they were read, and leave it inside a call alone.
 """
 
-from stanchion.secrets.holding.build import Holding, holding, vault_access
+from stanchion.secrets.holding.build import Holding, holding
 from stanchion.secrets.holding.holder import LocalHolder
 from stanchion.secrets.holding.keyfile import KeyFile
 from stanchion.secrets.holding.keyring import Keyring
 from stanchion.secrets.holding.local import LocalProvider
 from stanchion.secrets.holding.resolver import Resolver
-from stanchion.secrets.holding.rules import provider_off, unknown_field
 from stanchion.secrets.holding.tokens import KeptTokens
 
 __all__ = [
@@ -22,7 +21,4 @@ __all__ = [
     "LocalProvider",
     "Resolver",
     "holding",
-    "provider_off",
-    "unknown_field",
-    "vault_access",
 ]

@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from stanchion.base import Invalid
 from stanchion.base.settings import SecretsSettings, Settings
 from stanchion.context import Env
 from stanchion.secrets.holding.holder import LocalHolder
@@ -15,7 +14,8 @@ from stanchion.secrets.holding.keyring import Keyring
 from stanchion.secrets.holding.local import LocalProvider
 from stanchion.secrets.holding.resolver import Resolver
 from stanchion.secrets.holding.tokens import KeptTokens
-from stanchion.secrets.providers import EnvProvider, FileProvider, Provider, VaultAccess, VaultProvider
+from stanchion.secrets.providers import EnvProvider, FileProvider, Provider
+from stanchion.secrets.providers.vault import VaultProvider, vault_access
 from stanchion.secrets.types import SecretHolder, Secrets
 
 
@@ -66,23 +66,3 @@ def _providers(
     if settings.vault_url is not None:
         found.append(VaultProvider(vault_access(settings, settings.vault_url), env.clock))
     return {provider.name: provider for provider in found}
-
-
-def vault_access(settings: SecretsSettings, url: str) -> VaultAccess:
-    """How the Vault at `url` is reached. Raises Invalid `secret.vault_incomplete`."""
-    if settings.vault_role_id is None or settings.vault_secret_id_file is None:
-        raise Invalid(
-            "secret.vault_incomplete",
-            "secrets.vault_url is set, but not how to log in there.",
-            hint="Set secrets.vault_role_id and secrets.vault_secret_id_file too.",
-        )
-    return VaultAccess(
-        url=url,
-        mount=settings.vault_mount,
-        prefix=settings.vault_prefix,
-        role_id=settings.vault_role_id,
-        secret_id_file=settings.vault_secret_id_file,
-        namespace=settings.vault_namespace or "",
-        ca_file=settings.vault_ca_file,
-        timeout_s=settings.vault_timeout_s,
-    )

@@ -14,7 +14,7 @@ from stanchion.context import Env
 from stanchion.secrets.holding import rules, store
 from stanchion.secrets.holding.local import version_ended
 from stanchion.secrets.holding.store import Issued
-from stanchion.secrets.providers import Provider, Values
+from stanchion.secrets.providers import Provider, Values, provider_off, unknown_field
 from stanchion.secrets.references import SecretRef
 from stanchion.secrets.types import Finding, Secret, Wanted
 
@@ -128,13 +128,13 @@ class Resolver:
     def _provider(self, ref: SecretRef) -> Provider:
         found = self._providers.get(ref.provider)
         if found is None:
-            raise rules.provider_off(ref)
+            raise provider_off(ref)
         return found
 
     def _secret(self, ref: SecretRef, values: Values) -> Secret:
         value = values.fields.get(ref.field)
         if value is None:
-            raise rules.unknown_field(ref, values.fields)
+            raise unknown_field(ref, values.fields)
         return Secret(value, ref=ref, version=values.version)
 
     async def _found(self, tenant: str, environment: str, wanted: Wanted) -> Finding:

@@ -1,8 +1,11 @@
-"""Providers beside our own tables: variables and files of a container, a Vault or OpenBao."""
+"""Providers beside our own tables: variables and files of a container, a Vault or OpenBao.
+
+`vault.VaultProvider` is not imported here: it brings an HTTP client, which only those need who ask a Vault.
+"""
 
 from stanchion.secrets.providers.files import FileProvider
+from stanchion.secrets.providers.problems import provider_off, unknown_field
 from stanchion.secrets.providers.types import Provider, Values
 from stanchion.secrets.providers.variables import EnvProvider
-from stanchion.secrets.providers.vault import VaultAccess, VaultProvider
 
-__all__ = ["EnvProvider", "FileProvider", "Provider", "Values", "VaultAccess", "VaultProvider"]
+__all__ = ["EnvProvider", "FileProvider", "Provider", "Values", "provider_off", "unknown_field"]

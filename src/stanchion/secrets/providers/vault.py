@@ -18,6 +18,7 @@ from urllib.parse import quote
 import aiohttp
 
 from stanchion.base import Clock, Denied, Invalid, Json, NotFound, Unavailable, loads
+from stanchion.base.settings import SecretsSettings
 from stanchion.secrets.files import read_private
 from stanchion.secrets.providers.plain import unknown
 from stanchion.secrets.providers.types import Values
@@ -55,6 +56,26 @@ class VaultAccess:
     namespace: str = ""
     ca_file: Path | None = None
     timeout_s: float = 5.0
+
+
+def vault_access(settings: SecretsSettings, url: str) -> VaultAccess:
+    """How the Vault at `url` is reached. Raises Invalid `secret.vault_incomplete`."""
+    if settings.vault_role_id is None or settings.vault_secret_id_file is None:
+        raise Invalid(
+            "secret.vault_incomplete",
+            "secrets.vault_url is set, but not how to log in there.",
+            hint="Set secrets.vault_role_id and secrets.vault_secret_id_file too.",
+        )
+    return VaultAccess(
+        url=url,
+        mount=settings.vault_mount,
+        prefix=settings.vault_prefix,
+        role_id=settings.vault_role_id,
+        secret_id_file=settings.vault_secret_id_file,
+        namespace=settings.vault_namespace or "",
+        ca_file=settings.vault_ca_file,
+        timeout_s=settings.vault_timeout_s,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

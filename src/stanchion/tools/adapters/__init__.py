@@ -1,4 +1,8 @@
-"""The adapters that ship, those that a team brings, and the registry that a process builds once."""
+"""The adapters that ship and those that a team brings.
+
+`registry.Adapters`, which a process builds once, is not imported here: it brings the code of every adapter and an HTTP
+client, which only processes that read documents or perform calls need.
+"""
 
 from stanchion.tools.adapters.call import Call, any_target, offset_of
 from stanchion.tools.adapters.inferred import cells_of, fields_of, key_of, resource_name
@@ -8,14 +12,12 @@ from stanchion.tools.adapters.pages import PURPOSE as PAGE_PURPOSE
 from stanchion.tools.adapters.pages import Pages
 from stanchion.tools.adapters.paths import inside, path_complaint
 from stanchion.tools.adapters.plain import PlainAdapter
-from stanchion.tools.adapters.registry import Adapters
 from stanchion.tools.records import read_record
 
 __all__ = [
     "GROUP",
     "NO_OWN",
     "PAGE_PURPOSE",
-    "Adapters",
     "Call",
     "Means",
     "NamedAdapters",

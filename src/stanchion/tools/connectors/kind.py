@@ -20,8 +20,7 @@ from stanchion.blueprints import (
     to_issue,
 )
 from stanchion.tools.adapter import Adapter
-from stanchion.tools.adapters import Adapters
-from stanchion.tools.adapters.registry import BROKEN_HINT
+from stanchion.tools.adapters.registry import BROKEN_HINT, Adapters
 from stanchion.tools.connectors.rules import check_connector
 from stanchion.tools.connectors.schema import EXECUTE, document_schema
 from stanchion.tools.connectors.sound import sound_part, worth_saying

@@ -5,11 +5,17 @@ connected socket and `Egress.addresses` the checked addresses, for protocols tha
 to one of these by number and verify TLS by name. `Egress.followed` says where a redirect may lead.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
 from stanchion.tools.egress.document import EGRESS_SCHEMA, check_egress
 from stanchion.tools.egress.hosts import Endpoint, host_of, origin_of
 from stanchion.tools.egress.policy import MAX_BYTES_DEFAULT, Egress, Network, Resolve
 from stanchion.tools.egress.problems import EgressProblem
-from stanchion.tools.egress.sessions import Sessions, connector, session
+
+if TYPE_CHECKING:
+    from stanchion.tools.egress.sessions import Sessions, connector, session
 
 __all__ = [
     "EGRESS_SCHEMA",
@@ -26,3 +32,15 @@ __all__ = [
     "origin_of",
     "session",
 ]
+
+# They bring an HTTP client, which a process that only reads documents, or calls through the broker, does not import.
+_OF_SESSIONS: Final = frozenset({"Sessions", "connector", "session"})
+
+
+def __getattr__(name: str) -> object:
+    """What serves HTTP, imported by whoever names it. Raises AttributeError for what there is not."""
+    if name not in _OF_SESSIONS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from stanchion.tools.egress import sessions  # noqa: PLC0415 - see above
+
+    return getattr(sessions, name)
