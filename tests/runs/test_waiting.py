@@ -329,7 +329,7 @@ async def test_nothing_of_a_run_survives_its_end(world, tmp_path):
 
         def forgotten() -> bool:
             gc.collect()
-            held = [o for o in gc.get_objects() if isinstance(o, Execution)]
+            held = [o for o in gc.get_objects() if type(o) is Execution and o.run.id == run_id]
             return not held and all(ref() is None for ref in seen)
 
         await world.eventually(forgotten)

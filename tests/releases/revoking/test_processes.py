@@ -188,8 +188,8 @@ def test_all_that_stopped_go_on_with_another_version_in_one_action(deployment: D
 def test_every_process_tells_how_old_what_it_knows_is(deployment: Deployment) -> None:
     found = {d["name"]: d for d in deployment.apis[0].get("/health/dependencies")["items"]}["withdrawn versions"]
     assert (found["state"], found["serving"]) == ("up", False)
-    assert found["age_s"] <= 1.5
+    assert found["age_s"] <= 10
     for worker in deployment.workers:
         _, text = ask_unix(worker, "/metrics")
         age = next(line for line in text.decode().splitlines() if line.startswith("stanchion_withdrawals_age_seconds "))
-        assert float(age.split()[1]) <= 2.0
+        assert float(age.split()[1]) <= 10
