@@ -140,6 +140,11 @@ _ALONE = (
     "tests/db/embedded/test_users.py",
 )
 
+# Tests over real processes take long where a machine has little to give. A time limit is there to end what hangs: theirs is
+# far away from what they need.
+_LONG = (*_ALONE, "tests/docs/", "tests/cli/", "tests/tools/adapters/test_own.py", "tests/tools/mcp/")
+_LONG_S = 480
+
 
 # Files whose tests share nothing and take long: each may run in any process. Of other files one process has all.
 _SPREAD = ("tests/simulation/test_mutants.py", "tests/tools/broker_seeds/")
@@ -149,6 +154,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.nodeid.startswith(_ALONE):
             item.add_marker(pytest.mark.alone)
+        if item.nodeid.startswith(_LONG) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(_LONG_S))
         if item.get_closest_marker("xdist_group") is None and not item.nodeid.startswith(_SPREAD):
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 

@@ -33,7 +33,7 @@ class Place:
     def __call__(self, *arguments: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-m", "stanchion", *arguments],
-            cwd=self.folder, env=self.environment | environment, capture_output=True, text=True, check=False, timeout=110, stdin=subprocess.DEVNULL,
+            cwd=self.folder, env=self.environment | environment, capture_output=True, text=True, check=False, timeout=300, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         assert done.returncode == code, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done

@@ -28,7 +28,7 @@ _INSTALL = "python3 -m venv .venv && . .venv/bin/activate && pip install --quiet
 _START_ONE = """
 name={name}
 STANCHION_ENVIRONMENT_NAME=$name stanchion up --data $name/.stanchion > $name.log 2>&1 &
-for _ in $(seq 280); do grep -q "is ready" $name.log && break; sleep 0.1; done
+for _ in $(seq 900); do grep -q "is ready" $name.log && break; sleep 0.1; done
 grep -q "is ready" $name.log || {{ cat $name.log; return 1; }}
 read -r url token <<< $(python3 -c "import json; p = json.load(open('$name/.stanchion/profile.json')); print(p['url'], p['token'])")
 STANCHION_TOKEN=$token stanchion auth login $url --name $name > /dev/null 2>&1

@@ -27,7 +27,7 @@ class Instance:
     def stanchion(self, *arguments: str, code: int = 0) -> Any:
         line = [sys.executable, "-m", "stanchion", *arguments, "--data", str(self.up.data), "-o", "json"]
         done = subprocess.run(
-            line, capture_output=True, text=True, cwd=self.folder, env=clean_environment(), check=False, timeout=100
+            line, capture_output=True, text=True, cwd=self.folder, env=clean_environment(), check=False, timeout=300
         )
         assert done.returncode == code, done.stdout + done.stderr
         return json.loads(done.stdout)
