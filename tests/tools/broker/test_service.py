@@ -18,7 +18,7 @@ from stanchion.controls.withdrawals import Stopped
 from stanchion.identity import CedarCalls
 from stanchion.runs import Suspend, WaitingKind
 from stanchion.tools.adapter import AdapterProblem
-from stanchion.tools.broker import store
+from stanchion.tools.broker import checks, service, store
 from stanchion.tools.broker.breaker import Breakers
 from stanchion.tools.broker.measures import Measures
 from stanchion.tools.broker.scrubbing import MARK, Scrubber
@@ -617,3 +617,21 @@ async def test_a_trial_that_never_came_to_the_target_does_not_close_its_breaker(
     with pytest.raises(AdapterProblem):
         await held.perform("fetch")
     assert await held.sql(state) == [("CLOSED", 0, True)]
+
+
+async def test_a_write_is_put_into_its_canonical_form_once_for_each_thing_it_is_compared_with(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the call's record, as what the step has, and as what the ledger knows: not again for each who asks."""
+    made: list[str] = []
+
+    def counted(module: Any, name: str) -> None:
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args: made.append(f"{module.__name__}.{name}") or real(*args))
+
+    counted(service, "digest")
+    counted(checks, "digest")
+    counted(checks, "args_digest")
+    await held.perform()
+    package = "stanchion.tools.broker"
+    assert sorted(made) == [f"{package}.checks.args_digest", f"{package}.checks.digest", f"{package}.service.digest"]

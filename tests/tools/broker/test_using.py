@@ -15,7 +15,7 @@ from stanchion.context import Env
 from stanchion.controls.kills import Blocked
 from stanchion.runs import Pin, Pinned, PinSet
 from stanchion.tools.broker.using import ToolsNow
-from stanchion.tools.catalogue import States
+from stanchion.tools.catalogue import States, derive
 from stanchion.tools.types import Envelope
 from tests.tools.broker.held import PEER, Held
 
@@ -185,3 +185,20 @@ async def test_a_read_is_what_its_step_does(held: Held) -> None:
             await held.perform("lookup", **other)
         assert caught.value.code in {"broker.other_step", "broker.no_such_step"}
     assert held.adapter.asked == []
+
+
+async def test_what_a_tool_takes_is_derived_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    derived: list[str] = []
+    real = derive.input_schema
+
+    def counted(tool: Any, connector: Any) -> Any:
+        derived.append(tool.digest)
+        return real(tool, connector)
+
+    monkeypatch.setattr(derive, "input_schema", counted)
+    await shop.publish(enabled=True)
+    for _ in range(3):
+        await shop.held.perform("lookup", asker=shop.asker())
+    await shop.publish(enabled=True, owner="another")
+    await shop.held.perform("lookup", asker=shop.asker())
+    assert len(derived) == len(set(derived)) == 2

@@ -86,8 +86,9 @@ def asked_arguments(call: BrokerCall) -> Mapping[str, Json]:
     return dict(call.arguments)
 
 
-def check_record_is_raw(target: Target, record: Record, raw: Json) -> None:
-    """Return if what is sent is what the step has, as the connector's fields read it: an approval was shown that.
+def check_record_is_raw(target: Target, record_digest: str, raw: Json) -> None:
+    """Return if what is sent, whose digest is given, is what the step has, as the connector's fields read it: an approval was
+    shown that.
 
     Raises Invalid `push.bad_record` or `execute.bad_arguments`, Denied `broker.record_differs`.
     """
@@ -96,7 +97,7 @@ def check_record_is_raw(target: Target, record: Record, raw: Json) -> None:
         if target.operation.verb == "execute"
         else check_record(target.name, target.resource.fields, raw)
     )
-    if digest(held) != digest(record):  # `==` would take true for 1
+    if digest(held) != record_digest:  # `==` would take true for 1
         raise Denied(
             "broker.record_differs",
             f"What is to be sent to {target.name} is not what the step has.",
@@ -130,8 +131,8 @@ def check_run(call: BrokerCall, found: Standing | None) -> Standing:
     return found
 
 
-def check_standing(call: BrokerCall, target: Target, record: Record, found: Standing | None) -> Standing:
-    """Return what was found if the run and its effect stand as the call says.
+def check_standing(call: BrokerCall, target: Target, args: str, found: Standing | None) -> Standing:
+    """Return what was found if the run and its effect stand as the call says. `args`: of what is sent, as `args_of`.
 
     Raises Denied: as `check_run`; `broker.no_intent`, `broker.stale_intent`, `broker.other_effect` (the ledger has another
     key, connector or operation for this step), `broker.other_arguments`.
@@ -155,7 +156,7 @@ def check_standing(call: BrokerCall, target: Target, record: Record, found: Stan
             f"The intent of step {asker.path!r} is for another call than this one.",
             hint=_NOTHING_SENT,
         )
-    if found.effect_args != args_of(target, record):
+    if found.effect_args != args:
         raise Denied(
             "broker.other_arguments", f"The intent of step {asker.path!r} is for other arguments.", hint=_NOTHING_SENT
         )

@@ -134,10 +134,11 @@ class Broker:
         return await self._asked(call, target, until, self._still(call, found, None))
 
     async def _write(self, call: BrokerCall, target: Target, until: float) -> Answer:
-        await self._authorize(call, target)
+        # Of a write what policy judges is the record; it is put into its canonical form once for all who compare it.
+        record_digest = await self._authorize(call, target)
         self._hold_back(call, None, writes=True)
         simulated = is_simulated(target.connector, self._env.environment)
-        found = await self._standings.of_write(call, target, simulated=simulated)
+        found = await self._standings.of_write(call, target, record_digest=record_digest, simulated=simulated)
         self._hold_back(call, found, writes=True)
         if simulated and found.was == "simulated":
             return _simulated(call, target, self._env)
@@ -156,8 +157,8 @@ class Broker:
             refused(self._env, peer, call.op, problem, principal=call.principal, tenant=call.tenant)
             raise
 
-    async def _authorize(self, call: BrokerCall, target: Target) -> None:
-        """The third lock of I10. Raises Denied `auth.denied`."""
+    async def _authorize(self, call: BrokerCall, target: Target) -> str:
+        """The third lock of I10. Returns the digest of the arguments that were judged. Raises Denied `auth.denied`."""
         asker = call.asker
         actor: Actor = (
             system_actor("engine", call.tenant)
@@ -165,6 +166,7 @@ class Broker:
             else await self._judges.principals.actor(call.tenant, asker.principal)
         )
         arguments = checks.asked_arguments(call)
+        arguments_digest = digest(dict(arguments))
         connector, operation = target.connector, target.operation
         self._judges.policy.authorize_call(
             CallQuestion(
@@ -179,11 +181,12 @@ class Broker:
                 connector_digest=connector.digest,
                 environment=self._env.environment,
                 arguments=arguments,
-                arguments_digest=digest(dict(arguments)),
+                arguments_digest=arguments_digest,
                 tool="" if asker is None else asker.tool,
                 tool_digest="" if asker is None else asker.tool_digest,
             )
         )
+        return arguments_digest
 
     def _hold_back(self, call: BrokerCall, found: Found | None, *, writes: bool) -> None:
         """Raises Denied `kill.held_back` or `release.held_back`: what was sent is nothing, and the run waits."""
@@ -211,8 +214,8 @@ class Broker:
         checked_at = self._env.clock.monotonic()
 
         async def still() -> None:
-            if written is not None and self._env.clock.monotonic() - checked_at > _WAITED_S:
-                await self._standings.again(call, written)
+            if written is not None and found is not None and self._env.clock.monotonic() - checked_at > _WAITED_S:
+                await self._standings.again(call, written, found.args)
             self._hold_back(call, found, writes=written is not None)
 
         return still

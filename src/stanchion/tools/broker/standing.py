@@ -30,11 +30,13 @@ class Found:
         root: what the run was started as: a Blueprint, or a tool.
         uses: digests of what the call uses.
         was: of a write, whether the effect's first attempt was `real` or `simulated`.
+        args: of a write, the digest of what is sent, which the ledger must have.
     """
 
     root: Pin
     uses: tuple[str, ...]
     was: str = ""
+    args: str = ""
 
 
 class Standings:
@@ -73,17 +75,19 @@ class Standings:
             self._runs.popitem(last=False)
         return standing.pins, standing.block
 
-    async def of_write(self, call: BrokerCall, target: Target, *, simulated: bool) -> Found:
+    async def of_write(self, call: BrokerCall, target: Target, *, record_digest: str, simulated: bool) -> Found:
         """The ledger, the released Blueprint and the approval, looked at again by the one who performs (I5, I7, I8, I12).
 
         The statement that reads them writes down that this attempt was brought here, and as what: so it is performed once by
-        all brokers together and across their restarts, and what began real does not end simulated.
+        all brokers together and across their restarts, and what began real does not end simulated. `record_digest` is that of
+        the call's record.
 
         Raises, beside what `checks` says: AdapterProblem `broker.repeated`; Denied `effect.was_simulated`.
         """
         asker = checks.asker_of(call)
         record, raw = checks.record_of(call), checks.raw_of(call)
-        checks.check_record_is_raw(target, record, raw)
+        checks.check_record_is_raw(target, record_digest, raw)
+        args = checks.args_of(target, record)
         # One connection at a time: whoever held one while waiting for another would wait for ever, were all others to do so.
         async with self._env.db.connection("engine") as tx:
             if call.op == "probe":
@@ -97,10 +101,10 @@ class Standings:
                     call.digest,
                     epoch=asker.epoch,
                     key=call.key,
-                    args=checks.args_of(target, record),
+                    args=args,
                     simulated=simulated,
                 )
-        standing = checks.check_standing(call, target, record, found)
+        standing = checks.check_standing(call, target, args, found)
         if call.op != "probe" and not standing.claimed:
             raise _repeated(target)
         pinned = await self._programs.load(call.tenant, standing.pins)
@@ -111,6 +115,7 @@ class Standings:
             root=pinned.pins.pins[0],
             uses=checks.uses_of(pinned, op, call.digest),
             was=_was(target, standing, simulated=simulated),
+            args=args,
         )
 
     async def _check_approval(self, call: BrokerCall, op: Op) -> None:
@@ -127,12 +132,12 @@ class Standings:
                 record_digest=checks.shown_digest(op, checks.raw_of(call)),
             )
 
-    async def again(self, call: BrokerCall, target: Target) -> None:
-        """Return if the ledger still has a write as it was found; raises as `of_write`."""
+    async def again(self, call: BrokerCall, target: Target, args: str) -> None:
+        """Return if the ledger still has a write as it was found, `args` among it; raises as `of_write`."""
         asker = checks.asker_of(call)
         async with self._env.db.connection("engine") as tx:
             found = await store.standing(tx, call.tenant, asker.run_id, asker.path, call.digest)
-        checks.check_standing(call, target, checks.record_of(call), found)
+        checks.check_standing(call, target, args, found)
 
 
 def _was(target: Target, standing: Standing, *, simulated: bool) -> str:

@@ -13,7 +13,7 @@ from stanchion.tools.adapter import Target
 from stanchion.tools.broker import checks
 from stanchion.tools.broker.published import Published
 from stanchion.tools.broker.types import BrokerCall
-from stanchion.tools.catalogue import States, check_arguments, operation_of, tool_of
+from stanchion.tools.catalogue import Inputs, States, operation_of, tool_of
 
 
 class ToolJudge(Protocol):
@@ -34,6 +34,7 @@ class ToolsNow:
     def __init__(self, env: Env, states: States) -> None:
         self._states = states
         self._tools = Published(env, "tool", tool_of)
+        self._inputs = Inputs()
 
     async def judged(self, call: BrokerCall, target: Target) -> Target:
         """As `ToolJudge.judged`. Most calls cost no statement: tools are immutable, and states are in memory."""
@@ -48,7 +49,7 @@ class ToolsNow:
                 f"The tool {tool.name} is {tool.operation}, and not what is asked of {target.name}; nothing was sent.",
                 hint="Release a Blueprint whose step does what the tool is.",
             )
-        check_arguments(tool, connector, _arguments(call))
+        self._inputs.check(tool, connector, _arguments(call))
         # A tool says at least as much as the connector: what it calls a write is one, though the connector says it reads.
         return replace(target, operation=replace(target.operation, effect=tool.effect))
 

@@ -8,7 +8,7 @@ run of its own, of a program that is derived from the tool: nothing goes round t
 from stanchion.tools.catalogue.calling import Called, Means, ToolResolver, call
 from stanchion.tools.catalogue.derive import operation_of
 from stanchion.tools.catalogue.gate import attempt, check
-from stanchion.tools.catalogue.guard import Guard, check_arguments
+from stanchion.tools.catalogue.guard import Guard, Inputs
 from stanchion.tools.catalogue.kind import ToolKind, program_of
 from stanchion.tools.catalogue.schema import tool_of
 from stanchion.tools.catalogue.service import approve, disable, enable, list_tools, show_tool
@@ -18,6 +18,7 @@ from stanchion.tools.catalogue.types import Point, PointName, Tool, ToolState, T
 __all__ = [
     "Called",
     "Guard",
+    "Inputs",
     "Means",
     "Point",
     "PointName",
@@ -31,7 +32,6 @@ __all__ = [
     "attempt",
     "call",
     "check",
-    "check_arguments",
     "disable",
     "enable",
     "flag_of",

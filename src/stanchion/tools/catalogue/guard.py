@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from stanchion.base import Denied, Internal, Invalid, Json
-from stanchion.blueprints import validate_value
+from stanchion.blueprints import Schema, validate_value
 from stanchion.context import Env
 from stanchion.controls.kills import NO_KILLS, Kills
 from stanchion.runs import StepCall, Suspend, WaitingKind
@@ -35,6 +35,7 @@ class Guard:
         self._states = states
         self._kills = kills
         self._parsed: OrderedDict[str, Tool] = OrderedDict()
+        self._inputs = Inputs()
 
     async def admit(
         self, env: Env, call: StepCall, connector: Connector, operation: Operation, *, simulated: bool
@@ -57,7 +58,7 @@ class Guard:
                 f"The pinned version of tool {name} is {tool.operation}, and step {call.path!r} does something else.",
                 hint="Release a Blueprint whose step does what the tool is.",
             )
-        check_arguments(tool, connector, derive.arguments_in(tool.verb, call.config))
+        self._inputs.check(tool, connector, derive.arguments_in(tool.verb, call.config))
         return ToolUse(name=name, digest=tool.digest, operation=replace(operation, effect=tool.effect))
 
     def _tool(self, digest: str, body: Mapping[str, Json]) -> Tool:
@@ -70,9 +71,30 @@ class Guard:
         return found
 
 
+class Inputs:
+    """What tools take: derived once per version of a tool and of its connector, both of which are immutable."""
+
+    def __init__(self) -> None:
+        self._schemas: OrderedDict[tuple[str, str], Schema] = OrderedDict()
+
+    def check(self, tool: Tool, connector: Connector, arguments: Mapping[str, Json]) -> None:
+        """As `check_arguments`."""
+        key = tool.digest, connector.digest
+        schema = self._schemas.get(key)
+        if schema is None:
+            schema = self._schemas[key] = derive.input_schema(tool, connector)
+            if len(self._schemas) > _PARSED_MAX:
+                self._schemas.popitem(last=False)
+        self._schemas.move_to_end(key)
+        _check(tool, schema, arguments)
+
+
 def check_arguments(tool: Tool, connector: Connector, arguments: Mapping[str, Json]) -> None:
     """Return if the arguments fit what the tool takes. Raises Invalid `tool.bad_arguments` with every complaint."""
-    schema = derive.input_schema(tool, connector)
+    _check(tool, derive.input_schema(tool, connector), arguments)
+
+
+def _check(tool: Tool, schema: Schema, arguments: Mapping[str, Json]) -> None:
     faults = validate_value(schema, dict(arguments))
     if faults:
         raise Invalid(
