@@ -186,3 +186,10 @@ def test_a_live_version_is_drained_after_a_yes(server, cli, monkeypatch) -> None
     assert cli("release", "undrain", "connector/casebook@3", *WHY).code == 0
     for wrong in (("connector/casebook", *WHY), ("connector/casebook@3",)):
         assert cli("release", "drain", *wrong).code == 2
+
+
+@pytest.mark.parametrize("short", ["sha256:1234", "5d5d5d5", "casebook"])
+def test_what_is_neither_a_version_nor_enough_of_a_digest(cli, short):
+    refused = cli("release", "revoke", short, "--reason", "It is wrong.", "--yes")
+    assert refused.code == 2
+    assert f"{short!r} is none: write KIND/NAME@VERSION, or a digest or at least its first 8 digits." in refused.err

@@ -89,6 +89,7 @@ def test_ephemeral_leaves_nothing(tmp_path):
         process.terminate()
         said = process.communicate(timeout=60)[1]
     assert process.returncode == 0, said
+    assert said.splitlines()[-1] == "Stanchion is stopped; nothing is kept."
     assert list(tmp_path.iterdir()) == []
 
 

@@ -140,6 +140,7 @@ def test_ctrl_c_stops_all_in_order(up):
     assert not list((up.data / "run").glob("*.sock"))
     assert not (up.data / "run" / "up.json").exists()
     assert "ended (signal 9); starting it again at once" in err
+    assert err.splitlines()[-1] == f"Stanchion is stopped; the data stays in {up.data}."
 
 
 def test_when_the_supervisor_is_killed_nothing_lives_on_and_the_next_one_takes_over(up):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from stanchion.base.config import load_settings
+from stanchion.base.errors import Problem
 from stanchion.cli import output
 from stanchion.cli.kit import Session, local
+from stanchion.cli.profiles import find_profile
 
 if TYPE_CHECKING:
     from stanchion.processes.supervisor import Started
@@ -53,7 +57,11 @@ def up(
 
     config = str(file.resolve()) if file else None
     options = Options(loaded=loaded, config=config, ephemeral=ephemeral, show_logs=logs)
-    return run_up(options, say_stage, _welcome)
+    code = run_up(options, say_stage, partial(_welcome, session.environment))
+    if code == 0:
+        kept = "nothing is kept" if ephemeral else f"the data stays in {loaded.settings.data}"
+        output.note(f"Stanchion is stopped; {kept}.")
+    return code
 
 
 def say_stage(stage: str, said: str) -> None:
@@ -61,8 +69,13 @@ def say_stage(stage: str, said: str) -> None:
     output.note(f"{click.style('●', fg='green')} {stage:<10}  {said}")
 
 
-def _welcome(started: Started, data: Path) -> None:
-    where = "" if data == Path.cwd() / ".stanchion" else f" --data {data}"
+def _welcome(environment: Mapping[str, str], started: Started, data: Path) -> None:
+    try:
+        found = find_profile(environment, url=None, name=None, data=None).url
+    except Problem:
+        found = ""
+    # A profile that was signed in to goes before the folder: the commands below shall reach this instance.
+    where = "" if found == started.url else f" --data {data}"
     output.note("")
     output.note(
         f"{click.style('Stanchion is ready', bold=True)} at {click.style(started.url, bold=True)} after {started.seconds:.1f} s"

@@ -35,6 +35,10 @@ class _Version(click.ParamType[Any]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The digest as the API takes it, or the artifact and its version."""
+        if isinstance(value, str) and "/" not in value and _DIGEST.fullmatch(value) is None:
+            self.fail(
+                f"{value!r} is none: write KIND/NAME@VERSION, or a digest or at least its first 8 digits.", param, ctx
+            )
         if isinstance(value, dict) or (found := _DIGEST.fullmatch(str(value))) is None:
             named = ARTIFACT.convert(value, param, ctx)
             if "version" not in named:
