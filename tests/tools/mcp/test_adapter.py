@@ -324,5 +324,5 @@ async def test_a_call_does_not_wait_longer_than_it_may_for_anothers_session(adap
     with pytest.raises(AdapterProblem) as caught:
         await result_of(adapter, target(silent, "echo", timeout_s=0.2), text="a")
     assert "by another call" in caught.value.message
-    with pytest.raises(AdapterProblem, match="did not answer the first message within 3 s"):
+    with pytest.raises(AdapterProblem, match=r"did not answer the first message within [23](\.\d+)? s"):
         await first
