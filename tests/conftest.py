@@ -84,8 +84,7 @@ def as_process(urls: DatabaseUrls, process: ProcessType) -> DatabaseUrls:
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     data = tmp_path_factory.mktemp("pg")
-    # What autovacuum does, and when, would change plans, counts of rows and of transactions under a test.
-    with EmbeddedPostgres(data, settings={"autovacuum": "off"}, durable=False) as server:
+    with EmbeddedPostgres(data, durable=False) as server:
         yield Cluster(server, data)
 
 

@@ -176,18 +176,24 @@ async def count_pending(tx: Tx, tenant: str) -> int:
 
 
 async def dominating(tx: Tx, tenant: str, run_id: UUID, paths: Sequence[str]) -> list[Dominating]:
-    """The GOVERN steps `paths`, in this run or the runs it is an item of, with the approval of their current attempt."""
+    """The GOVERN steps `paths`, in this run or the runs it is an item of, with the approval of their current attempt.
+
+    Each row is looked up by its own key, whatever the planner knows of the tables: the limits keep the lookups apart, and
+    the tenant is compared after them. Joined freely, a guarded write read the whole of step_runs or of its index.
+    """
     return await many(
         tx,
         Dominating,
         "with recursive chain (id, parent_id) as (select id, parent_id from runs where tenant = %(tenant)s"
-        " and id = %(run)s union all select r.id, r.parent_id from runs r join chain c on r.id = c.parent_id"
-        " where r.tenant = %(tenant)s)"
+        " and id = %(run)s union all select r.id, r.parent_id from chain c cross join lateral"
+        " (select id, parent_id, tenant from runs where id = c.parent_id limit 1) r where r.tenant = %(tenant)s)"
         " select s.path, s.status as step_status, s.output ->> 'decision' as decision, a.id as approval_id,"
-        " a.status as approval_status, a.bound from step_runs s left join approvals a on a.tenant = s.tenant"
-        " and a.run_id = s.run_id and a.path = s.path and a.attempt = s.attempt"
-        " where s.tenant = %(tenant)s and s.run_id in (select id from chain) and s.path = any(%(paths)s)"
-        " and s.verb = 'govern'",
+        " a.status as approval_status, a.bound from chain c"
+        " cross join (select distinct unnest(%(paths)s::text[]) as path) wanted"
+        " cross join lateral (select * from step_runs where run_id = c.id and path = wanted.path limit 1) s"
+        " left join lateral (select * from approvals where run_id = s.run_id and path = s.path"
+        " and attempt = s.attempt limit 1) a on a.tenant = s.tenant"
+        " where s.tenant = %(tenant)s and s.verb = 'govern'",
         {"tenant": tenant, "run": run_id, "paths": list(paths)},
     )
 

@@ -223,7 +223,7 @@ MUTANTS = (
     SqlMutant(
         "an approval of an earlier attempt counts",
         "with recursive chain",
-        " and a.attempt = s.attempt",
+        " and attempt = s.attempt",
         "",
         sessions.an_approval_counts_for_its_attempt,
     ),
