@@ -18,7 +18,8 @@ from stanchion.cli.client import Api
 from stanchion.processes.sockets import ask_unix
 from tests.support.deployment import CONNECTOR, WORST_S, Deployment, deployed, said, within_promise
 
-ITEMS = 60
+# A stream must still flow when a revocation whose notification is lost arrives: up to a second, of writes of a few ms.
+ITEMS = 150
 STREAM = """\
 blueprint: stream
 owner: tests
@@ -124,7 +125,13 @@ class Streams:
                     and e.intent_at > r.waiting_since)
             from runs r join withdrawals w on w.digest = r.waiting_ref and w.lifted_at is null
             where r.id = any(%s) and r.waiting_kind = 'revoked' and r.waiting_ref = %s"""
-        self.deployment.until(lambda: len(self.deployment.rows(query, runs, digest)) == len(runs), "every stream stops")
+
+        def all_stopped() -> bool:
+            ended = self.deployment.rows("select id from runs where id = any(%s) and status = 'SUCCEEDED'", runs)
+            assert not ended, f"{len(ended)} of the streams had written all before the revocation was known"
+            return len(self.deployment.rows(query, runs, digest)) == len(runs)
+
+        self.deployment.until(all_stopped, "every stream stops")
         found = self.deployment.rows(query, runs, digest)
         assert [late for _, late in found] == [0] * len(runs)
         return [took for took, _ in found]
@@ -154,9 +161,9 @@ def show(deployment: Deployment, changes: int, *, notified: bool) -> None:
     deployment.clear()
     streams, web, workers = Streams(deployment), [], []
     for _ in range(changes):
-        begun = streams.begin()
         idle = revoke(deployment, "blueprint", "idle", notified=notified)
         web += refused_after(deployment, idle)
+        begun = streams.begin()
         ledger = revoke(deployment, "connector", "ledger", notified=notified)
         workers += streams.stopped_after(ledger, begun)
         for digest in (idle, ledger):
