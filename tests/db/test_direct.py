@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import threading
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg.adapt import Transformer
 
 from stanchion.base import Unavailable
 from stanchion.db import Database, DatabaseUrls, direct
-from stanchion.db.direct import parameter
+from stanchion.db.direct import Session, parameter
 
 _ECHO = (
     "select %(text)s::text, %(json)s::json, %(whole)s::bigint, %(yes)s::bool, %(id)s::uuid, %(list)s::text[],"
@@ -157,6 +161,46 @@ async def test_a_session_that_the_server_ends_is_the_databases_absence(db: Datab
     assert told.value.code == "db.unavailable"
     async with db.connection("engine") as tx:
         assert tx.info.backend_pid not in pids
+
+
+def server_that_goes_with_a_warning(listening: socket.socket) -> None:
+    """One session of a server that is ended at once (`pg_ctl -m immediate`): it says so with a notice, which is no answer,
+    and closes without having read what it was asked last. To the client's kernel that is an error on the socket."""
+    session, _ = listening.accept()
+    with session:
+        length = int.from_bytes(session.recv(4), "big")
+        session.recv(length - 4, socket.MSG_WAITALL)
+        said = [(b"R", bytes(4)), (b"S", b"client_encoding\0UTF8\0"), (b"S", b"server_version\0" + b"18.0\0")]
+        session.sendall(b"".join(map(message, [*said, (b"Z", b"I")])))
+        session.recv(1, socket.MSG_PEEK)
+        session.sendall(message((b"N", b"SWARNING\0VWARNING\0C57P01\0Mterminating connection\0\0")))
+
+
+def message(kind_and_body: tuple[bytes, bytes]) -> bytes:
+    kind, body = kind_and_body
+    return kind + (len(body) + 4).to_bytes(4, "big") + body
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_server_that_goes_with_a_notice_and_a_question_unread(
+    loop_factory: Callable[[], asyncio.AbstractEventLoop],
+):
+    """uvloop tells a broken socket once, and never again: whoever then waited for the rest waited for ever."""
+
+    async def ask() -> None:
+        session = await Session.connect(f"postgresql://me@127.0.0.1:{port}/x?sslmode=disable", autocommit=True)
+        asked = asyncio.create_task(direct(session, row, "select 1", {}))
+        await asyncio.sleep(0)  # until it waits
+        server.join(60)  # the loop sees the notice and the broken socket at once
+        async with asyncio.timeout(60):
+            await asked
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        server = threading.Thread(target=server_that_goes_with_a_warning, args=[listening], daemon=True)
+        server.start()
+        with asyncio.Runner(loop_factory=loop_factory) as runner, pytest.raises(psycopg.OperationalError):
+            runner.run(ask())
 
 
 async def test_a_caller_who_goes_while_nothing_answers_leaves_a_closed_session(

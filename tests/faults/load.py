@@ -63,6 +63,11 @@ class Notes:
     def failure_counts(self, since: float = 0.0) -> dict[tuple[int, str], int]:
         return dict(Counter((answer.status, answer.code) for answer in self.failures(since)))
 
+    def last_failures(self, count: int = 8) -> list[str]:
+        """The last answers that were none or a refusal, with the age of each."""
+        now = time.time()
+        return [f"{a.what}: {a.status} {a.code}, {now - a.at:.1f} s ago" for a in self.failures()[-count:]]
+
 
 class Clients:
     """The two clients of one deployment. `url` may be changed under way, as a load balancer would."""

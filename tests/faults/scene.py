@@ -333,11 +333,18 @@ class Scene:
             breakers = await self.query(
                 "select connector, state, until - clock_timestamp(), reason from connector_breakers"
             )
+            sessions = await self.query(
+                "select application_name, state, wait_event_type, wait_event, pg_blocking_pids(pid)::text,"
+                "       clock_timestamp() - max(state_change), count(*), min(left(regexp_replace(query, '\\s+', ' ', 'g'), 90))"
+                " from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+                " group by 1, 2, 3, 4, 5, case when state = 'idle' then 0 else pid end order by 1, 2"
+            )
         except psycopg.Error as error:
-            states, errors, workers, steps, breakers = [repr(error)], [], [], [], []
+            states, errors, workers, steps, breakers, sessions = [repr(error)], [], [], [], [], []
+        at = "\n".join(map(str, sessions))
         return (
             f"{what}; runs {states}; errors {errors}; workers {workers}; steps (again, waiting) {steps};"
-            f" breakers {breakers}; {self.notes.failure_counts()}\n{self.logs()}"
+            f" breakers {breakers}; {self.notes.failure_counts()}; {self.notes.last_failures()}\n{at}\n{self.logs()}"
         )
 
     async def registered(self, pid: int, since: float | None = None, within_s: float = 40) -> float:

@@ -126,33 +126,38 @@ class Session(psycopg.AsyncConnection[Any]):
         return result
 
     async def _ready(self, *, writing: bool = False) -> None:
-        """Wait until the socket has something to read, and read it; or, if `writing`, until it takes more."""
+        """Wait until the socket has something to read, and read it; or, if `writing`, until it takes more.
+
+        Each wait hears of the socket anew. uvloop tells of a broken socket once and then watches it no more, though there
+        may be more to read than has come by then: a server that is ended at once (`pg_ctl -m immediate`) sends a warning
+        before it closes, and whoever went on waiting for the answer waited for ever. And libpq closes a socket that it
+        finds dead, whose number may be another's a moment later: nothing is read while the loop still watches it.
+        """
         loop, pgconn = asyncio.get_running_loop(), self.pgconn
         told: asyncio.Future[None] = loop.create_future()
+        readable = False
 
-        def readable() -> None:
-            try:
-                pgconn.consume_input()
-                if not (writing or told.done() or pgconn.is_busy()):
-                    told.set_result(None)
-            except psycopg.Error as error:
-                if not told.done():
-                    told.set_exception(error)
+        def reads() -> None:
+            nonlocal readable
+            readable = True
+            takes()
 
-        def writable() -> None:
+        def takes() -> None:
             if not told.done():
                 told.set_result(None)
 
         socket = pgconn.socket
-        loop.add_reader(socket, readable)
-        if writing:
-            loop.add_writer(socket, writable)
         try:
+            loop.add_reader(socket, reads)
+            if writing:
+                loop.add_writer(socket, takes)
             await told
         finally:
             loop.remove_reader(socket)
             if writing:
                 loop.remove_writer(socket)
+        if readable:
+            pgconn.consume_input()
 
 
 async def direct(tx: Tx, row: Callable[..., RowT], query: LiteralString, params: Mapping[str, object]) -> list[RowT]:
