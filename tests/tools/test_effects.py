@@ -563,6 +563,8 @@ class NoBroker(HeldBack):
         AdapterProblem("broker.unavailable", "None is there.", retryable=True, sent=False, waits_for="broker"),
         LimitExceeded("broker.busy", "It has its hands full.", retry_after_s=0.5),
         Unavailable("db.unavailable", "The broker has no database."),
+        Unavailable("policy.unread", "The broker could not read what is permitted for too long."),
+        Unavailable("tool.unread", "The broker could not read the tools' states for too long."),
     ],
     ids=lambda problem: problem.code,
 )

@@ -12,7 +12,9 @@ from stanchion.runs import StepCall, Suspend, WaitingKind
 
 # What says that the broker took nothing, for reasons of the runtime's own and not of the step or its target. A broker that
 # was lost while it performed a call is not among them: a call that ends its broker must not be repeated for ever.
-_NOT_TAKEN: Final = frozenset({"broker.busy", "broker.stopping", "db.pool_exhausted", "db.unavailable"})
+_NOT_TAKEN: Final = frozenset(
+    {"broker.busy", "broker.stopping", "db.pool_exhausted", "db.unavailable", "policy.unread", "tool.unread"}
+)
 # A call has waited up to ten seconds for a broker before (tools/broker/client), so this only spaces the looks.
 _LOOK_AGAIN_S: Final = 2.0
 
