@@ -96,6 +96,26 @@ def test_a_broken_document_is_not_missing_to_those_who_name_it() -> None:
     assert ("blueprint.unknown_artifact", unknown.path) in [e[:2] for e in errors(broken, unknown)]
 
 
+def test_what_is_missing_is_told_with_the_nearest_name() -> None:
+    [near] = rules.check([blueprint(of="supervisor-aproval"), policy()], KINDS, {}).errors
+    assert (near.code, near.hint.partition("?")[0]) == (
+        "blueprint.unknown_artifact",
+        "Did you mean 'supervisor-approval'",
+    )
+    [live] = rules.check([blueprint(of="supervisor-aproval")], KINDS, live_of(policy())).errors
+    assert live.hint == near.hint
+    [far] = rules.check([blueprint(of="nobody"), policy()], KINDS, {}).errors
+    assert far.hint == "Apply the policy nobody together with this document, or correct the name."
+
+
+def test_what_is_wrong_behind_a_wrong_step_is_told_in_the_same_round() -> None:
+    behind = blueprint("case-triage", ("${steps.approval.decision}", "${steps.approval.decison}"), of="nobody")
+    assert [e[0] for e in errors(behind, policy())] == ["blueprint.unknown_artifact", "expression.invalid"]
+    facts = ("facts: {fine_eur:", "facts: {fine:")
+    both = blueprint("case-triage", facts, ("${steps.approval.decision}", "${steps.approval.decison}"))
+    assert {e[0] for e in errors(both, policy())} >= {"expression.invalid"}
+
+
 def test_kinds_and_duplicates_are_told_at_their_key() -> None:
     first, second = blueprint(), Document(path="copy.yaml", source=blueprint().source)
     assert errors(policy(), first, second) == [("artifact.duplicate", "copy.yaml", 2, 1)]

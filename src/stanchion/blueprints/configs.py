@@ -158,7 +158,8 @@ def compile_config(
 def check_config(
     spec: VerbSpec, raw: Mapping[str, Json], config: Config, lookup: Lookup, pointer: str, findings: Findings
 ) -> Schema:
-    """Look up the artifacts the config names, hear the verb's own complaints, and return the output's schema."""
+    """Look up the artifacts the config names, hear the verb's own complaints, and return the output's schema: as much of it
+    as is known in spite of them, so that what is wrong behind this step is told in the same round."""
     unknown = False
     for kind, name, at in _artifacts(dict(raw), spec.config_schema, pointer):
         findings.references[(kind, name)] = None
@@ -167,15 +168,12 @@ def check_config(
             hint = f"Apply the {kind} {name} together with this document, or correct the name."
             message = f"There is no {kind} {name!r}."
             findings.faults.append(Fault(pointer=at, code="blueprint.unknown_artifact", message=message, hint=hint))
-    if unknown:
-        return ANY
-    issues = list(spec.check(raw, lookup))
-    for issue in issues:
+    for issue in () if unknown else spec.check(raw, lookup):
         at = pointer + issue.pointer
         findings.faults.append(
             Fault(pointer=at, code=issue.code, message=issue.message, hint=issue.hint, unquoted=issue.unquoted)
         )
-    return ANY if issues else spec.output_schema(raw, lookup, config.type_at)
+    return spec.output_schema(raw, lookup, config.type_at)
 
 
 def artifacts_named(spec: VerbSpec, raw: Mapping[str, Json]) -> tuple[tuple[str, str], ...]:

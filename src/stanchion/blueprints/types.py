@@ -238,7 +238,8 @@ class VerbSpec(Protocol):
 
     def output_schema(self, config: Mapping[str, Json], lookup: Lookup, types: Callable[[str], Schema]) -> Schema:
         """JSON Schema of the step's output. `types(pointer)` gives the inferred schema of the value at a template
-        position of the config (so TRANSFORM's output has the type of its expression)."""
+        position of the config (so TRANSFORM's output has the type of its expression). Also asked of a config that has
+        issues or names what is not there: what it leaves open is then any value."""
         ...
 
 

@@ -21,6 +21,8 @@ _HEADER: Final = re.compile(
     r"""\{?\s*(?P<q>["']?)(?P<kind>[A-Za-z_][A-Za-z0-9_ -]*)(?P=q)\s*:"""
     r"""(?:\s+|$|(?=["']))(?:"(?P<d>[^"]*)"|'(?P<s>[^']*)'|(?P<plain>[^\s#,}"'][^\s#,}]*))?"""
 )
+# How every kind says that something is missing which it names.
+_MISSING: Final = re.compile(r"There is no (?P<kind>\w+) '(?P<name>[^']+)'")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,13 +86,25 @@ class _Set:
         return self.parsed[key]
 
     def issues(self, key: Key) -> list[Issue]:
-        """The issues of a document, without complaints that something is missing which is there and has errors."""
+        """The issues of a document, without complaints that something is missing which is there and has errors, and with
+        the nearest name of what is there where something is missing."""
         broken = [f"{k[0]} {k[1]!r}" for k, parsed in self.parsed.items() if _has_errors(parsed.issues)]
-        return [
-            issue
-            for issue in self.read(key).issues
-            if not (issue.code.endswith(".unknown_artifact") and any(name in issue.message for name in broken))
-        ]
+        issues: list[Issue] = []
+        for issue in self.read(key).issues:
+            if not issue.code.endswith(".unknown_artifact"):
+                issues.append(issue)
+            elif not any(name in issue.message for name in broken):
+                issues.append(self._meant(issue))
+        return issues
+
+    def _meant(self, issue: Issue) -> Issue:
+        """The complaint that an artifact is missing, with the nearest name of its kind in the set or live."""
+        missing = _MISSING.match(issue.message)
+        if missing is None:
+            return issue
+        names = sorted(name for kind, name in {*self._waiting, *self._live} if kind == missing["kind"])
+        near = difflib.get_close_matches(missing["name"], names, n=1, cutoff=0.6)
+        return replace(issue, hint=f"Did you mean {near[0]!r}? {issue.hint}") if near else issue
 
 
 def check(documents: Sequence[Document], kinds: Mapping[str, KindSpec], live: Mapping[Key, Live]) -> Checked:

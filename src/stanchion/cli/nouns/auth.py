@@ -39,8 +39,8 @@ def auth() -> None:
 def login(session: Session, url: str, name: str, token_stdin: bool) -> None:
     """Keep an API key for a server in a profile, and make it the current one.
 
-    The key comes from STANCHION_TOKEN, from standard input, or from a prompt on a terminal; never from an argument,
-    which other users of the machine could read.
+    The key comes from STANCHION_TOKEN, with --token-stdin from standard input, or from a prompt on a terminal; never
+    from an argument, which other users of the machine could read.
     """
     check_name(name)
     parts = urlsplit(url)
