@@ -27,6 +27,7 @@ from stanchion.tools import (
     effect_key,
     list_effects,
     resolve,
+    settle_left,
     show,
 )
 from stanchion.tools.adapter import AdapterProblem
@@ -464,6 +465,36 @@ async def test_open_outcomes_are_gauged_by_connector_and_operation(blind: Bench)
     await gauges.measure(blind.env)
     assert shown() == before - 1
     assert await count_unknown(admin(blind.env)) == waiting - 1
+
+
+async def test_what_was_attempted_for_a_run_that_ended_meanwhile_becomes_unknown(blind: Bench) -> None:
+    """Its worker was lost in the call, and the run cancelled before anybody took it up again."""
+    run_id, goes_on = await new_run(blind.env, blind.superuser), await new_run(blind.env, blind.superuser)
+    for one in (run_id, goes_on):
+        with pytest.raises(Crash):
+            await blind.handler("before_call").execute(blind.env, call_of(blind.world, one))
+
+    async def settled(after: timedelta) -> str:
+        async with blind.env.db.engine_tx() as tx:
+            await tx.execute(
+                "update effects set intent_at = %s where run_id = any(%s)", (at - after, [run_id, goes_on])
+            )
+        await settle_left(blind.env)
+        return (await blind.effect(run_id))["state"]
+
+    at = blind.env.clock.now()
+    assert await settled(timedelta(hours=1)) == "INTENT"  # the run may go on
+    async with blind.env.db.engine_tx() as tx:
+        await tx.execute("update runs set status = 'CANCELLED' where id = %s", (run_id,))
+    assert await settled(timedelta(minutes=14)) == "INTENT"  # a call may still be under way
+    waiting = await count_unknown(admin(blind.env))
+    assert await settled(timedelta(minutes=16)) == "UNKNOWN"
+    assert await count_unknown(admin(blind.env)) == waiting + 1
+    assert await blind.audited(run_id) == ["effect.attempted", "effect.completed"]
+    assert (await blind.effect(run_id))["error"]["code"] == "effect.outcome_unknown"
+    await resolve(admin(blind.env), (await blind.effect(run_id))["id"], happened=False, evidence="Not in the register.")
+    assert (await blind.effect(run_id))["state"] == "FAILED"
+    assert (await blind.effect(goes_on))["state"] == "INTENT"
 
 
 async def test_production_writes_only_through_connectors_bound_to_it(bench: Bench) -> None:

@@ -61,6 +61,7 @@ def build_duties(env: Env, settings: Settings) -> Sequence[Duty]:
         Duty(name="rollouts.watch", every_s=1.0, run=watch_rollouts),
         Duty(name="runs.gauges", every_s=5.0, run=gauges.measure),
         Duty(name="approvals.gauges", every_s=5.0, run=approvals.measure),
+        Duty(name="effects.left", every_s=60.0, run=tools.settle_left),
         Duty(name="effects.gauges", every_s=5.0, run=tools.EffectGauges().measure),
         Duty(name="reviews.gauges", every_s=5.0, run=measure_reviews),
         Duty(name="triggers.prune", every_s=600.0, run=triggers.prune),

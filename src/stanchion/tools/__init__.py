@@ -25,6 +25,7 @@ from stanchion.tools.effects import (
     effect_key,
     list_effects,
     resolve,
+    settle_left,
     show,
 )
 from stanchion.tools.egress import Network
@@ -77,6 +78,7 @@ __all__ = [
     "list_connectors",
     "list_effects",
     "resolve",
+    "settle_left",
     "show",
     "show_connector",
     "test_connector",

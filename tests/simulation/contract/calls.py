@@ -50,7 +50,7 @@ _PEOPLE = (
     *("insert_approval", "insert_approval", "insert_approval", "get", "find", "settle", "settle", "expire_one", "due"),
     *("cancel_of_runs", "select_approvals", "waiting", "count_pending", "dominating", "dominating", "queue_of"),
     *("insert_intent", "insert_intent", "insert_intent", "lock_of_step", "lock_effect", "by_id", "renew_intent"),
-    *("set_outcome", "set_outcome", "select_effects", "count_unknown", "count_unknown_of", "insert_records"),
+    *("set_outcome", "set_outcome", "select_effects", "leave", "count_unknown", "count_unknown_of", "insert_records"),
     *("request_cancel", "lock_cancelled_below", "revive", "revive", "lock_dead", "discard", "hold"),
 )
 _READS = (

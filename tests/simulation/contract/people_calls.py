@@ -234,6 +234,15 @@ class PeopleCalls(Chooser):
         tenant = rng.choice(TENANTS)
         return Call("effects.select", tenant, lambda tx: effects.select(tx, tenant, **arguments), str(arguments))
 
+    def leave(self) -> Call:
+        arguments: dict[str, Any] = {
+            "before": self.moment(),
+            "at": self.now,
+            "error": self.error(),
+            "limit": self.limit(),
+        }
+        return Call("effects.leave", "engine", lambda tx: effects.leave(tx, **arguments), str(arguments))
+
     def count_unknown(self) -> Call:
         return Call("effects.count_unknown", "engine", effects.count_unknown, "")
 

@@ -3,6 +3,7 @@
 INTENT → DONE · FAILED (certainly not written) · UNKNOWN (sent, not seen) → DONE · FAILED by the target or a person.
 """
 
+from stanchion.tools.effects.left import settle_left
 from stanchion.tools.effects.listing import EffectFilter, EffectGauges, Versioned, count_unknown, list_effects
 from stanchion.tools.effects.rules import args_digest, bound_digest, effect_key
 from stanchion.tools.effects.service import EffectPort, resolve, show
@@ -23,5 +24,6 @@ __all__ = [
     "effect_key",
     "list_effects",
     "resolve",
+    "settle_left",
     "show",
 ]

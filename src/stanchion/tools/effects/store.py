@@ -175,6 +175,33 @@ async def select(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """An attempt whose run has ended and whose own end nobody saw."""
+
+    tenant: str
+    id: UUID
+    run_id: UUID
+    key: str
+    intent_at: datetime
+
+
+async def leave(tx: Tx, *, before: datetime, at: datetime, error: Mapping[str, Json], limit: int) -> list[Left]:
+    """Role engine, all tenants: attempts begun before `before` that are INTENT though their run has ended become UNKNOWN;
+    those that somebody holds are left for the next time. In the order of their ids."""
+    found = await many(
+        tx,
+        Left,
+        "with left_open as (select e.id from effects e join runs r on r.id = e.run_id"
+        " where e.state = 'INTENT' and e.intent_at < %(before)s and r.status in ('SUCCEEDED', 'FAILED', 'CANCELLED')"
+        " order by e.id limit %(limit)s for update of e skip locked)"
+        " update effects e set state = 'UNKNOWN', outcome_at = %(at)s, error = %(error)s from left_open"
+        " where e.id = left_open.id returning e.tenant, e.id, e.run_id, e.key, e.intent_at",
+        {"before": before, "at": at, "error": Jsonb(error), "limit": limit},
+    )
+    return sorted(found, key=lambda left: left.id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Unknown:
     """How many effects of one operation have an outcome that nobody knows."""
 

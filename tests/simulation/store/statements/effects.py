@@ -114,6 +114,24 @@ def _called(tx: SimTx, row: Row, params: dict[str, Any]) -> bool:
     return any(wanted.items() <= pin.items() for wanted in stored(params["pins"]) for pin in held)
 
 
+@models(_STORE, "leave")
+def leave(tx: SimTx, params: dict[str, Any]) -> Rows:
+    """Attempts without an end whose run has ended, unless somebody holds them."""
+    ended = {row["id"] for row in tx.all("runs") if row["status"] in ("SUCCEEDED", "FAILED", "CANCELLED")}
+
+    def left(row: Row) -> bool:
+        return row["state"] == "INTENT" and row["intent_at"] < params["before"] and row["run_id"] in ended
+
+    rows: Rows = []
+    for seen in sorted(filter(left, tx.all("effects")), key=lambda row: row["id"]):
+        row = tx.lock_or_skip("effects", seen["id"]) if len(rows) < params["limit"] else None
+        if row is None or not left(row):
+            continue
+        tx.update("effects", row, {"state": "UNKNOWN", "outcome_at": params["at"], "error": stored(params["error"])})
+        rows.append({column: row[column] for column in ("tenant", "id", "run_id", "key", "intent_at")})
+    return rows
+
+
 @models(_STORE, "count_unknown")
 def count_unknown(tx: SimTx, params: Any) -> Rows:
     """Effects of all tenants whose outcome nobody knows, by connector and operation."""
