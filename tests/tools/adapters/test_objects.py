@@ -674,6 +674,30 @@ class TestGate:
         assert answer.split(b" ")[1] == b"403"
         await closed(writer)
 
+    @pytest.mark.parametrize("turns", range(6))
+    async def test_whoever_is_cancelled_while_it_opens_leaves_no_door_behind(self, turns: int) -> None:
+        """A listener that was made and lost would listen as long as the process lives."""
+        loop: Any = asyncio.get_running_loop()
+        watched = len(loop._selector.get_map())
+        gate = Gate()
+        opening = asyncio.create_task(gate.url(self.egress(1)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+        url = await gate.url(self.egress(1))
+        assert URL(url).port
+        assert len(loop._selector.get_map()) == watched + 1
+        await gate.close()
+        assert len(loop._selector.get_map()) == watched
+
+    async def test_two_who_open_it_at_once_get_one_door(self, gate: Gate) -> None:
+        loop: Any = asyncio.get_running_loop()
+        watched = len(loop._selector.get_map())
+        urls = await asyncio.gather(*(gate.url(self.egress(1)) for _ in range(3)))
+        assert len(set(urls)) == 1
+        assert len(loop._selector.get_map()) == watched + 1
+
 
 async def test_credentials_are_not_kept_by_the_test_itself() -> None:
     """A positive control of `failed`: it would find the secret in a problem's text."""

@@ -34,14 +34,23 @@ class Gate:
     async def url(self, egress: Egress) -> str:
         """The proxy's URL for clients that may reach what `egress` allows."""
         if self._server is None:
-            self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0, limit=_HEAD_BYTES_MAX)
-            self._port = self._server.sockets[0].getsockname()[1]
+            await self._open()
         word = next((word for word, known in self._egresses.items() if known == egress), None)
         if word is None:
             # Not an identifier of ours, which env.ids gives, but a password: from the system's generator.
             word = secrets.token_urlsafe(24)
             self._egresses[word] = egress
         return f"http://store:{word}@127.0.0.1:{self._port}"
+
+    async def _open(self) -> None:
+        """Open the door, once, whoever else is about to or is cancelled meanwhile: between the listener's making and its
+        being ours to close nothing is awaited, which is why it begins to serve in a step of its own."""
+        made = await asyncio.start_server(self._accepted, "127.0.0.1", 0, limit=_HEAD_BYTES_MAX, start_serving=False)
+        if self._server is not None:
+            made.close()
+            return
+        self._server, self._port = made, made.sockets[0].getsockname()[1]
+        await made.start_serving()
 
     async def close(self) -> None:
         """Close the door and every tunnel."""
