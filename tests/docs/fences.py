@@ -33,7 +33,7 @@ MASKS = (
     (re.compile(r"ed25519:[A-Za-z0-9+/]{43}="), "PUBLIC-KEY"),
     (re.compile(r"^id: \d+$", re.MULTILINE), "id: REVISION"),
     (re.compile(r"(?<=00-)([0-9a-f]{32})-[0-9a-f]{16}"), r"\1-SPAN"),
-    (re.compile(r"\d+(\.\d+)? ?m?s\b"), "SECONDS"),
+    (re.compile(r"\d+(\.\d+)? ?m?s\b( \(\d+:\d\d:\d\d\))?"), "SECONDS"),
     (re.compile(r"(127\.0\.0\.1|localhost):\d+"), "ADDRESS"),
     (re.compile(r"(/[\w.-]+)+/\.stanchion"), "FOLDER"),
     (re.compile(r"[ \t]+"), " "),
