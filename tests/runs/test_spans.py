@@ -25,6 +25,10 @@ async def test_a_sampled_run_has_a_span_of_itself_and_of_its_steps(env, database
     found = spans.get_finished_spans()
     assert expected <= {span.name for span in found}
     assert len({span.context.trace_id for span in found}) == bool(expected)
+    if expected:
+        by_name = {span.name: span for span in found}
+        assert by_name["step probe"].parent.span_id == by_name["run"].context.span_id
+        assert by_name["run"].parent.span_id == by_name["run.start"].context.span_id
     if not expected:
         assert not found
 
