@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stanchion.audit import Outcome, build, digest_of, leaf_of, rows, trace_id_of
-from stanchion.base import Internal
+from stanchion.audit.rules import stamp
+from stanchion.base import Internal, dumps
 from stanchion.context import Actor, system_actor
 
 AT = datetime(2026, 11, 18, 9, 0, 0, 120, tzinfo=UTC)
@@ -147,10 +148,13 @@ def test_digests_are_of_the_value_and_stable():
     assert digest_of(known[:-1]) != known[:-1]
 
 
-def test_rows_are_plain_json():
-    [row] = rows([made(run_id=ID)])
-    assert json.loads(json.dumps(row)) == row
-    assert bytes.fromhex(row["leaf"]) == leaf_of(row["record"].encode())
+def test_rows_are_what_the_records_say():
+    record = made(run_id=ID)
+    [row] = json.loads(dumps(rows([record])))
+    assert (row["id"], row["run_id"]) == (str(record.id), str(ID))
+    assert datetime.fromisoformat(row["recorded_at"]) == record.recorded_at
+    assert json.loads(row["record"])["ts"] == stamp(record.recorded_at)
+    assert bytes.fromhex(row["leaf"]) == leaf_of(row["record"].encode()) == record.leaf
 
 
 @pytest.mark.parametrize(

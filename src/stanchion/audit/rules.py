@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from typing import Any, Final, cast
 from uuid import UUID
 
@@ -66,9 +67,10 @@ def build(
     """
     at = clock.now().astimezone(UTC)
     record_id = ids.new()
+    # Ids stand in the JSON as their texts.
     body = {
         "schema_version": SCHEMA_VERSION,
-        "id": str(record_id),
+        "id": record_id,
         "ts": stamp(at),
         "event_type": event_type,
         "actor": {"kind": actor.kind, "id": _actor_id(actor), "credential": actor.credential},
@@ -78,7 +80,7 @@ def build(
         "before": digest_of(before),
         "after": digest_of(after),
         "reason": digest_of(reason),
-        "run_id": None if run_id is None else str(run_id),
+        "run_id": run_id,
         "trace_id": trace_id,
         "outcome": _outcome(outcome),
     }
@@ -87,7 +89,7 @@ def build(
 
 def _sealed(body: Mapping[str, Any], record_id: UUID, at: datetime, run_id: UUID | None) -> AuditRecord:
     """The record of a body: its canonical text, its leaf, and the columns that are looked for."""
-    if not _EVENT.fullmatch(body["event_type"]):
+    if not _is_event(body["event_type"]):
         raise _not_canonical("event_type", f"{body['event_type']!r} is not of the form noun.past")
     record = canonical(body)
     return AuditRecord(
@@ -104,6 +106,11 @@ def _sealed(body: Mapping[str, Any], record_id: UUID, at: datetime, run_id: UUID
     )
 
 
+@lru_cache(maxsize=512)
+def _is_event(text: str) -> bool:
+    return _EVENT.fullmatch(text) is not None
+
+
 def _actor_id(actor: Actor) -> str:
     return actor.principal_id or actor.principal
 
@@ -115,7 +122,9 @@ def leaf_of(record: bytes) -> bytes:
 
 def stamp(at: datetime) -> str:
     """A time as the record writes it: UTC with exactly six digits of the second, as PostgreSQL stores it."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+    if at.tzinfo is not UTC:
+        at = at.astimezone(UTC)
+    return at.isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def digest_of(value: object) -> str | None:
@@ -126,17 +135,17 @@ def digest_of(value: object) -> str | None:
 
 
 def rows(records: Iterable[AuditRecord]) -> list[dict[str, object]]:
-    """Records for one JSON parameter: text but for nulls, `leaf` in hex (`decode(leaf, 'hex')` in the statement)."""
+    """Records for one JSON parameter, as `base.dumps` writes it; `leaf` in hex (`decode(leaf, 'hex')` in the statement)."""
     return [
         {
             "tenant": r.tenant,
-            "id": str(r.id),
-            "recorded_at": stamp(r.recorded_at),
+            "id": r.id,
+            "recorded_at": r.recorded_at,
             "event_type": r.event_type,
             "actor": r.actor,
             "target_kind": r.target_kind,
             "target_id": r.target_id,
-            "run_id": None if r.run_id is None else str(r.run_id),
+            "run_id": r.run_id,
             "record": r.record,
             "leaf": r.leaf.hex(),
         }
@@ -189,25 +198,29 @@ def _plain_scalar(value: object) -> object:
 
 def _plain_facts(value: object, where: str) -> object:
     """`extra`, checked: only what is canonical and is not content."""
-    if value.__class__ in _AS_IS:
-        return _plain_fact(value, where)
     if isinstance(value, Mapping):
-        facts = cast("Mapping[Any, object]", value)
-        for key in facts:
+        plain: dict[str, object] = {}
+        for key, item in cast("Mapping[Any, object]", value).items():
             if not isinstance(key, str) or not key.isascii():
                 raise _not_canonical(where, f"the key {key!r} is not ASCII text")
-        return {key: _plain_facts(item, f"{where}.{key}") for key, item in facts.items()}
+            as_it_is = item.__class__ in _AS_IS and _is_fact(item)
+            plain[key] = item if as_it_is else _plain_facts(item, f"{where}.{key}")
+        return plain
     if isinstance(value, list | tuple):
         return [_plain_facts(item, f"{where}[{n}]") for n, item in enumerate(cast("list[Any]", value))]
     return _plain_fact(_plain_scalar(value), where)
 
 
+def _is_fact(value: object) -> bool:
+    if isinstance(value, str):
+        return len(value) <= _TEXT_MAX
+    if isinstance(value, int):
+        return abs(value) <= _INT_MAX
+    return value is None
+
+
 def _plain_fact(value: object, where: str) -> object:
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int) and abs(value) <= _INT_MAX:
-        return value
-    if isinstance(value, str) and len(value) <= _TEXT_MAX:
+    if _is_fact(value):
         return value
     reason = "text too long for a fact" if isinstance(value, str) else f"a {type(value).__name__} is not allowed"
     raise _not_canonical(where, reason)
