@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stanchion.db import Tx, execute
+from stanchion.db import Tx, direct, execute
 
 
 async def notify(tx: Tx, messages: Sequence[tuple[str, str]]) -> None:
@@ -12,14 +12,20 @@ async def notify(tx: Tx, messages: Sequence[tuple[str, str]]) -> None:
 
     A wake-up need not survive a crash, so its commit does not wait for the disk.
     """
-    await execute(
+    await direct(
         tx,
+        _told,
         """
         with quick as materialized (select set_config('synchronous_commit', 'off', true))
-        select pg_notify(channel, payload) from quick, unnest(%s::text[], %s::text[]) as m (channel, payload)
+        select count(pg_notify(channel, payload)) as told
+        from quick, unnest(%(channels)s::text[], %(payloads)s::text[]) as m (channel, payload)
         """,
-        ([channel for channel, _ in messages], [payload for _, payload in messages]),
+        {"channels": [channel for channel, _ in messages], "payloads": [payload for _, payload in messages]},
     )
+
+
+def _told(told: int) -> None:
+    """A row of no interest: nothing is to be learned from having told."""
 
 
 async def listen(connection: Tx, channel: str) -> None:

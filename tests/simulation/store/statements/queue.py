@@ -11,12 +11,11 @@ _STORE = "stanchion.queue.store"
 
 
 @models(_STORE, "notify")
-def notify(tx: SimTx, params: tuple[Any, ...]) -> Rows:
+def notify(tx: SimTx, params: dict[str, Any]) -> Rows:
     """Tell each channel its payload, at commit."""
-    channels, payloads = params
-    for channel, payload in zip(channels, payloads, strict=True):
+    for channel, payload in zip(params["channels"], params["payloads"], strict=True):
         tx.notify(channel, payload)
-    return [{"pg_notify": ""} for _ in channels]
+    return [{"told": len(params["channels"])}]
 
 
 @models(_STORE, "listen")
