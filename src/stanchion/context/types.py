@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Literal, Protocol
 
 from stanchion.base import Clock, Ids
@@ -47,6 +48,7 @@ class Actor:
     credential: str
 
 
+@lru_cache(maxsize=1024)
 def system_actor(who: SystemActor, tenant: str) -> Actor:
     """The actor of Stanchion's own duties. Its permissions are those of the role `system`, in Cedar like any other."""
     return Actor(

@@ -1,6 +1,6 @@
 """Group commit: concurrent callers share a transaction without waiting for one another's convenience.
 
-A `GroupWriter` has a few lanes. Each lane takes everything that is pending, commits it in one call, answers each
+A `GroupWriter` has one lane or a few. Each lane takes everything that is pending, commits it in one call, answers each
 waiter, and takes what has come in meanwhile. There is no timer: an idle lane commits at once, so that a lone caller
 pays one commit as before, and batches grow by themselves under load (measured: 2.9-4.1 times as many durable steps
 per second as pgbench's transactions, docs/explanation). Items with the same key always use the same lane, one after
@@ -21,6 +21,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Final, Generic, TypeVar
 
 import psycopg
@@ -30,10 +31,12 @@ from stanchion.base import Clock, Unavailable
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
+_key = attrgetter("key")
+
 _BACKOFF_S: Final = (0.02, 0.1, 0.5, 1.0)
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Entry(Generic[ItemT, ResultT]):
     item: ItemT
     key: Any
@@ -56,7 +59,8 @@ class GroupWriter(Generic[ItemT, ResultT]):
         commit: commits a batch in one transaction and returns one result per item, in the batch's order. It opens
             its own connection. It may be called again with the same items (see above).
         clock: for the pauses between repetitions and the durations reported.
-        lanes: batches in flight at once; 2 keep one at the database while the next is built (more measured equal).
+        lanes: batches in flight at once. 1 makes the largest batches, and so costs least where many callers wait at all times
+            (docs/adr/0033-one-commit-in-flight.md); with 2, fewer callers meet a batch that has just left.
         batch_max: items per batch. `weight_max`: sum of the items' weights (bytes) per batch; a single item may exceed it.
         on_commit: told (items, seconds) after each commit.
     """
@@ -81,17 +85,26 @@ class GroupWriter(Generic[ItemT, ResultT]):
     async def submit(self, item: ItemT, *, key: Any, weight: int = 0) -> ResultT:
         """Commit `item` together with whatever else is pending; return its own result once it is durable.
 
-        `key` is hashable and orders with the other keys of this writer (a UUID, a text); `weight` is in bytes.
+        `key` is hashable and orders with the other keys of this writer (a number, a text); `weight` is in bytes.
 
         Raises what the database says of this item alone, or Unavailable `db.unavailable`. If the caller is cancelled
         while it waits, the item may or may not be committed.
         """
+        return await self.submitted(item, key, weight)
+
+    def submitted(self, item: ItemT, key: Any, weight: int = 0) -> asyncio.Future[ResultT]:
+        """What `submit` awaits, for a caller whose every coroutine counts."""
         lane = self._lanes[hash(key) % len(self._lanes)]
         future: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
-        lane.pending.append(_Entry(item=item, key=key, weight=weight, future=future))
+        lane.pending.append(_Entry(item, key, weight, future))
         if lane.task is None:
             lane.task = asyncio.create_task(self._drain(lane))
-        return await future
+        return future
+
+    @property
+    def followed(self) -> bool:
+        """Whether the commit in flight is followed by another in the same turn of the loop; never said of several lanes."""
+        return len(self._lanes) == 1 and bool(self._lanes[0].pending)
 
     async def flush(self) -> None:
         """Wait until everything submitted so far is committed or has failed."""
@@ -115,7 +128,7 @@ class GroupWriter(Generic[ItemT, ResultT]):
             entry = pending.popleft()
             weight += entry.weight
             batch.append(entry)
-        batch.sort(key=lambda entry: entry.key)
+        batch.sort(key=_key)
         return batch
 
     async def _settle(self, batch: list[_Entry[ItemT, ResultT]]) -> None:

@@ -67,7 +67,7 @@ class Expression:
             self.effort.check(data, self._failed)
             BUDGET.start()
         try:
-            value = self.program.eval(data=data)
+            value = self.program.eval(None, data)
             plain = value.plain_value()
         except (RuntimeError, ValueError, OverflowError) as error:
             raise self._failed(str(error)) from error

@@ -170,9 +170,9 @@ class StepCall:
     uses: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class StepResult:
-    """What a handler returns. `exit` names one of the op's exits; None goes on with the next op."""
+    """What a handler returns; not frozen, as StepCall. `exit` names one of the op's exits; None goes on with the next op."""
 
     output: Json
     exit: str | None = None

@@ -110,6 +110,7 @@ async def perform(
     env: Env,
     plan: Plan,
     run: Claimed,
+    claim: Claim,
     op: OpPlan,
     hand: Hand,
     *,
@@ -124,11 +125,12 @@ async def perform(
     if op.handler is None:
         return Failed(unknown_verb(op), retryable=False)
     traced = is_sampled(run.traceparent)
-    span = env.telemetry.span(f"step {op.verb}", run.traceparent, path=path, attempt=attempt) if traced else _NO_SPAN
+    # Under the span of the run, which is the current one.
+    span = env.telemetry.span(f"step {op.verb}", path=path, attempt=attempt) if traced else _NO_SPAN
     started = env.clock.monotonic()
     try:
         with span:
-            call = _call(plan, run, op, path, attempt, resumed, scope, traced)
+            call = _call(plan, run, claim, op, path, attempt, resumed, scope, traced)
             return await hand.call(env, op.handler, call, writes=op.writes, instant=op.instant)
     except Suspend as suspend:
         return Waits(suspend)
@@ -164,12 +166,20 @@ _OURS: Final = frozenset({"db.unavailable", "db.pool_exhausted", "db.disk_full"}
 
 
 def _call(
-    plan: Plan, run: Claimed, op: OpPlan, path: str, attempt: int, resumed: bool, scope: Scope, traced: bool
+    plan: Plan,
+    run: Claimed,
+    claim: Claim,
+    op: OpPlan,
+    path: str,
+    attempt: int,
+    resumed: bool,
+    scope: Scope,
+    traced: bool,
 ) -> StepCall:
     facts = scope["run"]
     step = op.op.step
     return StepCall(
-        claim=Claim(tenant=run.tenant, run_id=run.id, epoch=run.epoch),
+        claim=claim,
         root_id=run.root_id,
         blueprint=run.blueprint,
         path=path,

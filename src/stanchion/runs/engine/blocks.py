@@ -11,7 +11,7 @@ from stanchion.runs.engine import suspension
 from stanchion.runs.engine.attempt import Left
 from stanchion.runs.engine.items import fan_out_output, item_failed, values_of
 from stanchion.runs.engine.plan import OpPlan
-from stanchion.runs.types import Claim, RunStatus, StepStatus, WaitingKind
+from stanchion.runs.types import RunStatus, StepStatus, WaitingKind
 
 if TYPE_CHECKING:
     from stanchion.runs.engine.execution import Execution
@@ -30,7 +30,7 @@ async def run_block(execution: Execution, op: OpPlan, for_each: ForEach) -> Json
         on_item_error=for_each.on_item_error,
         max_failures=for_each.max_failures,
     )
-    claim = Claim(tenant=run.tenant, run_id=run.id, epoch=run.epoch)
+    claim = execution.claim
     block = for_each.block or ""
     first = execution.plan.blocks[block][0]
     opening = fanout.Opening(

@@ -24,7 +24,7 @@ from stanchion.runs.tasks import end_tasks
 from stanchion.runs.types import ENGINE_V, LostClaim, RunEndHook, RunStatus, WaitingKind
 
 # Runs taken by one statement.
-CLAIM_MAX: Final = 128
+CLAIM_MAX: Final = 32
 # Seconds until a run whose program could not be loaded just now is tried again.
 _RELOAD_S: Final = 5.0
 

@@ -7,7 +7,7 @@ everything of its run (values, tenant, outputs), and nothing outside it does: wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import nullcontext
 from typing import Any, Final
 
@@ -33,13 +33,19 @@ from stanchion.runs.engine.attempt import (
     too_large,
 )
 from stanchion.runs.engine.host import Host
-from stanchion.runs.engine.plan import OpPlan, Plan, runs_something
+from stanchion.runs.engine.plan import OpPlan, Plan, runs_something, truth
 from stanchion.runs.engine.store import Claimed, Written
 from stanchion.runs.engine.writer import Also, Checkpoint
-from stanchion.runs.types import LostClaim, RunStatus, StepRun, StepStatus, Suspend, WaitingKind
+from stanchion.runs.types import Claim, LostClaim, RunStatus, StepRun, StepStatus, Suspend, WaitingKind
 from stanchion.telemetry import is_sampled
 
 _NO_RETRY: Final = Retry()
+# Asked for at every op: a member of an enum is dearer to look up than a name.
+_RUNNING: Final = RunStatus.RUNNING
+_END: Final = OpKind.END
+_JUMP: Final = OpKind.JUMP
+_GATE: Final = OpKind.GATE
+_FAN_OUT: Final = OpKind.FAN_OUT
 _ENDED: Final = frozenset(s.value for s in rules.ENDED)
 
 
@@ -63,7 +69,10 @@ class Execution:
             s.path: (s.position, _rank(s.item_no), rules.entry_of(s)) for s in steps.values() if s.path != run.path
         }
         self.weight = 0
-        self.hands: dict[Hand, None] = {}  # in the order in which they began
+        self.claim = Claim(tenant=run.tenant, run_id=run.id, epoch=run.epoch)
+        # One hand for the steps that follow one another; items have their own. In the order in which they began.
+        self._hand = Hand()
+        self.hands: dict[Hand, None] = {self._hand: None}
         self.cancel_reason: str | None = None
         self.interruption: Reason | None = None
 
@@ -128,7 +137,7 @@ class Execution:
             resumed, attempt, first, errors = False, 1, 1, None
         while True:
             op = self.at = self.ops[index]
-            if op.op.kind is OpKind.FAN_OUT:
+            if op.op.kind is _FAN_OUT:
                 done = await self._fan_out(op)
             else:
                 done = await self._step(op, attempt, first, errors, resumed=resumed)
@@ -152,20 +161,20 @@ class Execution:
         while True:
             op = self.at = self.ops[index]
             kind = op.op.kind
-            if kind is OpKind.END:
+            if kind is _END:
                 return index
-            if kind is OpKind.JUMP:
+            if kind is _JUMP:
                 index = op.op.target
                 continue
             if self.host.withdrawals.any and suspension.revoked(self, op) is not None:
                 return index  # not even decided about
             try:
                 guard = op.op.step.guard if op.op.step is not None else None
-                if guard is not None and not _truth(guard.evaluate(self.scope), op.path, "if"):
+                if guard is not None and not truth(guard.evaluate(self.scope), op.path, "if"):
                     self.add_row(op, StepStatus.SKIPPED, ended=True)
                     index = op.op.exits.get("skipped", index + 1)
                     continue
-                if kind is not OpKind.GATE:
+                if kind is not _GATE:
                     return index
                 index = self._gate(op, index)
             except Problem as problem:
@@ -173,7 +182,7 @@ class Execution:
 
     def _gate(self, op: OpPlan, index: int) -> int:
         condition = op.op.condition
-        taken = condition is None or _truth(condition.evaluate(self.scope), op.path, "logic_gate.if")
+        taken = condition is None or truth(condition.evaluate(self.scope), op.path, "logic_gate.if")
         output: dict[str, Json] = {"branch": "then" if taken else "else"}
         self.add_row(op, StepStatus.SUCCEEDED, ended=True, output=canonical(output))
         self.outputs[op.step_id] = output
@@ -184,7 +193,7 @@ class Execution:
 
         If the database refuses the rows, step `last` fails: it returned what cannot be stored.
         """
-        noted = [row["path"] for row in self.rows]
+        rows, noted = self.rows, len(self.rows)
         if last is not None:
             self.at = last
         try:
@@ -192,14 +201,14 @@ class Execution:
         except Invalid as problem:
             if last is None:
                 raise
-            for path in noted:
-                self.entries.pop(path, None)
+            for row in rows[:noted]:
+                self.entries.pop(row["path"], None)
             await self.fail(last, Failed(problem, retryable=False), attempt=1)
 
     async def _commit_next(self, op: OpPlan) -> None:
         if self.host.withdrawals.any and (wish := suspension.revoked(self, op)) is not None and not self._cancelling:
             await suspension.hold_back(self, op, wish)
-        if op.op.kind is OpKind.END:
+        if op.op.kind is _END:
             await self._succeed(op)
         drain = self.host.draining or self.interruption == "drain"
         status = StepStatus.PENDING if drain else StepStatus.RUNNING
@@ -214,9 +223,7 @@ class Execution:
     # --- one step
 
     async def _step(self, op: OpPlan, attempt: int, first: int, errors: list[Json] | None, *, resumed: bool) -> Done:
-        hand = self.take_hand()
-        outcome = await self.attempt(op, hand, path=op.path, attempt=attempt, resumed=resumed, scope=self.scope)
-        self.hands.pop(hand, None)
+        outcome = await self.attempt(op, self._hand, path=op.path, attempt=attempt, resumed=resumed, scope=self.scope)
         if isinstance(outcome, Done):
             self.succeeded(op, outcome, attempt, first)
             return outcome
@@ -231,7 +238,7 @@ class Execution:
         raise Left  # every branch above has ended the stay of the run in this worker
 
     def take_hand(self) -> Hand:
-        """A new hand, which a pending interruption stops before it begins."""
+        """A new hand for an item, which a pending interruption stops before it begins."""
         hand = Hand()
         hand.reason = self.interruption
         self.hands[hand] = None
@@ -244,7 +251,16 @@ class Execution:
         if (wish := self._held(op)) is not None:
             return Waits(wish)
         return await perform(
-            self.host.env, self.plan, self.run, op, hand, path=path, attempt=attempt, resumed=resumed, scope=scope
+            self.host.env,
+            self.plan,
+            self.run,
+            self.claim,
+            op,
+            hand,
+            path=path,
+            attempt=attempt,
+            resumed=resumed,
+            scope=scope,
         )
 
     def _held(self, op: OpPlan) -> Suspend | None:
@@ -364,7 +380,7 @@ class Execution:
             after=rules.run_digest(entry for _, _, entry in sorted(self.entries.values())),
             trace_id=trace_id_of(run.traceparent),
             extra={
-                "status": status.value,
+                "status": str(status),
                 "steps": len(self.entries),
                 "attempt": run.attempt,
                 **({"code": problem.code} if problem is not None else {}),
@@ -395,7 +411,7 @@ class Execution:
             "path": path or op.path,
             "position": op.position,
             "verb": op.verb,
-            "status": status.value,
+            "status": status,
             "attempt": attempt,
             "first_attempt": first,
         }
@@ -430,7 +446,7 @@ class Execution:
         self.rows.append(row)
         code = str(error["code"]) if error is not None else None
         self.enter(op, op.path, None, status, attempt, output, code)
-        self.host.env.telemetry.emit("step.ended", 1.0, op.verb, status.value)
+        self.host.env.telemetry.emit("step.ended", 1.0, op.verb, status)
 
     def enter(
         self,
@@ -443,15 +459,15 @@ class Execution:
         code: str | None,
     ) -> None:
         """Note an ended StepRun for the run's digest."""
-        entry = rules.step_entry(path, op.verb, status.value, attempt, output, code)
+        entry = rules.step_entry(path, op.verb, status, attempt, output, code)
         self.entries[path] = (op.position, _rank(item_no), entry)
 
-    async def commit(self, status: RunStatus, op: OpPlan, **fields: Any) -> Written:
+    def commit(self, status: RunStatus, op: OpPlan, **fields: Any) -> Coroutine[Any, Any, Written]:
         """Write the noted rows and the run's own row, `fields` as `write` takes them; return once they are durable.
         Raises LostClaim if fenced."""
         rows, weight = self.rows, self.weight
         self.rows, self.weight = [], 0
-        return await self.write(status, op, rows, weight, **fields)
+        return self.write(status, op, rows, weight, **fields)
 
     async def write(
         self,
@@ -467,9 +483,8 @@ class Execution:
         """Write exactly `rows` (items of a fan-out commit side by side, each its own); with `also`, in a transaction of
         their own."""
         run = self.run
-        row = {"id": run.id, "epoch": run.epoch, "status": status.value, "cursor": op.position, "path": op.path}
-        row.update(fields)
-        checkpoint = Checkpoint(run_id=run.id, run=row, steps=rows, audit=audit, weight=weight + 400)
+        row = {"id": run.id, "epoch": run.epoch, "status": status, "cursor": op.position, "path": op.path, **fields}
+        checkpoint = Checkpoint(run.id, row, rows, audit, weight + 400)
         writer = self.host.writer
         written = await (writer.write(checkpoint) if also is None else writer.write_with(checkpoint, also))
         if written is None:
@@ -477,19 +492,9 @@ class Execution:
         if written.cancel_reason is not None:
             self.cancel_reason = written.cancel_reason
         if not written.told:
-            self.host.changed(run.id, status.value != RunStatus.RUNNING.value)
+            self.host.changed(run.id, status is not _RUNNING)
         return written
 
 
 def _rank(item_no: int | None) -> int:
     return -1 if item_no is None else item_no
-
-
-def _truth(value: Json, path: str, field: str) -> bool:
-    if not isinstance(value, bool):
-        raise Invalid(
-            "expression.not_boolean",
-            f"`{field}` of step {path!r} gave {type(value).__name__}, not true or false.",
-            hint="Compare explicitly, such as `size(x) > 0`.",
-        )
-    return value

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
-from stanchion.base import Internal, Json
+from stanchion.base import Internal, Invalid, Json
 from stanchion.blueprints import Block, Op, OpKind, VerbSpec, config_scope
 from stanchion.expressions import Scope
 from stanchion.runs.types import Pinned, StepHandler
@@ -173,3 +173,14 @@ def unknown_verb(op: OpPlan) -> Internal:
 def runs_something(op: OpPlan) -> bool:
     """Whether the op is executed (a step, a fan-out), rather than decided on the way (a gate, a jump, the end)."""
     return op.op.kind in (OpKind.STEP, OpKind.FAN_OUT)
+
+
+def truth(value: Json, path: str, field: str) -> bool:
+    """What an `if` gave. Raises Invalid `expression.not_boolean` if that is neither true nor false."""
+    if not isinstance(value, bool):
+        raise Invalid(
+            "expression.not_boolean",
+            f"`{field}` of step {path!r} gave {type(value).__name__}, not true or false.",
+            hint="Compare explicitly, such as `size(x) > 0`.",
+        )
+    return value

@@ -159,8 +159,8 @@ def suspended(execution: Execution, kind: WaitingKind, written: Written) -> None
 def report_end(execution: Execution, status: RunStatus, written: Written, dead_reason: str | None) -> None:
     """Report a run's end; an item's end lets its fan-out go on."""
     host, run = execution.host, execution.run
-    host.env.telemetry.emit("run.ended", 1.0, run.queue, status.value)
-    host.env.telemetry.emit("run.duration", written.duration_s, run.queue, status.value)
+    host.env.telemetry.emit("run.ended", 1.0, run.queue, status)
+    host.env.telemetry.emit("run.duration", written.duration_s, run.queue, status)
     if dead_reason is not None:
         host.env.telemetry.emit("run.dead", 1.0, run.queue, dead_reason, run=str(run.id))
     if run.parent_id is not None:

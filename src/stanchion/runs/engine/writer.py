@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import psycopg
@@ -21,7 +22,7 @@ from stanchion.runs.engine.store import Written
 Also = Callable[[Tx], Awaitable[None]]
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Checkpoint:
     """What one run writes at once: its own row, StepRuns, and at its end the audit record.
 
@@ -35,21 +36,32 @@ class Checkpoint:
     weight: int = 0
 
 
+# Batches that follow one another on one connection: about a second of them under load. Then the pool has it back, and
+# with it the say on how long a session may live.
+_KEPT_MAX: Final = 200
+
+
 class CheckpointWriter:
-    """The group writer of a worker's checkpoints. `within` says whether a commit may tell of itself (`Notifier`)."""
+    """The group writer of a worker's checkpoints. `within` says whether a commit may tell of itself (`Notifier`).
+
+    One commit is in flight at a time: what comes in meanwhile is the next one, twice as large as with two, for two thirds
+    of the processor time per checkpoint here and in the database (measured, docs/explanation/performance.md). While one
+    follows another they keep their connection, whose server process has everything at hand.
+    """
 
     def __init__(self, env: Env, within: Callable[[UUID], bool]) -> None:
         self._env = env
         self._within = within
         self._group = GroupWriter[Checkpoint, Written | None](
-            self._commit, clock=env.clock, lanes=2, batch_max=512, on_commit=self._observe
+            self._commit, clock=env.clock, lanes=1, batch_max=512, on_commit=self._observe
         )
+        self._kept: tuple[AsyncExitStack, Tx, int] | None = None
 
     async def write(self, checkpoint: Checkpoint) -> Written | None:
         """Commit; None means fenced. Raises Invalid `step.output_unstorable` if the database refuses this row alone,
         Unavailable if it takes none."""
         try:
-            return await self._group.submit(checkpoint, key=checkpoint.run_id, weight=checkpoint.weight)
+            return await self._group.submitted(checkpoint, checkpoint.run_id.int, checkpoint.weight)
         except Problem:
             raise
         except psycopg.Error as error:
@@ -76,6 +88,20 @@ class CheckpointWriter:
             await also(tx)
         return written[0]
 
+    async def _write(self, **said: Any) -> list[Written]:
+        """One statement, on the connection of the one before if that was a moment ago."""
+        kept, self._kept = self._kept, None
+        async with kept[0] if kept is not None else AsyncExitStack() as stack:
+            if kept is not None:
+                _, tx, used = kept
+            else:
+                tx, used = await stack.enter_async_context(self._env.db.connection("engine")), 0
+            written = await store.checkpoint(tx, **said)
+            if used < _KEPT_MAX and self._group.followed:
+                # What is pending is taken in this very turn of the loop; nobody can cancel it in between.
+                self._kept = stack.pop_all(), tx, used + 1
+        return written
+
     async def flush(self) -> None:
         """Wait until every checkpoint submitted so far is committed or refused."""
         await self._group.flush()
@@ -85,28 +111,32 @@ class CheckpointWriter:
         self._env.telemetry.emit("commit.duration", seconds)
 
     async def _commit(self, batch: Sequence[Checkpoint]) -> list[Written | None]:
-        runs: dict[UUID, dict[str, Any]] = {}
+        # By number: a UUID is as dear to hash as to compare.
+        runs: dict[int, dict[str, Any]] = {}
         for checkpoint in batch:
             # Several items of one run may end in one batch; their run rows say the same, and only one may be joined:
             # that of the newest claim. A batch may hold a run twice that this worker lost and claimed again.
-            before = runs.get(checkpoint.run_id)
+            number = checkpoint.run_id.int
+            before = runs.get(number)
             if before is None or checkpoint.run["epoch"] >= before["epoch"]:
-                runs[checkpoint.run_id] = checkpoint.run
-        owned = [c for c in batch if c.run["epoch"] == runs[c.run_id]["epoch"]]
+                runs[number] = checkpoint.run
+        owned = batch
+        if len(runs) < len(batch):
+            owned = [c for c in batch if c.run["epoch"] == runs[c.run_id.int]["epoch"]]
         steps = [step for checkpoint in owned for step in checkpoint.steps]
         audits = [checkpoint.audit for checkpoint in owned if checkpoint.audit is not None]
         # A run that ends alone tells its watchers with its own commit.
         tell = len(batch) == 1 and bool(audits) and self._within(batch[0].run_id)
-        async with self._env.db.connection("engine") as tx:
-            written = await store.checkpoint(
-                tx,
-                runs=dumps(list(runs.values())),
-                steps=dumps(steps),
-                audits=dumps(audit_rows(audits)) if audits else b"[]",
-                tell=tell,
-            )
-        by_id = {row.id: row for row in written}
+        written = await self._write(
+            runs=dumps(list(runs.values())),
+            steps=dumps(steps),
+            audits=dumps(audit_rows(audits)) if audits else b"[]",
+            tell=tell,
+        )
+        by_id = {row.id.int: row for row in written}
         fenced = len(runs) - len(by_id) + len(batch) - len(owned)
         if fenced:
             self._env.telemetry.emit("write.fenced", float(fenced))
-        return [by_id.get(c.run_id) if c.run["epoch"] == runs[c.run_id]["epoch"] else None for c in batch]
+        if owned is batch:
+            return [by_id.get(c.run_id.int) for c in batch]
+        return [by_id.get(c.run_id.int) if c.run["epoch"] == runs[c.run_id.int]["epoch"] else None for c in batch]
