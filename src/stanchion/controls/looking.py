@@ -147,6 +147,7 @@ class Snapshot(Looking, Generic[KnownT]):
         self._known: dict[str, KnownT] = {}
         self._revs: dict[str, int] = {}
         self._revision: Revision | None = None
+        self._turn = asyncio.Lock()
 
     @abstractmethod
     async def _revised(self, tx: Tx) -> Revision:
@@ -168,7 +169,14 @@ class Snapshot(Looking, Generic[KnownT]):
         return self._env.db.tenant_tx(tenant) if self._role == "app" else self._env.db.engine_tx()
 
     async def refresh(self) -> None:
-        """Look once. Raises what the database says; what is known stays as it was then, and ages."""
+        """Look once. Raises what the database says; what is known stays as it was then, and ages.
+
+        Looks take turns: one that began earlier would leave its older state, and its greater age, if it ended later.
+        """
+        async with self._turn:
+            await self._refresh()
+
+    async def _refresh(self) -> None:
         began = self._env.clock.monotonic()
         async with self._env.db.connection(self._role) as tx:
             revision = await self._revised(tx)

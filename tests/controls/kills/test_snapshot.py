@@ -100,6 +100,34 @@ async def test_a_snapshot_that_is_too_old_begins_nothing_and_sends_nothing(db) -
     snapshot.admit("acme", "blueprint", "triage", None)
 
 
+async def test_a_slow_look_does_not_undo_what_a_later_one_learned(env, db, monkeypatch) -> None:
+    """Found in CI: a look that had begun before another ended after it, and left its older state and its greater age."""
+    olga, clock = person(env), Clock()
+    snapshot = Snapshot(make_env(db, clock=clock), role="app")
+    reads, open_ = asyncio.Event(), asyncio.Event()
+    read = Snapshot._read
+
+    async def held(self, tenant: str, rev: int):
+        found = await read(self, tenant, rev)
+        if not reads.is_set():
+            reads.set()
+            await open_.wait()
+        return found
+
+    monkeypatch.setattr(Snapshot, "_read", held)
+    left = await kills.set_kill(olga, KINDS, "widget", "left", reason="It leaks.")
+    slow = asyncio.create_task(snapshot.refresh())
+    await reads.wait()
+    await kills.lift_kill(olga, left.id, reason="Mended.")
+    clock.passed_s = 60.0
+    later = asyncio.create_task(snapshot.refresh())
+    await asyncio.wait([later], timeout=0.2)  # it waits for the one before, or would end first
+    open_.set()
+    await asyncio.gather(slow, later)
+    assert snapshot.age_s == 0.0
+    assert snapshot.blocked("acme", "widget", "left", None) is None
+
+
 async def test_while_the_database_is_away_the_snapshot_ages_and_says_so(database_urls) -> None:
     clock = Clock()
     async with Database(database_urls) as database:

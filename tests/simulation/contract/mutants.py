@@ -104,6 +104,13 @@ MUTANTS = (
         "state = 'live' for update",
         claims.two_claims_of_one_worker_share_its_row,
     ),
+    SqlMutant(
+        "a claim tells of a step that changed while it waited",
+        _CLAIM,
+        " and old.rev = s.rev",
+        "",
+        claims.a_claim_that_waited_tells_nothing_of_a_step_that_changed,
+    ),
     SqlMutant("a claim takes cancelled runs", _CLAIM, "and cancel_reason is null", ""),
     SqlMutant("a claim adds no strike", _CLAIM, "strikes = r.strikes + 1", "strikes = r.strikes"),
     SqlMutant(

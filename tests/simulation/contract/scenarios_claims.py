@@ -102,6 +102,21 @@ async def a_claim_that_waited_knows_no_step_of_meanwhile(a: Arranged) -> None:
     assert (await a.side.row("step_runs", (run_id, "second")))["status"] == "PENDING"
 
 
+async def a_claim_that_waited_tells_nothing_of_a_step_that_changed(a: Arranged) -> None:
+    """The same where the step it stands at is an old one that suspended and was woken meanwhile: what the snapshot has of
+    it (not begun) is not true any more."""
+    first, second = await a.worker(), await a.worker()
+    (run_id,) = await a.start()
+    async with a.undone() as tx:
+        await engine.set_worker_state(tx, first, "draining")
+        claim = await a.waits(a.claim(first))
+        assert await a.claim(second)
+        await a.checkpoint(run_id, status="PENDING", step={"status": "SUSPENDED", "attempt": 1})
+    claimed = (await result_of(claim))[run_id]
+    assert (claimed.path, claimed.epoch, claimed.step_status, claimed.step_began) == ("first", 2, None, None)
+    assert (await a.side.row("step_runs", (run_id, "first")))["status"] == "SUSPENDED"
+
+
 async def two_claims_of_one_worker_share_its_row(a: Arranged) -> None:
     worker = await a.worker()
     ids = await a.start(2)
@@ -265,6 +280,7 @@ SCENARIOS = [
     a_claim_and_the_verdict_on_its_worker_exclude_each_other,
     a_lost_worker_claims_nothing,
     a_claim_that_waited_knows_no_step_of_meanwhile,
+    a_claim_that_waited_tells_nothing_of_a_step_that_changed,
     two_claims_of_one_worker_share_its_row,
     a_checkpoint_of_an_older_epoch_writes_nothing,
     a_checkpoint_waits_for_the_reclaim_and_looks_again,

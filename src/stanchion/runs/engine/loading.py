@@ -38,8 +38,8 @@ async def plan_of(host: Host, run: Claimed) -> Plan:
 async def load(host: Host, tx: Tx, claimed: Sequence[Claimed], plans: Sequence[Plan]) -> list[Execution]:
     """Executions for freshly claimed runs, in a bounded number of queries whatever their number.
 
-    A run is left out whose current StepRun the claim did not see although it is there: a claim that had to wait for its
-    worker's row looks at steps as they were before the wait, and the run has moved on since.
+    A run is left out whose current StepRun the claim did not see as it is: a claim that had to wait for its worker's row
+    looks at steps as they were before the wait, and the run has moved on since.
     """
     steps: dict[UUID, dict[str, StepRun]] = defaultdict(dict)
     # A run that is claimed for the first time has no StepRun but the one of its first op.

@@ -59,6 +59,8 @@ async def claim(
 
     Raises the epoch, adds a strike, marks the current StepRun RUNNING. The share lock on the worker's own row makes
     a claim and the sweep's verdict on this worker exclude each other: a lost worker claims nothing.
+    A claim that waited for that row sees steps as they were before the wait. `old` is of then and `s` of now: where they
+    differ the StepRun is neither told of nor changed (`step_status` None), and the run is to be given back.
     `probation` takes only runs that killed two workers; otherwise these are left out unless `any_strikes`.
     """
     return await direct(
@@ -93,7 +95,7 @@ async def claim(
             set status = 'RUNNING', rev = u.rev, wake_at = null,
                 started_at = coalesce(s.started_at, clock_timestamp())
             from u, step_runs old
-            where s.run_id = u.id and s.path = u.path and old.run_id = s.run_id and old.path = s.path
+            where s.run_id = u.id and s.path = u.path and old.run_id = s.run_id and old.path = s.path and old.rev = s.rev
             returning s.run_id, old.status, old.started_at is not null as began, s.attempt, s.first_attempt, s.errors
         )
         select u.tenant, u.id, u.blueprint, u.version, u.pins, u.environment, u.queue, u.cursor, u.path, u.epoch,

@@ -97,11 +97,11 @@ def _pick(tx: SimTx, found: list[Row], params: dict[str, Any]) -> list[Row]:
 
 
 def _claimed(tx: SimTx, old: Row, run: Row, step: Row | None, newest: Row | None, now: datetime) -> Row:
-    """One answer. `step` is the StepRun in the statement's snapshot, which it tells of; `newest` the one it changes."""
+    """One answer. `step` is the StepRun in the statement's snapshot, `newest` as it is: told of and changed if they agree."""
     row: Row = dict(zip(_CLAIMED, map(run.__getitem__, _CLAIMED), strict=True))
     row["waited_s"] = seconds_since(old["ready_at"], now)
     row["waited_for"] = old["waiting_kind"]
-    if step is None or newest is None:
+    if step is None or newest is None or step["rev"] != newest["rev"]:
         row |= dict.fromkeys(
             ("step_status", "step_attempt", "step_first_attempt", "step_errors", "step_began"),
         )
