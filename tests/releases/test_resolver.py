@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from stanchion.base import Conflict, Json, NotFound, digest
+from stanchion.base import Conflict, Denied, Json, NotFound, digest
 from stanchion.blueprints import program_from_body
 from stanchion.context import Env
 from stanchion.db import Database
@@ -163,6 +164,23 @@ async def test_what_is_not_live_is_said_and_asked_for_again(env: Env, bench: Ben
     await apply_all(bench.ctx, policy(), blueprint())
     bench.clock.at += timedelta(seconds=MAX_AGE_S)
     assert await bench.version() == 1
+
+
+async def test_a_misspelt_name_is_met_with_the_nearest_to_those_who_may_know_it(env: Env, bench: Bench) -> None:
+    await apply_all(bench.ctx, policy(), blueprint())
+    with pytest.raises(NotFound, match="There is no Blueprint case-triag in") as caught:
+        await bench.resolver.resolve(bench.ctx, "case-triag")
+    assert "Did you mean 'case-triage'?" in caught.value.hint
+
+    class MayStartAlone:
+        def check(self, actor, action, resource) -> None:
+            if action != "runs.start":
+                raise Denied("auth.denied", "No.", hint="Ask.")
+
+    blind = replace(bench.ctx, env=replace(env, authorizer=MayStartAlone()))
+    with pytest.raises(NotFound) as caught:
+        await bench.resolver.resolve(blind, "case-triag")
+    assert "case-triage" not in caught.value.hint
 
 
 async def test_a_reference_that_is_not_live_is_named(env: Env, bench: Bench, cluster, fresh_database_urls) -> None:

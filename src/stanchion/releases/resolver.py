@@ -24,7 +24,7 @@ from stanchion.releases.rollouts import store as rollout_store
 from stanchion.releases.rollouts.states import Rollout
 from stanchion.releases.rollouts.store import Offer
 from stanchion.releases.rollouts.types import Arm, Assignment
-from stanchion.releases.service import unknown_blueprint
+from stanchion.releases.service import nearest_blueprint, unknown_blueprint
 from stanchion.releases.types import Live
 from stanchion.runs import Begins, Pin, Pinned, PinSet, Resolved
 
@@ -71,9 +71,12 @@ class Resolver:
         hit = view.resolved.get(blueprint)
         if hit is not None:
             return hit
-        resolved = await self._once(
-            ("resolve", ctx.tenant, view.revision, blueprint), lambda: self._resolve(ctx.tenant, blueprint)
-        )
+        try:
+            resolved = await self._once(
+                ("resolve", ctx.tenant, view.revision, blueprint), lambda: self._resolve(ctx.tenant, blueprint)
+            )
+        except NotFound as problem:
+            raise unknown_blueprint(f"Blueprint {blueprint}", await nearest_blueprint(ctx, blueprint)) from problem
         _remember(view.resolved, blueprint, resolved, _BLUEPRINTS_MAX)
         return resolved
 

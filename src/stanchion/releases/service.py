@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from stanchion import artifacts, audit
 from stanchion.artifacts import ArtifactVersion, Diff, Document, KindSpec, Usage, content_digest, place
-from stanchion.base import Conflict, Invalid, NotFound
+from stanchion.base import Conflict, Denied, Invalid, NotFound
 from stanchion.base.paging import PageParams, Slice, decode_cursor, slice_of
 from stanchion.context import Ctx
 from stanchion.db import Tx
@@ -22,6 +23,8 @@ _REFERRERS_MAX: Final = 200
 _SETS_MAX: Final = 1000
 _COUNTED_MAX: Final = 10_000
 _NEWEST_MAX: Final = 10
+# Names looked through for the one that was meant.
+_NAMES_MAX: Final = 1000
 
 
 async def apply(
@@ -311,7 +314,7 @@ async def show_blueprint(ctx: Ctx, name: str, version: int | None = None) -> tup
         return await artifacts.show(ctx, "blueprint", name, wanted), live
     except NotFound as error:
         what = f"Blueprint {name}" if version is None else f"version {version} of Blueprint {name}"
-        raise unknown_blueprint(what) from error
+        raise unknown_blueprint(what, await nearest_blueprint(ctx, name)) from error
 
 
 async def usage(ctx: Ctx, kind: str, name: str, *, version: int | None = None, digest: str | None = None) -> Usage:
@@ -397,10 +400,22 @@ async def diff_with_live(
     return artifacts.diff_of(before, document, checked.items[0].parsed)
 
 
-def unknown_blueprint(what: str) -> NotFound:
-    """The problem of a Blueprint that is not there; `what` begins with its kind or version."""
+def unknown_blueprint(what: str, meant: str | None = None) -> NotFound:
+    """The problem of a Blueprint that is not there; `what` begins with its kind or version, `meant` is a name that is."""
+    hint = "`stanchion blueprint list` shows what is live; `stanchion apply -f DIR` publishes."
     return NotFound(
         "blueprint.unknown",
         f"There is no {what} in this environment.",
-        hint="`stanchion blueprint list` shows what is live; `stanchion apply -f DIR` publishes.",
+        hint=hint if meant is None else f"Did you mean {meant!r}? {hint}",
     )
+
+
+async def nearest_blueprint(ctx: Ctx, name: str) -> str | None:
+    """The live Blueprint whose name is nearest to `name`, which is not one; None to those who may not know of them."""
+    try:
+        ctx.require("releases.read")
+    except Denied:
+        return None
+    async with ctx.tx() as tx:
+        names = await store.live_names(tx, ctx.tenant, ctx.env.environment.name, "blueprint", limit=_NAMES_MAX)
+    return None if name in names else next(iter(difflib.get_close_matches(name, names, n=1, cutoff=0.6)), None)

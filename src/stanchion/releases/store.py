@@ -128,6 +128,15 @@ async def blueprints(tx: Tx, tenant: str, environment: str, *, after: str | None
     )
 
 
+async def live_names(tx: Tx, tenant: str, environment: str, kind: str, *, limit: int) -> list[str]:
+    """Names of a kind that are live, the first `limit` of them."""
+    return await scalars(
+        tx,
+        "select name from releases where tenant = %s and environment = %s and kind = %s order by name limit %s",
+        (tenant, environment, kind, limit),
+    )
+
+
 async def live_in(tx: Tx, tenant: str, kind: str, name: str, version: int | None) -> list[LiveIn]:
     """Where an artifact (or one version of it) is live, or on its way there or back in an open rollout."""
     return await many(
