@@ -67,10 +67,10 @@ async def test_one_key_is_always_in_one_lane():
     sink = Sink()
     sink.gate.clear()
     group = writer(sink, lanes=2)
-    waiting = [asyncio.create_task(group.submit(n, key=7)) for n in range(5)]
+    waiting = [group.submit(n, key=7) for n in range(5)]
     while not sink.active:
         await asyncio.sleep(0)
-    more = asyncio.create_task(group.submit(9, key=7))
+    more = group.submit(9, key=7)
     for _ in range(5):
         await asyncio.sleep(0)
     assert sink.active == 1
@@ -113,7 +113,7 @@ async def test_a_waiter_that_leaves_disturbs_nobody():
     sink = Sink()
     sink.gate.clear()
     group = writer(sink, lanes=1)
-    tasks = [asyncio.create_task(group.submit(n, key=n)) for n in range(3)]
+    tasks = [group.submit(n, key=n) for n in range(3)]
     while not sink.active:
         await asyncio.sleep(0)
     tasks[1].cancel()

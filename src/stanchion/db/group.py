@@ -82,18 +82,14 @@ class GroupWriter(Generic[ItemT, ResultT]):
         self._on_commit = on_commit
         self._lanes: list[_Lane[ItemT, ResultT]] = [_Lane() for _ in range(lanes)]
 
-    async def submit(self, item: ItemT, *, key: Any, weight: int = 0) -> ResultT:
-        """Commit `item` together with whatever else is pending; return its own result once it is durable.
+    def submit(self, item: ItemT, *, key: Any, weight: int = 0) -> asyncio.Future[ResultT]:
+        """Commit `item` together with whatever else is pending; what is returned has its own result once it is durable.
 
         `key` is hashable and orders with the other keys of this writer (a number, a text); `weight` is in bytes.
 
-        Raises what the database says of this item alone, or Unavailable `db.unavailable`. If the caller is cancelled
-        while it waits, the item may or may not be committed.
+        Awaiting it raises what the database says of this item alone, or Unavailable `db.unavailable`. If whoever waits is
+        cancelled, the item may or may not be committed.
         """
-        return await self.submitted(item, key, weight)
-
-    def submitted(self, item: ItemT, key: Any, weight: int = 0) -> asyncio.Future[ResultT]:
-        """What `submit` awaits, for a caller whose every coroutine counts."""
         lane = self._lanes[hash(key) % len(self._lanes)]
         future: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
         lane.pending.append(_Entry(item, key, weight, future))

@@ -61,7 +61,7 @@ class CheckpointWriter:
         """Commit; None means fenced. Raises Invalid `step.output_unstorable` if the database refuses this row alone,
         Unavailable if it takes none."""
         try:
-            return await self._group.submitted(checkpoint, checkpoint.run_id.int, checkpoint.weight)
+            return await self._group.submit(checkpoint, key=checkpoint.run_id.int, weight=checkpoint.weight)
         except Problem:
             raise
         except psycopg.Error as error:
