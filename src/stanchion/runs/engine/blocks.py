@@ -67,7 +67,7 @@ async def _collect(execution: Execution, op: OpPlan, rule: rules.FanOut) -> Json
 
 
 async def _wait(execution: Execution, op: OpPlan, rule: rules.FanOut) -> None:
-    row: dict[str, Any] = execution.row(op, StepStatus.SUSPENDED)
+    row: dict[str, Any] = execution.notes.row(op, StepStatus.SUSPENDED)
     row["fan_out"] = {
         "total": rule.total,
         "concurrency": rule.concurrency,

@@ -33,6 +33,7 @@ from stanchion.runs.engine.attempt import (
     too_large,
 )
 from stanchion.runs.engine.host import Host
+from stanchion.runs.engine.notes import Notes, Row
 from stanchion.runs.engine.plan import OpPlan, Plan, runs_something, truth
 from stanchion.runs.engine.store import Claimed, Written
 from stanchion.runs.engine.writer import Also, Checkpoint
@@ -64,11 +65,7 @@ class Execution:
         self.scope = scope
         self.outputs: dict[str, Json] = scope["steps"]  # type: ignore[assignment]
         self.stored = steps
-        self.rows: list[dict[str, Any]] = []
-        self.entries: dict[str, tuple[int, int, list[str]]] = {
-            s.path: (s.position, _rank(s.item_no), rules.entry_of(s)) for s in steps.values() if s.path != run.path
-        }
-        self.weight = 0
+        self.notes = Notes(run.id, run.path, steps, host.env.telemetry)
         self.claim = Claim(tenant=run.tenant, run_id=run.id, epoch=run.epoch)
         # One hand for the steps that follow one another; items have their own. In the order in which they began.
         self._hand = Hand()
@@ -112,7 +109,7 @@ class Execution:
         if not op.path:
             await self._end(RunStatus.FAILED, op, problem=problem, dead=True, step="output")
         # It may have been noted as done already.
-        self.rows = [row for row in self.rows if row["path"] != op.path]
+        self.notes.drop(op.path)
         attempt, first = self.run.step_attempt or 1, self.run.step_first_attempt or 1
         if op.position != self.run.cursor:
             attempt = first = 1
@@ -128,7 +125,7 @@ class Execution:
 
     async def _drive(self) -> None:
         index = await self._walk(self.run.cursor)
-        if index != self.run.cursor or self.rows or not runs_something(self.ops[index]):
+        if index != self.run.cursor or self.notes.rows or not runs_something(self.ops[index]):
             await self._go_on(index, None)
         resumed = self._resumed()
         attempt, first = self.run.step_attempt or 1, self.run.step_first_attempt or 1
@@ -171,7 +168,7 @@ class Execution:
             try:
                 guard = op.op.step.guard if op.op.step is not None else None
                 if guard is not None and not truth(guard.evaluate(self.scope), op.path, "if"):
-                    self.add_row(op, StepStatus.SKIPPED, ended=True)
+                    self.notes.ended(op, StepStatus.SKIPPED)
                     index = op.op.exits.get("skipped", index + 1)
                     continue
                 if kind is not _GATE:
@@ -184,7 +181,7 @@ class Execution:
         condition = op.op.condition
         taken = condition is None or truth(condition.evaluate(self.scope), op.path, "logic_gate.if")
         output: dict[str, Json] = {"branch": "then" if taken else "else"}
-        self.add_row(op, StepStatus.SUCCEEDED, ended=True, output=canonical(output))
+        self.notes.ended(op, StepStatus.SUCCEEDED, output=canonical(output))
         self.outputs[op.step_id] = output
         return index + 1 if taken else op.op.target
 
@@ -193,7 +190,7 @@ class Execution:
 
         If the database refuses the rows, step `last` fails: it returned what cannot be stored.
         """
-        rows, noted = self.rows, len(self.rows)
+        rows, noted = self.notes.rows, len(self.notes.rows)
         if last is not None:
             self.at = last
         try:
@@ -201,8 +198,7 @@ class Execution:
         except Invalid as problem:
             if last is None:
                 raise
-            for row in rows[:noted]:
-                self.entries.pop(row["path"], None)
+            self.notes.reopen(*(row["path"] for row in rows[:noted]))
             await self.fail(last, Failed(problem, retryable=False), attempt=1)
 
     async def _commit_next(self, op: OpPlan) -> None:
@@ -212,7 +208,7 @@ class Execution:
             await self._succeed(op)
         drain = self.host.draining or self.interruption == "drain"
         status = StepStatus.PENDING if drain else StepStatus.RUNNING
-        self.rows.append(self.row(op, status, started=not drain))
+        self.notes.rows.append(self.notes.row(op, status, started=not drain))
         written = await self.commit(RunStatus.PENDING if drain else RunStatus.RUNNING, op)
         if drain:
             raise Left
@@ -283,7 +279,7 @@ class Execution:
 
     def succeeded(self, op: OpPlan, done: Done, attempt: int, first: int) -> None:
         """Note the step's success for the next checkpoint and for the expressions after it."""
-        self.add_row(op, StepStatus.SUCCEEDED, ended=True, output=done.data, attempt=attempt, first=first)
+        self.notes.ended(op, StepStatus.SUCCEEDED, output=done.data, attempt=attempt, first=first)
         self.outputs[op.step_id] = done.output
 
     async def _fan_out(self, op: OpPlan) -> Done:
@@ -330,14 +326,14 @@ class Execution:
         """End the run as FAILED by this step."""
         error = rules.error_json(failed.problem, step=op.path)
         kept = rules.kept_errors(errors, error, attempt) if attempt > 1 else None
-        self.add_row(op, StepStatus.FAILED, ended=True, error=error, attempt=attempt, first=first, errors=kept)
+        self.notes.ended(op, StepStatus.FAILED, error=error, attempt=attempt, first=first, errors=kept)
         await self._end(RunStatus.FAILED, op, problem=failed.problem, dead=failed.dead)
 
     async def interrupted(self, op: OpPlan, *, attempt: int, first: int) -> None:
         """The step in hand was broken off: the run is cancelled, or handed back as it stands."""
         if self.interruption == "cancel":
             await self.cancelled(op, attempt=attempt, first=first)
-        self.rows.append(self.row(op, StepStatus.PENDING, attempt=attempt, first=first))
+        self.notes.rows.append(self.notes.row(op, StepStatus.PENDING, attempt=attempt, first=first))
         await self.commit(RunStatus.PENDING, op)
         raise Left
 
@@ -345,7 +341,7 @@ class Execution:
         """End the run as CANCELLED, `also` in the same transaction; the step it stood at fails by that."""
         problem = suspension.run_cancelled(self.run.id)
         error = rules.error_json(problem, step=op.path)
-        self.add_row(op, StepStatus.FAILED, ended=True, error=error, attempt=attempt, first=first)
+        self.notes.ended(op, StepStatus.FAILED, error=error, attempt=attempt, first=first)
         await self._end(RunStatus.CANCELLED, op, problem=problem, dead=False, also=also)
 
     async def _end(
@@ -363,7 +359,7 @@ class Execution:
         fields: dict[str, Any] = {}
         if output is not None:
             fields["output"] = raw(output)
-            self.weight += len(output)
+            self.notes.weight += len(output)
         if problem is not None:
             fields["error"] = rules.error_json(problem, step=step or op.path)
             if dead and run.parent_id is None:
@@ -377,11 +373,11 @@ class Execution:
             event_type="run.ended",
             target=("run", run.id),
             run_id=run.id,
-            after=rules.run_digest(entry for _, _, entry in sorted(self.entries.values())),
+            after=self.notes.digest(),
             trace_id=trace_id_of(run.traceparent),
             extra={
                 "status": str(status),
-                "steps": len(self.entries),
+                "steps": self.notes.count,
                 "attempt": run.attempt,
                 **({"code": problem.code} if problem is not None else {}),
             },
@@ -394,86 +390,16 @@ class Execution:
 
     # --- checkpoints
 
-    def row(
-        self,
-        op: OpPlan,
-        status: StepStatus,
-        *,
-        path: str | None = None,
-        item_no: int | None = None,
-        attempt: int = 1,
-        first: int = 1,
-        started: bool = False,
-    ) -> dict[str, Any]:
-        """A StepRun as `store.checkpoint` takes it, without output or error."""
-        row: dict[str, Any] = {
-            "run_id": self.run.id,
-            "path": path or op.path,
-            "position": op.position,
-            "verb": op.verb,
-            "status": status,
-            "attempt": attempt,
-            "first_attempt": first,
-        }
-        if item_no is not None:
-            row["item_no"] = item_no
-        if started:
-            row["started"] = True
-        return row
-
-    def add_row(
-        self,
-        op: OpPlan,
-        status: StepStatus,
-        *,
-        ended: bool,
-        output: bytes | None = None,
-        error: dict[str, Json] | None = None,
-        attempt: int = 1,
-        first: int = 1,
-        errors: list[Json] | None = None,
-    ) -> None:
-        """Note an ended StepRun for the next checkpoint and for the digest of the run."""
-        row = self.row(op, status, attempt=attempt, first=first)
-        row["ended"] = ended
-        if output is not None:
-            row["output"] = raw(output)
-            self.weight += len(output)
-        if error is not None:
-            row["error"] = error
-        if errors is not None:
-            row["errors"] = errors
-        self.rows.append(row)
-        code = str(error["code"]) if error is not None else None
-        self.enter(op, op.path, None, status, attempt, output, code)
-        self.host.env.telemetry.emit("step.ended", 1.0, op.verb, status)
-
-    def enter(
-        self,
-        op: OpPlan,
-        path: str,
-        item_no: int | None,
-        status: StepStatus,
-        attempt: int,
-        output: bytes | None,
-        code: str | None,
-    ) -> None:
-        """Note an ended StepRun for the run's digest."""
-        entry = rules.step_entry(path, op.verb, status, attempt, output, code)
-        self.entries[path] = (op.position, _rank(item_no), entry)
-
     def commit(self, status: RunStatus, op: OpPlan, **fields: Any) -> Coroutine[Any, Any, Written]:
         """Write the noted rows and the run's own row, `fields` as `write` takes them; return once they are durable.
         Raises LostClaim if fenced."""
-        rows, weight = self.rows, self.weight
-        self.rows, self.weight = [], 0
-        return self.write(status, op, rows, weight, **fields)
+        return self.write(status, op, *self.notes.take(), **fields)
 
     async def write(
         self,
         status: RunStatus,
         op: OpPlan,
-        rows: list[dict[str, Any]],
+        rows: list[Row],
         weight: int,
         *,
         audit: AuditRecord | None = None,
@@ -494,7 +420,3 @@ class Execution:
         if not written.told:
             self.host.changed(run.id, status is not _RUNNING)
         return written
-
-
-def _rank(item_no: int | None) -> int:
-    return -1 if item_no is None else item_no

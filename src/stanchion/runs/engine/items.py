@@ -144,7 +144,7 @@ class _Items:
             self.failed.append((item.no, dict(stored.error or {})))
         else:
             # Still open: its line in the run's digest is written when it ends.
-            self.execution.entries.pop(item.path, None)
+            self.execution.notes.reopen(item.path)
             self.open[item.no] = item
             item.attempt, item.first, item.errors = stored.attempt, stored.first_attempt, stored.errors
             again = stored.status == StepStatus.SUSPENDED and stored.wake_at is not None
@@ -167,7 +167,7 @@ class _Items:
             self._close(suspension.run_cancelled(execution.run.id))
             await execution.cancelled(op)
         if self._handing_back() and (self.todo or execution.interruption == "drain"):
-            row = execution.row(op, StepStatus.PENDING)
+            row = execution.notes.row(op, StepStatus.PENDING)
             await execution.write(RunStatus.PENDING, op, [row], 0)
             raise Left
         if self.waiting:
@@ -183,7 +183,7 @@ class _Items:
         for item in list(self.open.values()):
             error = rules.error_json(problem, step=item.path)
             row = self._ended(item, StepStatus.FAILED, None, problem.code)
-            self.execution.rows.append(row | {"error": error})
+            self.execution.notes.rows.append(row | {"error": error})
 
     def _handing_back(self) -> bool:
         return self.execution.host.draining or self.execution.interruption is not None
@@ -273,7 +273,7 @@ class _Items:
     def _row(
         self, item: _Item, status: StepStatus, *, attempt: int | None = None, started: bool = False
     ) -> dict[str, Any]:
-        return self.execution.row(
+        return self.execution.notes.row(
             self.op,
             status,
             path=item.path,
@@ -285,7 +285,7 @@ class _Items:
 
     def _ended(self, item: _Item, status: StepStatus, output: bytes | None, code: str | None) -> dict[str, Any]:
         self.open.pop(item.no, None)
-        self.execution.enter(self.op, item.path, item.no, status, item.attempt, output, code)
+        self.execution.notes.enter(self.op, item.path, item.no, status, item.attempt, output, code)
         self.execution.host.env.telemetry.emit("step.ended", 1.0, self.op.verb, status.value)
         return self._row(item, status) | {"ended": True}
 
@@ -312,7 +312,7 @@ class _Items:
         asked.sort(key=lambda wait: wait.kind not in _HELD)
         kind, ref = (asked[0].kind, asked[0].ref) if asked else (WaitingKind.RETRY, self.op.path)
         due = [wait.after_s for wait in self.waiting if wait.after_s is not None]
-        row = self.execution.row(self.op, StepStatus.SUSPENDED)
+        row = self.execution.notes.row(self.op, StepStatus.SUSPENDED)
         fields: dict[str, Any] = {"waiting_kind": kind.value, "waiting_ref": ref}
         if due:
             fields["delay_s"] = min(due)

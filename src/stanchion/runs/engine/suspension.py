@@ -49,7 +49,7 @@ async def hold_back(execution: Execution, op: OpPlan, wish: Suspend) -> None:
     """Commit what is done and stop before `op`, which has not begun; at a block's end there is no step to wait at."""
     execution.host.env.telemetry.emit("withdrawal.stopped", 1.0, "step")
     if op.path:
-        execution.rows.append(execution.row(op, waiting_status(wish)))
+        execution.notes.rows.append(execution.notes.row(op, waiting_status(wish)))
     suspended(execution, wish.kind, await execution.commit(RunStatus.SUSPENDED, op, **_waiting(wish)))
 
 
@@ -59,7 +59,7 @@ async def suspend(execution: Execution, op: OpPlan, wish: Suspend, *, attempt: i
         # Of a question to a person nothing is left; that a write's end was not seen is true all the same.
         unseen = wish.also if wish.kind is WaitingKind.EFFECT else None
         await execution.cancelled(op, attempt=attempt, first=first, also=unseen)
-    row = execution.row(op, waiting_status(wish), attempt=attempt, first=first)
+    row = execution.notes.row(op, waiting_status(wish), attempt=attempt, first=first)
     fields = _waiting(wish)
     if wish.wake_at is not None:
         row["wake_at"] = wish.wake_at
@@ -121,7 +121,7 @@ async def retry(
         await execution.cancelled(op, attempt=attempt, first=first)
     delay_s = delay(execution, op, problem, attempt - first + 1)
     error = rules.error_json(problem, step=op.path)
-    row = execution.row(op, StepStatus.SUSPENDED, attempt=attempt + 1, first=first)
+    row = execution.notes.row(op, StepStatus.SUSPENDED, attempt=attempt + 1, first=first)
     row |= {"error": error, "errors": rules.kept_errors(errors, error, attempt), "delay_s": delay_s}
     written = await execution.write(
         RunStatus.SUSPENDED,
