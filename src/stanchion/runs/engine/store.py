@@ -58,9 +58,8 @@ async def claim(
     """Take up to `limit` PENDING runs of `queues` for `worker`: highest priority first, then oldest.
 
     Raises the epoch, adds a strike, marks the current StepRun RUNNING. The share lock on the worker's own row makes
-    a claim and the sweep's verdict on this worker exclude each other: a lost worker claims nothing.
-    A claim that waited for that row sees steps as they were before the wait. `old` is of then and `s` of now: where they
-    differ the StepRun is neither told of nor changed (`step_status` None), and the run is to be given back.
+    a claim and the sweep's verdict on this worker exclude each other: a lost worker claims nothing. Who waited for it sees
+    steps as they were before: where `old`, of then, is not `s`, of now, `step_status` is None, and the run to be given back.
     `probation` takes only runs that killed two workers; otherwise these are left out unless `any_strikes`.
     """
     return await direct(
@@ -76,8 +75,7 @@ async def claim(
                 select id, waiting_kind, priority, ready_at from runs
                 where status = 'PENDING' and queue = q.name and engine_v <= %(engine_v)s and cancel_reason is null
                   and (%(any_strikes)s or (strikes >= 2) = %(probation)s)
-                order by priority desc, ready_at, id
-                limit %(limit)s
+                order by priority desc, ready_at, id limit %(limit)s
                 for update skip locked
             ) r
             order by r.priority desc, r.ready_at, r.id
@@ -92,8 +90,7 @@ async def claim(
                       extract(epoch from clock_timestamp() - p.ready_at)::float8 as waited_s
         ), s as (
             update step_runs s
-            set status = 'RUNNING', rev = u.rev, wake_at = null,
-                started_at = coalesce(s.started_at, clock_timestamp())
+            set status = 'RUNNING', rev = u.rev, wake_at = null, started_at = coalesce(s.started_at, clock_timestamp())
             from u, step_runs old
             where s.run_id = u.id and s.path = u.path and old.run_id = s.run_id and old.path = s.path and old.rev = s.rev
             returning s.run_id, old.status, old.started_at is not null as began, s.attempt, s.first_attempt, s.errors
