@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -157,11 +158,12 @@ async def test_a_list_of_tools_costs_the_same_statements_however_many_there_are(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     statements = 0
+    ours = ContextVar("ours", default=False)  # and not of the looks at states that go on beside
     real = store.many
 
     async def counted(*args: Any) -> Any:
         nonlocal statements
-        statements += 1
+        statements += ours.get()
         return await real(*args)
 
     monkeypatch.setattr(store, "many", counted)
@@ -170,6 +172,7 @@ async def test_a_list_of_tools_costs_the_same_statements_however_many_there_are(
     async def cost(path: str) -> tuple[int, Any]:
         nonlocal statements
         statements = 0
+        ours.set(True)
         answer = await stage.ask("GET", path)
         assert answer.status_code == 200, answer.text
         return statements, answer.json()
@@ -182,6 +185,6 @@ async def test_a_list_of_tools_costs_the_same_statements_however_many_there_are(
     await stage.apply(*more, document("post-cost", ("Cost postings", "Costs")))
     after, seven = await cost("")
     assert (len(two["items"]), len(seven["items"])) == (2, 7)
-    assert after == before <= 4
+    assert 0 < after == before <= 4
     versions, shown = await cost("/post-cost")
     assert (len(shown["versions"]), versions) == (2, before)
