@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from stanchion.base import dumps
 from stanchion.runs import store as runs
 from stanchion.runs.engine import store as engine
+from stanchion.runs.engine.store import Claimed
 from stanchion.runs.sweeping import store as sweeping
 from tests.simulation.contract.arranged import Arranged, result_of
 
@@ -86,35 +88,34 @@ async def a_lost_worker_claims_nothing(a: Arranged) -> None:
     assert await result_of(claim) == {}
 
 
-async def a_claim_that_waited_knows_no_step_of_meanwhile(a: Arranged) -> None:
-    """A run that moved on while a claim waited for its worker's row is claimed as it is now, but its new StepRun is
-    younger than the claim's snapshot: it is neither told of nor marked RUNNING."""
+async def _claimed_after_a_wait(a: Arranged, **moved: Any) -> Claimed:
+    """What a claim tells of a run that another worker claimed, and `moved` on and handed back, while it waited for its
+    worker's row."""
     first, second = await a.worker(), await a.worker()
     (run_id,) = await a.start()
     async with a.undone() as tx:
         await engine.set_worker_state(tx, first, "draining")
         claim = await a.waits(a.claim(first))
         assert await a.claim(second)
-        step = {"path": "second", "position": 1, "status": "PENDING", "attempt": 2}
-        await a.checkpoint(run_id, status="PENDING", path="second", cursor=1, step=step)
-    claimed = (await result_of(claim))[run_id]
+        await a.checkpoint(run_id, status="PENDING", **moved)
+    return (await result_of(claim))[run_id]
+
+
+async def a_claim_that_waited_knows_no_step_of_meanwhile(a: Arranged) -> None:
+    """A run that moved on while a claim waited for its worker's row is claimed as it is now, but its new StepRun is
+    younger than the claim's snapshot: it is neither told of nor marked RUNNING."""
+    step = {"path": "second", "position": 1, "status": "PENDING", "attempt": 2}
+    claimed = await _claimed_after_a_wait(a, path="second", cursor=1, step=step)
     assert (claimed.path, claimed.epoch, claimed.step_status, claimed.step_attempt) == ("second", 2, None, None)
-    assert (await a.side.row("step_runs", (run_id, "second")))["status"] == "PENDING"
+    assert (await a.side.row("step_runs", (claimed.id, "second")))["status"] == "PENDING"
 
 
 async def a_claim_that_waited_tells_nothing_of_a_step_that_changed(a: Arranged) -> None:
     """The same where the step it stands at is an old one that suspended and was woken meanwhile: what the snapshot has of
     it (not begun) is not true any more."""
-    first, second = await a.worker(), await a.worker()
-    (run_id,) = await a.start()
-    async with a.undone() as tx:
-        await engine.set_worker_state(tx, first, "draining")
-        claim = await a.waits(a.claim(first))
-        assert await a.claim(second)
-        await a.checkpoint(run_id, status="PENDING", step={"status": "SUSPENDED", "attempt": 1})
-    claimed = (await result_of(claim))[run_id]
+    claimed = await _claimed_after_a_wait(a, step={"status": "SUSPENDED", "attempt": 1})
     assert (claimed.path, claimed.epoch, claimed.step_status, claimed.step_began) == ("first", 2, None, None)
-    assert (await a.side.row("step_runs", (run_id, "first")))["status"] == "SUSPENDED"
+    assert (await a.side.row("step_runs", (claimed.id, "first")))["status"] == "SUSPENDED"
 
 
 async def two_claims_of_one_worker_share_its_row(a: Arranged) -> None:
