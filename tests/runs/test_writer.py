@@ -67,13 +67,20 @@ async def begun(flights, count: int) -> None:
             await asyncio.sleep(0)
 
 
+async def pending(group) -> None:
+    """Until a checkpoint waits behind the one in flight."""
+    async with asyncio.timeout(10):
+        while not group._group.followed:
+            await asyncio.sleep(0)
+
+
 async def test_commits_that_follow_one_another_keep_their_connection(scene, flights):
     group, counted, ids = scene
     tasks = []
     for number in range(1, 4):
         tasks.append(asyncio.create_task(group.write(checkpoint(ids))))
         if number > 1:
-            await asyncio.sleep(0)  # it is pending before the one in flight is let go
+            await pending(group)
             flights[1].release()
         await begun(flights, number)
     assert (counted.taken, counted.given_back) == (1, 0)
@@ -91,7 +98,7 @@ async def test_after_so_many_commits_the_pool_has_its_say(scene, flights, monkey
     for number in range(1, 4):
         tasks.append(asyncio.create_task(group.write(checkpoint(ids))))
         if number > 1:
-            await asyncio.sleep(0)
+            await pending(group)
             flights[1].release()
         await begun(flights, number)
     assert (counted.taken, counted.given_back) == (2, 1)
@@ -114,7 +121,7 @@ async def test_a_connection_that_failed_is_not_kept(scene, flights, monkeypatch)
     first = asyncio.create_task(group.write(checkpoint(ids)))
     await begun(flights, 1)
     second = asyncio.create_task(group.write(checkpoint(ids)))
-    await asyncio.sleep(0)
+    await pending(group)
     for _ in range(3):
         flights[1].release()
     assert await asyncio.gather(first, second) == [None, None]
@@ -126,7 +133,7 @@ async def test_a_writer_that_is_cancelled_gives_its_connection_back(scene, fligh
     first = asyncio.create_task(group.write(checkpoint(ids)))
     await begun(flights, 1)
     second = asyncio.create_task(group.write(checkpoint(ids)))
-    await asyncio.sleep(0)
+    await pending(group)
     flights[1].release()
     await begun(flights, 2)  # on the kept connection
     [lane] = [task for task in asyncio.all_tasks() if "GroupWriter._drain" in repr(task)]

@@ -76,6 +76,8 @@ class Resolver:
                 ("resolve", ctx.tenant, view.revision, blueprint), lambda: self._resolve(ctx.tenant, blueprint)
             )
         except NotFound as problem:
+            if problem.code != "blueprint.unknown":
+                raise
             raise unknown_blueprint(f"Blueprint {blueprint}", await nearest_blueprint(ctx, blueprint)) from problem
         _remember(view.resolved, blueprint, resolved, _BLUEPRINTS_MAX)
         return resolved
