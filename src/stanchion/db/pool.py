@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import select
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from stanchion.base import Problem, Unavailable
 from stanchion.db.direct import Session
+from stanchion.db.lending import Lending
 from stanchion.db.roles import Face, ProcessType, face
 from stanchion.db.tx import Tx
 
@@ -79,16 +79,14 @@ class Database:
         self.urls = urls
         self._acquire_timeout_s = acquire_timeout_s
         self._lifetime_s = lifetime_s
-        self._app = self._pool("app", app_max, _idle_limit(_APP_IDLE_MS))
+        self._app = Lending(self._pool("app", app_max, _idle_limit(_APP_IDLE_MS)))
         # The engine has few statements, each large and the same every time: prepared at first sight, with a generic
         # plan at once. By default PostgreSQL plans them five times and compares (1-2 ms a checkpoint, measured, then 0.2).
         # A plan may be made while the tables are empty and outlive that by hours; none of them is ever to read a table whole
         # (measured: 2,087 pages for one checkpoint, 2,515 for a claim).
-        self._engine = self._pool(
-            "engine",
-            engine_max,
-            f"-c plan_cache_mode=force_generic_plan -c enable_seqscan=off {_idle_limit(_ENGINE_IDLE_MS)}",
-            prepare_threshold=0,
+        planned = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
+        self._engine = Lending(
+            self._pool("engine", engine_max, f"{planned} {_idle_limit(_ENGINE_IDLE_MS)}", prepare_threshold=0)
         )
 
     def _pool(self, role: Face, max_size: int, options: str, **more: Any) -> AsyncConnectionPool[Tx]:
@@ -126,13 +124,13 @@ class Database:
 
     async def open(self) -> None:
         """Open both pools without waiting for a connection: readiness tells whether the database is there."""
-        await self._app.open(wait=False)
-        await self._engine.open(wait=False)
+        await self._app.pool.open(wait=False)
+        await self._engine.pool.open(wait=False)
 
     async def close(self) -> None:
         """Close both pools, waiting briefly for connections in use."""
-        await self._app.close(timeout=5)
-        await self._engine.close(timeout=5)
+        await self._app.pool.close(timeout=5)
+        await self._engine.pool.close(timeout=5)
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -147,14 +145,13 @@ class Database:
 
         Raises Unavailable `db.unavailable`, `db.pool_exhausted` or `db.disk_full`, all retryable.
         """
-        pool = self._app if role == "app" else self._engine
-        cancels = _cancels()
+        lending = self._app if role == "app" else self._engine
         try:
-            connection = await pool.getconn()
+            connection = await lending.take()
             while _hung_up(connection):
                 await connection.close()
-                await pool.putconn(connection)
-                connection = await pool.getconn()
+                await lending.give(connection)
+                connection = await lending.take()
         except PoolTimeout as error:
             raise Unavailable(
                 "db.pool_exhausted",
@@ -162,11 +159,6 @@ class Database:
                 hint="The database is unreachable or every connection is busy; see /health/dependencies.",
                 retry_after_s=1,
             ) from error
-        if _cancels() > cancels:
-            # Python 3.11's asyncio.wait_for, in the pool, drops a cancel that arrives together with the connection
-            # (gh-86296): measured, 1 of 15 cancels during a connect was lost, and with it an orderly stop.
-            await pool.putconn(connection)
-            raise asyncio.CancelledError
         try:
             yield connection
         except psycopg.errors.DiskFull as error:
@@ -187,7 +179,7 @@ class Database:
                 ) from error
             raise
         finally:
-            await pool.putconn(connection)
+            await lending.give(connection)
 
     @asynccontextmanager
     async def tenant_tx(self, tenant: str) -> AsyncGenerator[Tx]:
@@ -234,9 +226,3 @@ def _hung_up(connection: Tx) -> bool:
 def _idle_limit(milliseconds: int) -> str:
     """The server option that ends a session which stands still inside a transaction."""
     return f"-c idle_in_transaction_session_timeout={milliseconds}"
-
-
-def _cancels() -> int:
-    """How often this task was asked to cancel."""
-    task = asyncio.current_task()
-    return 0 if task is None else task.cancelling()
