@@ -51,6 +51,7 @@ def test_transitions():
     assert may(RunStatus.PENDING, RunStatus.RUNNING)
     assert not may(RunStatus.SUCCEEDED, RunStatus.PENDING)
     assert not may(RunStatus.PENDING, RunStatus.SUCCEEDED)
+    assert not may(RunStatus.SUSPENDED, RunStatus.FAILED)
 
 
 def test_backoff_is_full_jitter_within_its_bound():

@@ -13,21 +13,23 @@ from stanchion.blueprints import Retry
 from stanchion.controls.withdrawals import UNREAD
 from stanchion.runs.types import RunStatus, StepRun, StepStatus, WaitingKind, WaitingOn
 
-# A run's states (DESIGN §2). PENDING and SUSPENDED runs are ended by cancel; a poison run by the sweep while RUNNING.
+# A run's states (DESIGN §2), and only the changes that something makes (docs/adr/0034-changes-of-state.md): PENDING and
+# SUSPENDED runs are ended by cancel alone, a poison run by the sweep while RUNNING; one that waited and fails is woken first.
 TRANSITIONS: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
     RunStatus.PENDING: frozenset({RunStatus.RUNNING, RunStatus.CANCELLED}),
     RunStatus.RUNNING: frozenset(
         {RunStatus.PENDING, RunStatus.SUSPENDED, RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED}
     ),
-    RunStatus.SUSPENDED: frozenset({RunStatus.PENDING, RunStatus.CANCELLED, RunStatus.FAILED}),
+    RunStatus.SUSPENDED: frozenset({RunStatus.PENDING, RunStatus.CANCELLED}),
     RunStatus.SUCCEEDED: frozenset(),
     RunStatus.FAILED: frozenset({RunStatus.PENDING, RunStatus.SUSPENDED}),
     RunStatus.CANCELLED: frozenset({RunStatus.SUSPENDED}),
 }
 
-# A step's states. A step goes back to PENDING when a draining worker hands its run back or a person retries the run.
+# A step's states. A claim marks its step RUNNING before anything is decided about it. A step goes back to PENDING when a
+# draining worker hands its run back or a person retries the run; what had not ended when its run did is FAILED.
 STEP_TRANSITIONS: Final[Mapping[StepStatus, frozenset[StepStatus]]] = {
-    StepStatus.PENDING: frozenset({StepStatus.RUNNING, StepStatus.SKIPPED, StepStatus.FAILED}),
+    StepStatus.PENDING: frozenset({StepStatus.RUNNING, StepStatus.FAILED}),
     StepStatus.RUNNING: frozenset(
         {
             StepStatus.PENDING,
@@ -39,7 +41,7 @@ STEP_TRANSITIONS: Final[Mapping[StepStatus, frozenset[StepStatus]]] = {
         }
     ),
     StepStatus.SUSPENDED: frozenset({StepStatus.RUNNING, StepStatus.FAILED}),
-    StepStatus.UNKNOWN: frozenset({StepStatus.RUNNING, StepStatus.SUCCEEDED, StepStatus.FAILED}),
+    StepStatus.UNKNOWN: frozenset({StepStatus.RUNNING, StepStatus.FAILED}),
     StepStatus.SUCCEEDED: frozenset(),
     StepStatus.SKIPPED: frozenset(),
     StepStatus.FAILED: frozenset({StepStatus.PENDING}),
