@@ -208,7 +208,7 @@ class Execution:
             await self._succeed(op)
         drain = self.host.draining or self.interruption == "drain"
         status = StepStatus.PENDING if drain else StepStatus.RUNNING
-        self.notes.rows.append(self.notes.row(op, status, started=not drain))
+        self.notes.add(self.notes.row(op, status, started=not drain))
         written = await self.commit(RunStatus.PENDING if drain else RunStatus.RUNNING, op)
         if drain:
             raise Left
@@ -333,7 +333,7 @@ class Execution:
         """The step in hand was broken off: the run is cancelled, or handed back as it stands."""
         if self.interruption == "cancel":
             await self.cancelled(op, attempt=attempt, first=first)
-        self.notes.rows.append(self.notes.row(op, StepStatus.PENDING, attempt=attempt, first=first))
+        self.notes.add(self.notes.row(op, StepStatus.PENDING, attempt=attempt, first=first))
         await self.commit(RunStatus.PENDING, op)
         raise Left
 
@@ -359,7 +359,7 @@ class Execution:
         fields: dict[str, Any] = {}
         if output is not None:
             fields["output"] = raw(output)
-            self.notes.weight += len(output)
+            self.notes.carry(output)
         if problem is not None:
             fields["error"] = rules.error_json(problem, step=step or op.path)
             if dead and run.parent_id is None:

@@ -183,7 +183,7 @@ class _Items:
         for item in list(self.open.values()):
             error = rules.error_json(problem, step=item.path)
             row = self._ended(item, StepStatus.FAILED, None, problem.code)
-            self.execution.notes.rows.append(row | {"error": error})
+            self.execution.notes.add(row | {"error": error})
 
     def _handing_back(self) -> bool:
         return self.execution.host.draining or self.execution.interruption is not None

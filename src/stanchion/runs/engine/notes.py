@@ -68,6 +68,14 @@ class Notes:
             row["started"] = True
         return row
 
+    def add(self, row: Row) -> None:
+        """Note a StepRun for the next checkpoint alone: one that goes on, or whose line the digest has."""
+        self.rows.append(row)
+
+    def carry(self, output: bytes) -> None:
+        """The next checkpoint carries this output too."""
+        self.weight += len(output)
+
     def ended(
         self,
         op: OpPlan,
@@ -84,12 +92,12 @@ class Notes:
         row["ended"] = True
         if output is not None:
             row["output"] = raw(output)
-            self.weight += len(output)
+            self.carry(output)
         if error is not None:
             row["error"] = error
         if errors is not None:
             row["errors"] = errors
-        self.rows.append(row)
+        self.add(row)
         code = str(error["code"]) if error is not None else None
         self.enter(op, op.path, None, status, attempt, output, code)
         self._telemetry.emit("step.ended", 1.0, op.verb, status)

@@ -49,7 +49,7 @@ async def hold_back(execution: Execution, op: OpPlan, wish: Suspend) -> None:
     """Commit what is done and stop before `op`, which has not begun; at a block's end there is no step to wait at."""
     execution.host.env.telemetry.emit("withdrawal.stopped", 1.0, "step")
     if op.path:
-        execution.notes.rows.append(execution.notes.row(op, waiting_status(wish)))
+        execution.notes.add(execution.notes.row(op, waiting_status(wish)))
     suspended(execution, wish.kind, await execution.commit(RunStatus.SUSPENDED, op, **_waiting(wish)))
 
 
