@@ -16,10 +16,9 @@ from stanchion.approvals import rules, store
 from stanchion.approvals.policies import ApprovalPolicy, expires_s, facts_schema, policy_of
 from stanchion.approvals.service import expire, request
 from stanchion.approvals.types import Approval, ApprovalStatus
-from stanchion.base import Conflict, Denied, Invalid, Json
+from stanchion.base import Conflict, Denied, Invalid, Json, did_you_mean
 from stanchion.blueprints import ConfigIssue, Lookup, Schema, config_scope, duration_s
 from stanchion.context import Env
-from stanchion.expressions import nearest
 from stanchion.runs import StepCall, StepFailed, StepResult, Suspend, WaitingKind
 
 # Values of `show`: what one person can look at in one request.
@@ -138,7 +137,7 @@ def _fact_issues(facts: Json, schema: Schema, policy: str) -> Iterable[ConfigIss
                 pointer=f"/facts/{name.replace('~', '~0').replace('/', '~1')}",
                 code="govern.unknown_fact",
                 message=f"{name} is no fact of policy {policy}.",
-                hint=nearest(name, [known for known in properties if known not in facts]),
+                hint=did_you_mean(name, [known for known in properties if known not in facts]),
             )
     missing = [name for name in cast("list[str]", schema.get("required", [])) if name not in facts]
     if missing:

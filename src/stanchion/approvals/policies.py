@@ -22,7 +22,7 @@ from functools import lru_cache
 from typing import Any, Final, Protocol, cast
 
 from stanchion.artifacts import Document, Parsed
-from stanchion.base import Invalid, Json, canonical, dumps, invariant, loads
+from stanchion.base import Invalid, Json, canonical, did_you_mean, dumps, invariant, loads
 from stanchion.blueprints import (
     ABOUT_PROPERTIES,
     SCHEMA_OF_SCHEMAS,
@@ -49,7 +49,6 @@ from stanchion.expressions import (
     Template,
     compile_expression,
     compile_template,
-    nearest,
 )
 from stanchion.expressions import Fault as ExpressionFault
 from stanchion.identity import ROLES, role_matrix
@@ -337,7 +336,7 @@ def _role_faults(body: dict[str, Json], deciders: Sequence[str]) -> Iterable[Fau
                 pointer=f"/ask/roles/{number}",
                 code="policy.role",
                 message=f"Role {role} may not decide approvals." if role in ROLES else f"There is no role {role!r}.",
-                hint=nearest(role, deciders) or f"Roles that may decide: {', '.join(deciders)}.",
+                hint=did_you_mean(role, deciders) or f"Roles that may decide: {', '.join(deciders)}.",
             )
 
 

@@ -18,6 +18,7 @@ from stanchion.base.errors import (
 )
 from stanchion.base.ids import Ids, SystemIds
 from stanchion.base.json import Json, canonical, digest, digest_bytes, dumps, loads, raw
+from stanchion.base.nearest import did_you_mean, nearest
 
 __all__ = [
     "Clock",
@@ -36,11 +37,13 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "canonical",
+    "did_you_mean",
     "digest",
     "digest_bytes",
     "dumps",
     "invariant",
     "loads",
+    "nearest",
     "present",
     "raw",
     "sentence",

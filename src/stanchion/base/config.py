@@ -12,13 +12,13 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from stanchion.base.behaviour import Owned, owner_of
 from stanchion.base.errors import Invalid
+from stanchion.base.nearest import nearest
 from stanchion.base.settings import (
     BrokerSettings,
     DatabaseSettings,
@@ -294,10 +294,9 @@ def _unknown(place: str, key: str, value: object, known: Mapping[str, Entry]) ->
     inner = next(iter(cast("dict[str, object]", value)), "") if isinstance(value, dict) else ""
     if owned := _behaviour(key, inner, known):
         return Fault(place=place, key=key, message=f"There is no setting {key}. {owned.message}", hint=owned.hint)
-    near = get_close_matches(key, known, n=1, cutoff=0.6)
-    bare = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
-    guess = near or bare[:1]
-    hint = f"Did you mean {guess[0]}?" if guess else "`stanchion settings show` lists every setting."
+    bare = (name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2])
+    guess = nearest(key, known) or next(bare, None)
+    hint = f"Did you mean {guess}?" if guess else "`stanchion settings show` lists every setting."
     return Fault(place=place, key=key, message=f"There is no setting {key}.", hint=hint)
 
 
@@ -306,7 +305,7 @@ def _behaviour(said: str, inner: str, known: Iterable[str]) -> Owned | None:
 
     `inner`: the first name within it, if it is a table.
     """
-    if get_close_matches(said, known, n=1, cutoff=_MISSPELT):
+    if nearest(said, known, likeness=_MISSPELT):
         return None
     return owner_of(f"{said}.{inner}" if inner else said)
 
@@ -326,8 +325,8 @@ def _from_environment(
             said = f"There is no setting for the variable {name}. {owned.message}"
             faults.append(Fault(place=name, key="", message=said, hint=owned.hint))
             continue
-        near = get_close_matches(name, [*variables, *CLIENT_VARIABLES], n=1, cutoff=0.6)
-        hint = f"Did you mean {near[0]}?" if near else f"Unset {name}; `stanchion settings show` lists every setting."
+        near = nearest(name, [*variables, *CLIENT_VARIABLES])
+        hint = f"Did you mean {near}?" if near else f"Unset {name}; `stanchion settings show` lists every setting."
         faults.append(Fault(place=name, key="", message=f"There is no setting for the variable {name}.", hint=hint))
     return found
 

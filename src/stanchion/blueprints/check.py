@@ -16,13 +16,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from stanchion.base import Json, invariant
+from stanchion.base import Json, did_you_mean, invariant, nearest
 from stanchion.blueprints.durations import DURATION_HINT, duration_s
 from stanchion.blueprints.json_schema import FORMATS, SCHEMA_OF_SCHEMAS, TYPES
 from stanchion.blueprints.reader import Positions, read_document
 from stanchion.blueprints.shapes import wanted_shape
 from stanchion.blueprints.types import Document, Issue, Schema
-from stanchion.expressions import nearest
 
 KEYWORDS = frozenset(
     [
@@ -236,7 +235,7 @@ class _Walk:
                     pointer=place,
                     code="document.unknown_field",
                     message=f"{name} is no {label}{_inside(pointer)}.",
-                    hint=nearest(name, [p for p in properties if p not in value]),
+                    hint=did_you_mean(name, [p for p in properties if p not in value]),
                     at_key=True,
                 )
             elif isinstance(extra, dict):
@@ -313,7 +312,7 @@ def _wrong_type(pointer: str, kinds: list[str], value: Json) -> str:
 
 
 def _missing_hint(name: str, value: Mapping[str, Json], properties: Mapping[str, Json]) -> str:
-    if close := [k for k in value if k not in properties and nearest(k, [name]).startswith("Did")]:
+    if close := [k for k in value if k not in properties and nearest(k, [name])]:
         return f"Is {close[0]} meant to be {name}?"
     about = properties.get(name)
     text = about.get("description") if isinstance(about, dict) else None
@@ -351,7 +350,7 @@ def _scalar(value: Json, schema: Schema, pointer: str) -> Iterator[Fault]:
     allowed = schema.get("enum")
     if isinstance(allowed, list) and value not in allowed:
         names = [str(a) for a in allowed]
-        hint = nearest(str(value), names) or f"Allowed: {', '.join(names)}."
+        hint = did_you_mean(str(value), names) or f"Allowed: {', '.join(names)}."
         if value in FORMATS and names == list(TYPES):
             hint = f"Write {{type: string, format: {value}}}."
         yield Fault(

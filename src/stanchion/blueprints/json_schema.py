@@ -14,9 +14,8 @@ from typing import Any, cast
 
 import jsonschema
 
-from stanchion.base import Json, canonical, loads
+from stanchion.base import Json, canonical, did_you_mean, loads
 from stanchion.blueprints.types import Schema
-from stanchion.expressions import nearest
 
 FORMATS = ("decimal", "date-time", "date", "email", "uri", "uuid")
 TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
@@ -102,7 +101,7 @@ def dangling(schema: Json, pointer: str) -> list[tuple[str, str, str]]:
         for index, name in enumerate(required if isinstance(required, list) else []):
             if name not in properties:
                 message = f"{name} is required and not among the properties."
-                found.append((f"{pointer}/required/{index}", message, nearest(str(name), properties)))
+                found.append((f"{pointer}/required/{index}", message, did_you_mean(str(name), properties)))
         for name, item in properties.items():
             found += dangling(item, f"{pointer}/properties/{name.replace('~', '~0').replace('/', '~1')}")
     pattern = schema.get("pattern")
@@ -216,7 +215,7 @@ def validate_value(schema: Schema, value: Json) -> list[tuple[str, str]]:
             known = cast("Mapping[str, object]", error.schema.get("properties", {}))
             for name in cast("Mapping[str, object]", error.instance):
                 if name not in known:
-                    hint = nearest(name, known)
+                    hint = did_you_mean(name, known)
                     found.append((f"{pointer}/{name}", f"{name} is no declared property. {hint}".strip()))
             continue
         message = error.message if len(error.message) <= 300 else error.message[:300] + "…"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from typing import cast
 
@@ -12,6 +11,7 @@ import click
 
 from stanchion import __version__
 from stanchion.base.errors import Problem
+from stanchion.base.nearest import nearest
 from stanchion.cli import problems
 from stanchion.cli.kit import Session
 
@@ -124,8 +124,8 @@ def _usage(error: click.ClickException, session: Session) -> None:
     ):
         words = ctx.command.list_commands(ctx)
         said = error.message.partition("'")[2].rpartition("'")[0]
-        if near := get_close_matches(said, words, n=1, cutoff=0.5):
-            hint = f"Did you mean {near[0]}?"
+        if near := nearest(said, words, likeness=0.5):
+            hint = f"Did you mean {near}?"
     if "Did you mean" in error.format_message():  # click, since 8.2 or so, has found it itself
         hint = ""
     if session.as_json:

@@ -7,7 +7,6 @@ evaluated with only the paths it names bound. A run-time error is an `Invalid` t
 from stanchion.expressions.compiler import ROOTS, compile_expression
 from stanchion.expressions.faults import Fault, FaultyExpression, line_and_column
 from stanchion.expressions.scanner import embedded_end
-from stanchion.expressions.schemas import nearest
 from stanchion.expressions.templates import FaultyTemplate, Misplaced, compile_template, has_expressions, parts
 from stanchion.expressions.types import Expression, Scope, Template
 
@@ -25,6 +24,5 @@ __all__ = [
     "embedded_end",
     "has_expressions",
     "line_and_column",
-    "nearest",
     "parts",
 ]

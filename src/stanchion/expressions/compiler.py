@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from functools import lru_cache
 
 from cel_expr_python import cel
 
+from stanchion.base import nearest
 from stanchion.expressions import functions
 from stanchion.expressions.faults import Fault, FaultyExpression, reason_of
 from stanchion.expressions.scanner import Path, Scan, scan
@@ -208,8 +208,8 @@ def _hint(message: str) -> str:
 
 
 def _unknown_name_hint(name: str) -> str:
-    close = difflib.get_close_matches(name, [*functions.NAMES, *ROOTS, *_STANDARD], n=1, cutoff=0.6)
-    return f"Did you mean {close[0]}?" if close else "Literal text inside an expression stands in quotes."
+    close = nearest(name, [*functions.NAMES, *ROOTS, *_STANDARD])
+    return f"Did you mean {close}?" if close else "Literal text inside an expression stands in quotes."
 
 
 _STANDARD = [

@@ -7,15 +7,14 @@ key of the compile cache: `int double string bool dyn decimal map list<...>`.
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from cel_expr_python import cel
 
-from stanchion.base import Json
+from stanchion.base import Json, did_you_mean
 from stanchion.expressions.faults import Fault
 from stanchion.expressions.scanner import Path, Scan, Token, pairs
 
@@ -112,15 +111,6 @@ def is_open(schema: Schema) -> bool:
     return extra is True or isinstance(extra, dict)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`Did you mean x?` with the nearest known name, or the known names if there are few, else nothing."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if close:
-        return f"Did you mean {close[0]}?"
-    return f"Known here: {', '.join(names)}." if 0 < len(names) <= 12 else ""
-
-
 def bind(path: Path, scope: Schema, hidden: Mapping[str, str]) -> Binding | Fault:
     """The longest part of `path` that the scope declares, or the fault of a path that leaves its schema.
 
@@ -167,7 +157,7 @@ def _alone(path: Path) -> Fault:
 
 def _unknown(path: Path, depth: int, properties: Mapping[str, Schema], hidden: Mapping[str, str]) -> Fault:
     dotted = ".".join(path.names[: depth + 1])
-    hint = nearest(path.names[depth], properties)
+    hint = did_you_mean(path.names[depth], properties)
     if dotted in hidden:
         return Fault(path.offsets[depth], f"{dotted}: {hidden[dotted]}", hint if hint.startswith("Did") else "")
     if path.names == ("config",):  # no config is named, so none is in the scope
@@ -201,7 +191,7 @@ def comprehension_faults(found: Scan, bindings: Mapping[Path, Binding], roots: f
                 continue
             if member.text not in properties:
                 message = f"{variable.text}.{member.text}: the elements of {receiver.name} have no such property."
-                yield Fault(member.offset, message, nearest(member.text, properties))
+                yield Fault(member.offset, message, did_you_mean(member.text, properties))
 
 
 def field_faults(found: Scan, bindings: Mapping[Path, Binding]) -> Iterator[Fault]:
@@ -222,7 +212,7 @@ def field_faults(found: Scan, bindings: Mapping[Path, Binding]) -> Iterator[Faul
         name = field[2].removeprefix("-") if words[opening - 1].text == "sort_by" else field[2]
         if name not in properties:
             message = f"{words[opening - 1].text}: the elements have no field {name[:60]!r}."
-            yield Fault(inside[-1].offset, message, nearest(name, properties))
+            yield Fault(inside[-1].offset, message, did_you_mean(name, properties))
 
 
 def index_faults(found: Scan, bindings: Mapping[Path, Binding]) -> Iterator[Fault]:
@@ -246,7 +236,7 @@ def _member_faults(words: Sequence[Token], listed: Binding) -> Iterator[Fault]:
             return
         if member.text not in properties:
             message = f"The elements of {listed.name} have no such property: {member.text}."
-            yield Fault(member.offset, message, nearest(member.text, properties))
+            yield Fault(member.offset, message, did_you_mean(member.text, properties))
             return
         schema = properties[member.text]
 

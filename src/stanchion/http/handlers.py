@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any, Final, cast
 
 from fastapi import FastAPI, Request
@@ -11,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from stanchion.base import Denied, Internal, Invalid, NotFound, Problem
+from stanchion.base import Denied, Internal, Invalid, NotFound, Problem, nearest
 from stanchion.http.context import request_id_of
 from stanchion.http.problems import problem_response
 
@@ -125,8 +124,8 @@ def _meant(found: Sequence[Mapping[str, Any]], known: list[str]) -> str:
     unknown = next((e["loc"][1] for e in found if e["type"] == "extra_forbidden" and len(e["loc"]) == 2), None)
     if unknown is None or not known:
         return ""
-    near = get_close_matches(str(unknown), known, n=1, cutoff=0.6)
-    return f"Did you mean {near[0]}? " if near else f"The body takes {', '.join(known)}. "
+    near = nearest(str(unknown), known)
+    return f"Did you mean {near}? " if near else f"The body takes {', '.join(known)}. "
 
 
 def _words(error: Mapping[str, Any]) -> str:

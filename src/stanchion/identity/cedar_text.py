@@ -9,12 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, Final, cast
 
 import cedarpy
 
-from stanchion.base import Json, loads
+from stanchion.base import Json, loads, nearest
 
 # Cedar's compile and decision time grow by some 1 µs per statement (measured); nobody reviews more than this.
 STATEMENTS_MAX: Final = 200
@@ -171,8 +170,7 @@ def _near(said: str, schema: str) -> str:
     quoted = _QUOTED.search(said)
     if quoted is None:
         return ""
-    names = _DECLARED.findall(schema)
-    near = get_close_matches((quoted[1] or quoted[2]).rpartition("::")[2].strip('"'), names, n=1)
+    near = nearest((quoted[1] or quoted[2]).rpartition("::")[2].strip('"'), _DECLARED.findall(schema))
     if "unable to guarantee safety" in said:
         return 'Ask first whether it is there: context.decimals.hasTag("amount") && context.decimals.getTag("amount")…'
-    return f"Did you mean {near[0]!r}?" if near else "docs/reference/authorization.md lists what policies may speak of."
+    return f"Did you mean {near!r}?" if near else "docs/reference/authorization.md lists what policies may speak of."

@@ -9,11 +9,10 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from difflib import get_close_matches
 from typing import Final, TypeVar
 from uuid import UUID
 
-from stanchion.base import Conflict, Denied, Invalid, Unauthenticated
+from stanchion.base import Conflict, Denied, Invalid, Unauthenticated, nearest
 from stanchion.context import Actor
 from stanchion.identity.types import ACTIONS, KEY_TTL_MAX, ROLES, SYSTEM_ROLE, CredentialKind, CredentialRow, Principal
 
@@ -192,8 +191,8 @@ def _known(given: Iterable[str], all_known: Sequence[str], code: str, word: str)
     found = tuple(sorted(set(given)))
     for name in found:
         if name not in all_known:
-            near = get_close_matches(name, all_known, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(all_known)}."
+            near = nearest(name, all_known)
+            hint = f"Did you mean {near!r}?" if near else f"There are: {', '.join(all_known)}."
             raise Invalid(code, f"There is no {word} {name!r}.", hint=hint)
     return found
 

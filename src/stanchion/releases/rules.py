@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypedDict, cast
 
 from stanchion.artifacts import BODY_BYTES_MAX, Document, KindSpec, Parsed, secret_issues, unstorable
-from stanchion.base import Json, canonical, digest
+from stanchion.base import Json, canonical, digest, nearest
 from stanchion.blueprints import Issue, read_document
 from stanchion.releases.types import Checked, Item, Live, Release
 
@@ -103,8 +102,8 @@ class _Set:
         if missing is None:
             return issue
         names = sorted(name for kind, name in {*self._waiting, *self._live} if kind == missing["kind"])
-        near = difflib.get_close_matches(missing["name"], names, n=1, cutoff=0.6)
-        return replace(issue, hint=f"Did you mean {near[0]!r}? {issue.hint}") if near else issue
+        near = nearest(missing["name"], names)
+        return replace(issue, hint=f"Did you mean {near!r}? {issue.hint}") if near else issue
 
 
 def check(documents: Sequence[Document], kinds: Mapping[str, KindSpec], live: Mapping[Key, Live]) -> Checked:
@@ -164,11 +163,11 @@ def _headed(document: Document, kinds: Mapping[str, KindSpec]) -> Header | Issue
             pointer="",
         )
     if head.kind not in kinds:
-        near = difflib.get_close_matches(head.kind, sorted(kinds), n=1, cutoff=0.6)
+        near = nearest(head.kind, sorted(kinds))
         return Issue(
             code="artifact.unknown_kind",
             message=f"`{head.kind}` is not a kind of artifact.",
-            hint=f"Did you mean `{near[0]}`?" if near else f"Begin the document with one of {known}.",
+            hint=f"Did you mean `{near}`?" if near else f"Begin the document with one of {known}.",
             file=document.path,
             line=head.line,
             column=head.column,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from stanchion import artifacts, audit
 from stanchion.artifacts import ArtifactVersion, Diff, Document, KindSpec, Usage, content_digest, place
-from stanchion.base import Conflict, Denied, Invalid, NotFound
+from stanchion.base import Conflict, Denied, Invalid, NotFound, nearest
 from stanchion.base.paging import PageParams, Slice, decode_cursor, slice_of
 from stanchion.context import Ctx
 from stanchion.db import Tx
@@ -418,4 +417,4 @@ async def nearest_blueprint(ctx: Ctx, name: str) -> str | None:
         return None
     async with ctx.tx() as tx:
         names = await store.live_names(tx, ctx.tenant, ctx.env.environment.name, "blueprint", limit=_NAMES_MAX)
-    return None if name in names else next(iter(difflib.get_close_matches(name, names, n=1, cutoff=0.6)), None)
+    return None if name in names else nearest(name, names)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Final, cast
 
-from stanchion.base import Invalid
+from stanchion.base import Invalid, nearest
 
 # Where values are: our own tables, variables and files of a container, a Vault or OpenBao.
 PROVIDERS: Final = ("local", "env", "file", "vault")
@@ -147,11 +146,11 @@ def _bad(place: str, reason: str) -> Invalid:
 def _unknown_provider(provider: str, place: str) -> Invalid:
     # A provider's name is repeated only if it can be one: a URL with a password would stand there otherwise.
     plain = re.fullmatch(r"[a-z][a-z-]{0,15}", provider) is not None
-    near = get_close_matches(provider, PROVIDERS, n=1) if plain else []
+    near = nearest(provider, PROVIDERS) if plain else None
     return Invalid(
         "secret.unknown_provider",
         f"What stands at {place} names "
         + (f"the provider {provider!r}, which there is not." if plain else "no provider."),
-        hint=f"Did you mean {near[0]!r}?" if near else f"Providers are {', '.join(PROVIDERS)}. {_FORM}",
+        hint=f"Did you mean {near!r}?" if near else f"Providers are {', '.join(PROVIDERS)}. {_FORM}",
         place=place,
     )

@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal
 
-from stanchion.base import Json
+from stanchion.base import Json, did_you_mean
 from stanchion.blueprints import ConfigIssue, Lookup, Schema
-from stanchion.expressions import has_expressions, nearest
+from stanchion.expressions import has_expressions
 from stanchion.tools.connectors import connector_of
 from stanchion.tools.records import complaint, types_of
 from stanchion.tools.types import RECORDS_MAX, Connector, Operation, Resource
@@ -56,7 +56,7 @@ class _Verb(ABC):
                 pointer="/resource",
                 code="blueprint.unknown_resource",
                 message=f"The connector {connector.name} has no resource {name}.",
-                hint=nearest(name, connector.resources),
+                hint=did_you_mean(name, connector.resources),
             )
         elif self.verb not in resource.operations:
             offers = [n for n, r in connector.resources.items() if self.verb in r.operations]
@@ -243,7 +243,7 @@ class Execute:
                 pointer="/operation",
                 code="blueprint.unknown_operation",
                 message=f"The connector {connector.name} has no operation {name} to execute.",
-                hint=nearest(name, connector.operations) or there,
+                hint=did_you_mean(name, connector.operations) or there,
             )
             return
         arguments = config.get("arguments", {})
@@ -297,7 +297,7 @@ def _fitting(
                 pointer=place,
                 code=code,
                 message=f"There is no {what} {name} here.",
-                hint=f"{nearest(name, declared)} {_DECLARE.get(what, '')}".strip(),
+                hint=f"{did_you_mean(name, declared)} {_DECLARE.get(what, '')}".strip(),
             )
         elif not has_expressions(value) and (reason := complaint(declared[name], value)):
             yield ConfigIssue(

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
-from stanchion.base import Json
+from stanchion.base import Json, did_you_mean
 from stanchion.blueprints.check import Fault, key_of, type_name
 from stanchion.blueprints.types import Schema
-from stanchion.expressions import nearest
 
 _WORDS = {
     "object": "an object",
@@ -76,7 +75,7 @@ def _beside(schema: Schema, overlay: Json, pointer: str, environment: str, fault
                 members[name] = cast("Json", _beside(cast("Schema", members[name]), item, at, environment, faults))
                 continue
             message = f"values has no {name} that {environment} could set otherwise."
-            hint = nearest(name, members)
+            hint = did_you_mean(name, members)
             hint = hint if hint.startswith("Did") else f"Give {name} a value under values too, for everywhere else."
             faults.append(Fault(pointer=at, code="config.unknown_key", message=message, hint=hint, at_key=True))
         return {**schema, "properties": members}

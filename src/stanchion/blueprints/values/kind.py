@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final, cast
 
-from stanchion.base import Json
+from stanchion.base import Json, nearest
 from stanchion.blueprints.about import ABOUT_PROPERTIES
 from stanchion.blueprints.check import Fault, check_document, in_order, to_issue
 from stanchion.blueprints.json_schema import (
@@ -33,7 +33,6 @@ from stanchion.blueprints.types import Document, Issue, Lookup, Parsed, Schema, 
 from stanchion.blueprints.values.inference import inferred
 from stanchion.blueprints.values.reading import overlaid, overlays
 from stanchion.blueprints.verbs import RESERVED
-from stanchion.expressions import nearest
 
 # Environments that need no naming (DESIGN §2); a near miss of one of them is rather misspelt than another one.
 _ENVIRONMENTS: Final = ("local", "development", "staging", "sandbox", "production")
@@ -204,10 +203,16 @@ def _misfit(written: Json, base: str, pointer: str, message: str) -> Fault:
 def _doubts(body: Mapping[str, Json], positions: Positions) -> Iterator[Issue]:
     """Warnings: what may be meant as written, and rather is not."""
     for environment in overlays(body):
-        near = nearest(environment, _ENVIRONMENTS)
-        if environment not in _ENVIRONMENTS and near.startswith("Did"):
+        if environment not in _ENVIRONMENTS and (near := nearest(environment, _ENVIRONMENTS)):
             message = f"{environment} is read only where the environment is called so."
-            yield _warning(f"/environments/{environment}", "config.environment", message, near, positions, at_key=True)
+            yield _warning(
+                f"/environments/{environment}",
+                "config.environment",
+                message,
+                f"Did you mean {near}?",
+                positions,
+                at_key=True,
+            )
     for place, value in (("/values", body.get("values")), ("/environments", body.get("environments"))):
         for pointer in _templates(value, place):
             message = "Values are literal: ${ } is not evaluated here."

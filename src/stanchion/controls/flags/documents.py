@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, cast
 
-from stanchion.base import Json
+from stanchion.base import Json, did_you_mean
 from stanchion.controls.flags.bucketing import WEIGHT_SUM_MAX
 from stanchion.controls.flags.fractional import whole
 from stanchion.controls.flags.logic import FLAGD_ARGUMENTS, LogicCompiler, Node, escape, results
@@ -31,7 +31,6 @@ from stanchion.controls.flags.types import Choice, Decide, ErrorCode, Finding, F
 from stanchion.controls.flags.values import text
 from stanchion.controls.flags.versions import OPERATORS as SEM_VER_OPERATORS
 from stanchion.controls.flags.versions import parse
-from stanchion.expressions import nearest
 
 NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
 VARIANTS_MAX: Final = 100
@@ -115,7 +114,9 @@ class _Reader:
     def _about(self, body: Mapping[str, Json]) -> str:
         for key in body:
             if key not in FIELDS:
-                self._wrong(f"/{escape(key)}", "flag.unknown_field", f"A flag has no `{key}`.", nearest(key, FIELDS))
+                self._wrong(
+                    f"/{escape(key)}", "flag.unknown_field", f"A flag has no `{key}`.", did_you_mean(key, FIELDS)
+                )
         name = body.get("flag")
         if not isinstance(name, str) or not NAME.fullmatch(name):
             hint = "Lower-case letters, digits and hyphens, beginning with a letter, at most 63."
@@ -143,7 +144,9 @@ class _Reader:
         kind = body.get("type")
         if isinstance(kind, str) and kind in FlagType.__members__.values():
             return FlagType(kind)
-        self._wrong("/type", "flag.type", f"`type` is one of {', '.join(FlagType)}.", nearest(text(kind), FlagType))
+        self._wrong(
+            "/type", "flag.type", f"`type` is one of {', '.join(FlagType)}.", did_you_mean(text(kind), FlagType)
+        )
         return None
 
     def _variants(self, body: Mapping[str, Json], kind: FlagType | None) -> Mapping[str, Json]:
@@ -167,7 +170,7 @@ class _Reader:
             return None
         if isinstance(default, str) and (default in variants or not variants):
             return default
-        hint = nearest(text(default), variants) if variants else ""
+        hint = did_you_mean(text(default), variants) if variants else ""
         self._fatal("/default", "flag.unknown_variant", f"There is no variant {text(default)!r}.", hint)
         return None
 
@@ -218,7 +221,7 @@ class _Reader:
         for pointer, value in results(targeting, "/targeting"):
             name = text(value)
             if value is not None and name not in variants:
-                hint = nearest(name, variants)
+                hint = did_you_mean(name, variants)
                 if isinstance(value, bool):
                     hint = "What gives true or false chooses between variants named `true` and `false`; use `if`."
                 self._wrong(pointer, "flag.unknown_variant", f"There is no variant {name!r}.", hint)

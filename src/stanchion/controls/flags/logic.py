@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, cast
 
-from stanchion.base import Json
+from stanchion.base import Json, did_you_mean
 from stanchion.controls.flags.fractional import deal, fractional, implicit_key, read_buckets
 from stanchion.controls.flags.operators import FLAGD, OPERATORS, Operator
 from stanchion.controls.flags.types import Finding, Frame
 from stanchion.controls.flags.values import look_up, text, truthy
-from stanchion.expressions import nearest
 
 # (what `var` reads, the evaluation) -> value. The data is the attributes, or an element within `map` and its kin.
 Node = Callable[[Json, Frame], Json]
@@ -69,7 +68,7 @@ class LogicCompiler:
             if self._counted(operator, arguments, least, most, at):
                 return make(self, arguments, at, depth)
             return _NULL
-        return self._wrong(at, f"There is no operator `{operator}`.", nearest(operator, KNOWN))
+        return self._wrong(at, f"There is no operator `{operator}`.", did_you_mean(operator, KNOWN))
 
     def _all(self, arguments: list[Json], at: str, depth: int) -> list[Node]:
         return [self.node(item, f"{at}/{index}", depth + 1) for index, item in enumerate(arguments)]
@@ -96,7 +95,7 @@ class LogicCompiler:
             return self._wrong(at, "An evaluator cannot refer to another one.", "Write out what it refers to.")
         found = self.evaluators.get(name) if isinstance(name, str) else None
         if found is None:
-            hint = nearest(text(name), self.evaluators) or "Define it under `evaluators`."
+            hint = did_you_mean(text(name), self.evaluators) or "Define it under `evaluators`."
             return self._wrong(at, f"There is no evaluator {text(name)!r}.", hint)
         return found
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from stanchion.base import Invalid, Json
+from stanchion.base import Invalid, Json, did_you_mean
 from stanchion.controls.flags.bucketing import WEIGHT_SUM_MAX, distribute
 from stanchion.controls.flags.fractional import whole
 from stanchion.controls.flags.logic import escape
@@ -32,7 +32,7 @@ from stanchion.controls.flags.types import (
     Refused,
 )
 from stanchion.controls.flags.values import text
-from stanchion.expressions import FaultyTemplate, Template, compile_template, nearest
+from stanchion.expressions import FaultyTemplate, Template, compile_template
 
 RULES_MAX: Final = 100
 FIELDS: Final = ("when", "serve", "split", "by", "seed", "description")
@@ -86,7 +86,7 @@ class RuleReader:
             return self._wrong(at, "A rule is a mapping with `serve` or `split`.", "")
         for name in rule:
             if name not in FIELDS:
-                self._wrong(f"{at}/{escape(name)}", f"A rule has no `{name}`.", nearest(name, FIELDS))
+                self._wrong(f"{at}/{escape(name)}", f"A rule has no `{name}`.", did_you_mean(name, FIELDS))
         before = len(self.findings)
         when = self._when(rule["when"], f"{at}/when") if "when" in rule else None
         if ("serve" in rule) == ("split" in rule):
@@ -134,7 +134,7 @@ class RuleReader:
 
     def _variant(self, name: Json, at: str) -> str:
         if not isinstance(name, str) or name not in self.variants:
-            self._wrong(at, f"There is no variant {text(name)!r}.", nearest(text(name), self.variants))
+            self._wrong(at, f"There is no variant {text(name)!r}.", did_you_mean(text(name), self.variants))
             return ""
         return name
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from difflib import get_close_matches
 from typing import Final
 
-from stanchion.base import Conflict, Denied, Invalid, Unavailable, sentence
+from stanchion.base import Conflict, Denied, Invalid, Unavailable, nearest, sentence
 from stanchion.controls.kills.types import TENANT, UNREAD, Blocked, Kill
 from stanchion.controls.looking import AGAIN_S
 
@@ -102,11 +101,11 @@ def check_reason(reason: str) -> str:
 def unknown_kind(kind: str, known: Iterable[str]) -> Invalid:
     """The problem of a kind that cannot be killed here, with the nearest that can."""
     names = sorted(known)
-    near = get_close_matches(kind, names, n=1)
+    near = nearest(kind, names)
     return Invalid(
         "kill.unknown_kind",
         f"There is no kind {kind!r} that can be killed.",
-        hint=f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(names)}.",
+        hint=f"Did you mean {near!r}?" if near else f"There are: {', '.join(names)}.",
     )
 
 

@@ -6,9 +6,8 @@ import json
 from collections.abc import Mapping
 
 from stanchion.artifacts import Document
-from stanchion.base import Conflict, Invalid, Json
+from stanchion.base import Conflict, Invalid, Json, did_you_mean
 from stanchion.blueprints import read_document
-from stanchion.expressions import nearest
 
 
 def edited(document: Document, changes: Mapping[str, Json], environment: str | None) -> Document:
@@ -67,7 +66,7 @@ def _nothing_there(document: Document, pointer: str, environment: str | None) ->
         place.removeprefix(base) for place in read_document(document).positions.places if place.startswith(f"{base}/")
     ]
     where = "under values" if environment is None else f"for {environment}"
-    hint = nearest(pointer, known) if known else ""
+    hint = did_you_mean(pointer, known) if known else ""
     return Invalid(
         "config.no_value",
         f"{document.path} writes no {pointer} {where}.",

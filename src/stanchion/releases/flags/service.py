@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from stanchion.artifacts import Document, KindSpec
-from stanchion.base import Json, NotFound
+from stanchion.base import Json, NotFound, did_you_mean
 from stanchion.base.paging import PageParams, Slice, decode_cursor, slice_of
 from stanchion.context import Ctx
 from stanchion.controls.flags import Attributes, FlagType
-from stanchion.expressions import nearest
 from stanchion.releases.flags import rules, store
 from stanchion.releases.flags.snapshot import Snapshot
 from stanchion.releases.flags.types import Answer, FlagRow
@@ -97,7 +96,7 @@ async def _one(ctx: Ctx, name: str) -> FlagRow:
 
 
 def _unknown(ctx: Ctx, name: str, known: Mapping[str, object] | tuple[()]) -> NotFound:
-    near = nearest(name, known)
+    near = did_you_mean(name, known)
     return NotFound(
         "flag.unknown",
         f"No flag {name!r} is live in {ctx.env.environment.name}.",

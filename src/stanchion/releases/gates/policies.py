@@ -26,7 +26,7 @@ from functools import lru_cache
 from typing import Final, cast
 
 from stanchion.artifacts import KINDS, Document, Parsed
-from stanchion.base import Invalid, Json, canonical, digest, loads
+from stanchion.base import Invalid, Json, canonical, did_you_mean, digest, loads
 from stanchion.blueprints import (
     ABOUT_PROPERTIES,
     RISKS,
@@ -39,7 +39,7 @@ from stanchion.blueprints import (
     in_order,
     to_issue,
 )
-from stanchion.expressions import Expression, FaultyExpression, compile_expression, nearest
+from stanchion.expressions import Expression, FaultyExpression, compile_expression
 from stanchion.releases.gates.types import POLICY_NAME, REVIEW_WITHIN, Asked, Evidence, Moving
 
 STRATEGIES: Final = ("all_at_once", "canary", "rings", "blue_green")
@@ -359,7 +359,7 @@ class GateType:
                     pointer=f"{pointer}/{name}",
                     code="document.unknown_field",
                     message=f"{name} is no field of gate {gate.gate}.",
-                    hint=nearest(name, gate.properties) or f"It has: {', '.join(gate.properties) or 'none'}.",
+                    hint=did_you_mean(name, gate.properties) or f"It has: {', '.join(gate.properties) or 'none'}.",
                     at_key=True,
                 )
         missing = [name for name in gate.required if name not in need]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, cast
 
-from stanchion.base import Invalid, Json
+from stanchion.base import Invalid, Json, nearest
 from stanchion.releases.watching.types import Better, Declaration, Flaw, Guard, Guards, Kind
 
 ALPHA_DEFAULT: Final = 0.05
@@ -81,8 +80,8 @@ class _Reader:
     def unknown(self, pointer: str, fields: Mapping[str, Json], known: tuple[str, ...]) -> None:
         for key in fields:
             if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
-                hint = f"Did you mean `{near[0]}`?" if near else f"The fields are {', '.join(known)}."
+                near = nearest(key, known)
+                hint = f"Did you mean `{near}`?" if near else f"The fields are {', '.join(known)}."
                 self.flaw(f"{pointer}/{_escaped(key)}", f"There is no field `{key}`.", hint)
 
     def number(self, pointer: str, value: Json, field: _Number) -> float | None:
@@ -97,8 +96,8 @@ class _Reader:
     def choice(self, pointer: str, value: Json, choices: tuple[str, ...]) -> str | None:
         if isinstance(value, str) and value in choices:
             return value
-        near = difflib.get_close_matches(str(value), choices, n=1)
-        said = f"Did you mean `{near[0]}`?" if near else f"Write one of {', '.join(choices)}."
+        near = nearest(str(value), choices)
+        said = f"Did you mean `{near}`?" if near else f"Write one of {', '.join(choices)}."
         self.flaw(pointer, f"`{value}` is none of the choices.", said)
         return None
 
@@ -227,8 +226,8 @@ def _kind(reader: _Reader, pointer: str, entry: Mapping[str, Json], metric: str 
     measured = MEASURED.get(metric or "")
     if "kind" not in entry:
         if measured is None and metric is not None:
-            near = difflib.get_close_matches(metric, MEASURED, n=1)
-            meant = f"Did you mean the metric {near[0]}? " if near else ""
+            near = nearest(metric, MEASURED)
+            meant = f"Did you mean the metric {near}? " if near else ""
             reader.flaw(
                 f"{pointer}/kind",
                 f"`kind` is missing, and the runtime measures no `{metric}` by itself.",

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
-from stanchion.base import NotFound, Unavailable
+from stanchion.base import NotFound, Unavailable, nearest
 from stanchion.secrets.references import SecretRef
 
 
 def unknown_field(ref: SecretRef, there: Iterable[str]) -> NotFound:
     """The problem of a field that a secret does not have. Names of fields are no secrets."""
     names = sorted(there)
-    near = get_close_matches(ref.field, names, n=1)
+    near = nearest(ref.field, names)
     return NotFound(
         "secret.unknown_field",
         f"The secret {ref.name} has no field {ref.field!r}.",
-        hint=f"Did you mean #{near[0]}?" if near else f"It has: {', '.join(names[:20]) or 'none'}.",
+        hint=f"Did you mean #{near}?" if near else f"It has: {', '.join(names[:20]) or 'none'}.",
         secret=ref.name,
         field=ref.field,
     )

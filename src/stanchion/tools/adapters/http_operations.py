@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Literal, cast
 
-from stanchion.base import Json
+from stanchion.base import Json, did_you_mean
 from stanchion.blueprints import ConfigIssue, Schema
-from stanchion.expressions import nearest
 from stanchion.tools.adapters.http_parts import CONSTANTS, PATH, POINTER, check_shape, path_parameters, placeholders
 
 KEY: Final = "idempotency_key"
@@ -147,7 +146,7 @@ def _check_places(pointer: str, operation: Mapping[str, Json], method: str) -> I
         at = f"{pointer}/places/{name}"
         if name not in parameters or name in in_path:
             why = "is in the path already" if name in in_path else "is no parameter of the operation"
-            yield _unknown(at, f"{name} {why}.", nearest(name, parameters))
+            yield _unknown(at, f"{name} {why}.", did_you_mean(name, parameters))
         elif _mapping(place)["in"] == "body" and method in {"GET", "DELETE"}:
             yield _unknown(at, f"A {method} has no body.", "Put it into the query or a header.")
 

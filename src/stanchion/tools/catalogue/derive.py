@@ -10,9 +10,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, cast
 
-from stanchion.base import Json, digest
+from stanchion.base import Json, did_you_mean, digest
 from stanchion.blueprints import Lookup, Schema
-from stanchion.expressions import nearest
 from stanchion.tools.catalogue.types import Tool
 from stanchion.tools.records import types_of
 from stanchion.tools.types import Connector, Operation
@@ -51,7 +50,7 @@ def narrowing_faults(tool: Tool, declared: Mapping[str, Schema]) -> Iterator[tup
     for name, keywords in tool.narrowed.items():
         at = f"/input/properties/{name.replace('~', '~0').replace('/', '~1')}"
         if name not in declared:
-            yield at, f"{tool.operation} has no argument {name}.", nearest(name, declared)
+            yield at, f"{tool.operation} has no argument {name}.", did_you_mean(name, declared)
             continue
         for keyword, value in keywords.items():
             if reason := _not_narrower(keyword, value, declared[name]):
@@ -59,7 +58,7 @@ def narrowing_faults(tool: Tool, declared: Mapping[str, Schema]) -> Iterator[tup
     for number, name in enumerate(tool.required):
         if name not in declared:
             message = f"{tool.operation} has no argument {name}."
-            yield f"/input/required/{number}", message, nearest(name, declared)
+            yield f"/input/required/{number}", message, did_you_mean(name, declared)
 
 
 def _not_narrower(keyword: str, value: Json, schema: Schema) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from stanchion.artifacts import Document, Parsed
-from stanchion.base import Internal, Json
+from stanchion.base import Internal, Json, did_you_mean
 from stanchion.blueprints import (
     Fault,
     Lookup,
@@ -19,7 +19,6 @@ from stanchion.blueprints import (
     to_issue,
     validate_value,
 )
-from stanchion.expressions import nearest
 from stanchion.tools.catalogue import derive
 from stanchion.tools.catalogue.schema import SCHEMA, tool_of
 from stanchion.tools.catalogue.types import Tool
@@ -164,7 +163,7 @@ def _no_operation(tool: Tool, connector: Connector) -> Fault:
         return Fault(pointer="/call/verb", code="tool.unknown_operation", message=message, hint=hint)
     message = f"The connector {tool.connector} has no {place} {tool.called}."
     return Fault(
-        pointer=f"/call/{place}", code="tool.unknown_operation", message=message, hint=nearest(tool.called, known)
+        pointer=f"/call/{place}", code="tool.unknown_operation", message=message, hint=did_you_mean(tool.called, known)
     )
 
 

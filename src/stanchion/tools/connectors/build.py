@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from stanchion.base import Json, NotFound
+from stanchion.base import Json, NotFound, did_you_mean
 from stanchion.blueprints import duration_s
-from stanchion.expressions import nearest
 from stanchion.tools.connectors.schema import EXECUTE, VERBS
 from stanchion.tools.records import types_of
 from stanchion.tools.types import Connector, Limits, Operation, Resource
@@ -116,7 +115,7 @@ def resource_of(connector: Connector, resource: str, verb: str) -> tuple[Resourc
         raise NotFound(
             "connector.unknown_resource",
             f"The connector {connector.name!r} has no resource {resource!r}.",
-            hint=nearest(resource, connector.resources),
+            hint=did_you_mean(resource, connector.resources),
         )
     operation = found.operations.get(verb)
     if operation is None:
@@ -134,6 +133,6 @@ def _operation_of(connector: Connector, name: str) -> tuple[Resource, Operation]
         raise NotFound(
             "connector.no_such_operation",
             f"The connector {connector.name!r} has no operation {name!r} to execute.",
-            hint=nearest(name, connector.operations),
+            hint=did_you_mean(name, connector.operations),
         )
     return found, found.operations[EXECUTE]

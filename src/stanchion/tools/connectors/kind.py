@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from typing import Final, cast
 
-from stanchion.base import Json
+from stanchion.base import Json, nearest
 from stanchion.blueprints import (
     Document,
     Fault,
@@ -90,8 +89,8 @@ class ConnectorKind:
         """The adapter of that name, or the one that it is a misspelling of: the rest is checked as its document."""
         if not isinstance(named, str) or named in self._adapters.broken:
             return None
-        close = difflib.get_close_matches(named, self._adapters.by_name, n=1)
-        return self._adapters.by_name[close[0]] if close else None
+        close = nearest(named, self._adapters.by_name)
+        return self._adapters.by_name[close] if close else None
 
 
 def _broken(body: Mapping[str, Json], broken: Mapping[str, str]) -> Iterator[Fault]:

@@ -6,9 +6,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import cast
 
-from stanchion.base import Json
+from stanchion.base import Json, did_you_mean
 from stanchion.blueprints import ConfigIssue, dangling, duration_s, type_name
-from stanchion.expressions import nearest
 from stanchion.tools.adapter import Adapter
 from stanchion.tools.adapters.paths import path_complaint
 from stanchion.tools.connectors.schema import EXECUTE, TIMEOUT_S_MAX, VERBS
@@ -126,7 +125,7 @@ def _check_executed(
             pointer=f"{pointer}/undone_by",
             code="connector.unknown_operation",
             message=f"The connector has no operation {undoing!r} that would undo this one.",
-            hint=nearest(undoing, operations),
+            hint=did_you_mean(undoing, operations),
         )
 
 
@@ -150,7 +149,7 @@ def _check_key(
             pointer=f"{pointer}/key",
             code="connector.unknown_key",
             message=f"The key {key!r} is not a field of {name!r}.",
-            hint=nearest(str(key), fields),
+            hint=did_you_mean(str(key), fields),
         )
     elif (types := types_of(_mapping(fields[str(key)]))) and not {"string", "integer"} & set(types):
         yield ConfigIssue(

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator, Mapping
 from typing import cast
 
 from stanchion.artifacts import Document, Parsed
-from stanchion.base import Invalid, Json
+from stanchion.base import Invalid, Json, did_you_mean
 from stanchion.blueprints import (
     Fault,
     Lookup,
@@ -26,7 +26,6 @@ from stanchion.expressions import (
     compile_expression,
     compile_template,
     has_expressions,
-    nearest,
 )
 from stanchion.secrets import SecretRef
 from stanchion.tools.triggers import rules
@@ -164,7 +163,7 @@ def _members(written: Mapping[str, Json], made: Schema, wanted: Schema, pointer:
             yield from _fits(value, given.get(key, {}), inner, at, name)
         elif wanted.get("additionalProperties") is False:
             message = f"The input of Blueprint {name} has no {key}."
-            yield Fault(pointer=at, code="trigger.input", message=message, hint=nearest(key, known), at_key=True)
+            yield Fault(pointer=at, code="trigger.input", message=message, hint=did_you_mean(key, known), at_key=True)
 
 
 def _misfit(pointer: str, message: str, name: str) -> Fault:

@@ -10,9 +10,8 @@ from typing import Any, cast
 
 from yarl import URL
 
-from stanchion.base import Json
+from stanchion.base import Json, did_you_mean
 from stanchion.blueprints import ConfigIssue, Schema
-from stanchion.expressions import nearest
 from stanchion.tools.adapters.mcp.definitions import (
     Definition,
     definition_of,
@@ -255,7 +254,7 @@ def _check_arguments(pointer: str, operation: Mapping[str, Json], pinned: Defini
                 pointer=f"{pointer}/parameters/{name}",
                 code="connector.undeclared_parameter",
                 message=f"The tool takes no argument {name!r}.",
-                hint=nearest(name, properties),
+                hint=did_you_mean(name, properties),
             )
     if isinstance(key, str) and (key not in properties or key in declared):
         yield ConfigIssue(
