@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 
@@ -20,16 +21,34 @@ from tests.conftest import make_env
 from tests.releases.support import VERBS, apply_all, blueprint, policy
 
 
+class Held:
+    """A transaction whose end is held back once its statements are through."""
+
+    def __init__(self) -> None:
+        self.read, self.may_end = asyncio.Event(), asyncio.Event()
+
+
 class Counting:
-    """A database that counts the transactions begun on it."""
+    """A database that counts the transactions begun on it, and holds back the next one if it is told to."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._next: Held | None = None
         self.begun = 0
 
-    def tenant_tx(self, tenant: str):
+    def hold_next(self) -> Held:
+        self._next = Held()
+        return self._next
+
+    @asynccontextmanager
+    async def tenant_tx(self, tenant: str):
         self.begun += 1
-        return self._db.tenant_tx(tenant)
+        held, self._next = self._next, None
+        async with self._db.tenant_tx(tenant) as tx:
+            yield tx
+        if held is not None:
+            held.read.set()
+            await held.may_end.wait()
 
     def engine_tx(self):
         self.begun += 1
@@ -123,6 +142,31 @@ async def test_a_release_is_effective_once_the_revision_is_half_a_second_old(env
     compiled = bench.compiled
     assert await bench.version() == 1
     assert bench.compiled == compiled
+
+
+async def test_a_release_of_this_process_is_effective_here_at_once(env: Env, bench: Bench) -> None:
+    await apply_all(bench.ctx, policy(), blueprint())
+    assert await bench.version() == 1
+    await apply_all(bench.ctx, blueprint("case-triage", ("description: Ask", "description: Do ask")))
+    bench.resolver.look_again()
+    assert await bench.version() == 2
+    begun = bench.db.begun
+    assert await bench.version() == 2
+    assert bench.db.begun == begun
+
+
+async def test_a_look_that_began_before_a_release_is_not_shared_by_who_starts_after_it(env: Env, bench: Bench) -> None:
+    await apply_all(bench.ctx, policy(), blueprint())
+    bench.resolver.look_again()
+    held = bench.db.hold_next()
+    earlier = asyncio.create_task(bench.version())
+    await held.read.wait()
+    await apply_all(bench.ctx, blueprint("case-triage", ("description: Ask", "description: Do ask")))
+    bench.resolver.look_again()
+    assert await bench.version() == 2
+    held.may_end.set()
+    await earlier
+    assert await bench.version() == 2
 
 
 async def test_a_change_of_what_it_refers_to_changes_the_pins(env: Env, bench: Bench) -> None:

@@ -18,6 +18,7 @@ from stanchion.context import Ctx, Env
 from stanchion.controls.kills import NO_KILLS, Killable, Kills
 from stanchion.controls.kills import routes as kills_routes
 from stanchion.controls.withdrawals import NO_WITHDRAWALS, Withdrawals
+from stanchion.http.telling import telling
 from stanchion.identity import Authenticator
 from stanchion.identity import routes as identity_routes
 from stanchion.queue import Notifier
@@ -97,18 +98,20 @@ async def built_routers(
     repinning = revoking.Means(
         kinds=parts.kinds, resolver=parts.resolver, verbs=parts.verbs, notifier=notifier, hook=hook
     )
+    # Who has released something and then starts a run gets what was released.
+    releasing = telling(parts.resolver.look_again)
     signing_key = partial(bundles.SigningKey.from_file, settings.signing_key_file, env.ids)
     try:
         yield (
             runs_routes.build_router(watcher, starter, notifier, hook),
             approvals_routes.build_router(),
-            releases_routes.build_router(parts.kinds),
-            rollouts_routes.build_router(parts.kinds, guarding.Guards()),
-            revoking_routes.build_router(repinning),
+            releases_routes.build_router(parts.kinds, releasing),
+            rollouts_routes.build_router(parts.kinds, guarding.Guards(), releasing),
+            revoking_routes.build_router(repinning, releasing),
             draining_routes.build_router(),
             guarding_routes.build_router(),
             gates_routes.build_router(parts.kinds),
-            bundles_routes.build_router(parts.kinds, signing_key),
+            bundles_routes.build_router(parts.kinds, signing_key, releasing),
             flags_routes.build_router(parts.kinds, served),
             configs_routes.build_router(parts.kinds, parts.resolver),
             build_ofrep_router(served),

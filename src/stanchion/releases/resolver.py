@@ -2,9 +2,9 @@
 
 A tenant's live versions and open rollouts have a revision, read at most every half second and only while somebody asks.
 While it stays, a resolution is a look-up in a dict; when it moves, what was resolved under the old one is forgotten. So
-a release is effective on every process within `MAX_AGE_S` and the time of one query, and starting a run adds no query of
-its own: what a Blueprint's runs could get under any assignment is read at once, and each start is dealt from memory.
-Pin sets are immutable and cached without expiry, in bounded number.
+a release is effective on every process within `MAX_AGE_S` and the time of one query, on the one that made it at once
+(`look_again`), and starting a run adds no query of its own: what a Blueprint's runs could get under any assignment is read
+at once, and each start is dealt from memory. Pin sets are immutable and cached without expiry, in bounded number.
 """
 
 from __future__ import annotations
@@ -42,10 +42,12 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class _View:
-    """What this process knows of one tenant: the revision, when its reading began (monotonic), what was resolved."""
+    """What this process knows of one tenant: the revision, when its reading began (monotonic), and after how many changes that
+    this process made, what was resolved."""
 
     revision: str
     read_at: float
+    changes: int
     resolved: OrderedDict[str, Resolved] = field(default_factory=OrderedDict[str, Resolved])
 
 
@@ -58,6 +60,7 @@ class Resolver:
         self._views: OrderedDict[str, _View] = OrderedDict()
         self._pinned: OrderedDict[tuple[str, str], Pinned] = OrderedDict()
         self._flights: dict[tuple[str, ...], asyncio.Task[Any]] = {}
+        self._changes = 0
 
     async def resolve(self, ctx: Ctx, blueprint: str) -> Resolved:
         """The live version of `blueprint` in this environment with everything it refers to, as a pin set.
@@ -90,6 +93,10 @@ class Resolver:
             return hit
         return await self._once(("load", tenant, pins), lambda: self._load(tenant, pins))
 
+    def look_again(self) -> None:
+        """This process may have released something: what was read before is believed no more, of any tenant."""
+        self._changes += 1
+
     def age_s(self, tenant: str) -> float | None:
         """Seconds since the revision that this process resolves `tenant`'s runs by was read; None if it never was."""
         view = self._views.get(tenant)
@@ -104,19 +111,21 @@ class Resolver:
 
     async def _fresh_view(self, tenant: str) -> _View:
         view = self._views.get(tenant)
-        if view is not None and self._env.clock.monotonic() - view.read_at < MAX_AGE_S:
+        fresh = view is not None and view.changes == self._changes
+        if view is not None and fresh and self._env.clock.monotonic() - view.read_at < MAX_AGE_S:
             return view
-        return await self._once(("revision", tenant), lambda: self._look(tenant))
+        # A look that began before the last change is not shared by who asks after it.
+        return await self._once(("revision", tenant, str(self._changes)), lambda: self._look(tenant))
 
     async def _look(self, tenant: str) -> _View:
-        began = self._env.clock.monotonic()
+        began, changes = self._env.clock.monotonic(), self._changes
         async with self._env.db.tenant_tx(tenant) as tx:
             revision = await rollout_store.revision(tx, tenant, self._env.environment.name)
         view = self._views.get(tenant)
         if view is not None and view.revision == revision:
-            view.read_at = began
+            view.read_at, view.changes = began, changes
         else:
-            view = _View(revision, began)
+            view = _View(revision, began, changes)
         _remember(self._views, tenant, view, _TENANTS_MAX)
         return view
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query
+from fastapi.routing import APIRoute
 from pydantic import ConfigDict, Field, StringConstraints
 
 from stanchion.artifacts import ArtifactVersion, Document, KindSpec
@@ -345,9 +346,9 @@ class ReleaseReply(Reply):
     released_by: str
 
 
-def build_router(kinds: Mapping[str, KindSpec]) -> APIRouter:
-    """The routes of releases. `kinds` are those that a document can be of."""
-    router = APIRouter(prefix="/api", tags=["releases"])
+def build_router(kinds: Mapping[str, KindSpec], route: type[APIRoute] = APIRoute) -> APIRouter:
+    """The routes of releases. `kinds` are those that a document can be of; `route`: the class of the routes."""
+    router = APIRouter(prefix="/api", tags=["releases"], route_class=route)
 
     @router.post("/artifacts/apply", summary="Apply documents", operation_id="apply")
     async def post_apply(ctx: CtxDep, body: ApplyRequest) -> AppliedReply:

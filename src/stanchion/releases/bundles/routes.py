@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
+from fastapi.routing import APIRoute
 
 from stanchion.artifacts import KindSpec
 from stanchion.artifacts.routes import KindPath, NamePath, VersionQuery
@@ -35,14 +36,17 @@ from stanchion.releases.types import Applied
 _DIGEST = Path(pattern=r"^sha256:[0-9a-f]{64}$", description="Digest of a bundle.")
 
 
-def build_router(kinds: Mapping[str, KindSpec], signing_key: Callable[[], SigningKey]) -> APIRouter:
+def build_router(
+    kinds: Mapping[str, KindSpec], signing_key: Callable[[], SigningKey], route: type[APIRoute] = APIRoute
+) -> APIRouter:
     """The routes of bundles.
 
     Args:
         kinds: how each kind is read.
         signing_key: the deployment's key, made if there is none; asked for when something is signed or shown.
+        route: the class of the routes.
     """
-    router = APIRouter(prefix="/api", tags=["releases"])
+    router = APIRouter(prefix="/api", tags=["releases"], route_class=route)
     _add_bundles(router, kinds, signing_key)
     _add_keys(router, signing_key)
     _add_artifacts(router, kinds)

@@ -6,6 +6,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
+from fastapi.routing import APIRoute
 
 from stanchion.http import CtxDep, Page, PageDep, asks, shows
 from stanchion.releases.revoking import service
@@ -35,9 +36,9 @@ DigestPath = Annotated[
 ]
 
 
-def build_router(means: Means) -> APIRouter:
-    """The routes of revocation. `means`: what re-pinning needs."""
-    router = APIRouter(prefix="/api", tags=["releases"])
+def build_router(means: Means, route: type[APIRoute] = APIRoute) -> APIRouter:
+    """The routes of revocation. `means`: what re-pinning needs; `route`: the class of the routes."""
+    router = APIRouter(prefix="/api", tags=["releases"], route_class=route)
     _add_revocations(router)
     _add_runs(router, means)
     return router

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query
+from fastapi.routing import APIRoute
 
 from stanchion.artifacts import KindSpec
 from stanchion.artifacts.routes import KindPath, NamePath
@@ -38,9 +39,12 @@ def _then(**changes: object) -> dict[int | str, dict[str, Any]]:
     return shows({**ROLLOUT, "rev": 2, **changes})
 
 
-def build_router(kinds: Mapping[str, KindSpec], verdicts: Verdicts | None = None) -> APIRouter:
-    """The routes of rollouts. `kinds`: how each kind is read; `verdicts`: where guards are asked, if there are any."""
-    router = APIRouter(prefix="/api", tags=["releases"])
+def build_router(
+    kinds: Mapping[str, KindSpec], verdicts: Verdicts | None = None, route: type[APIRoute] = APIRoute
+) -> APIRouter:
+    """The routes of rollouts. `kinds`: how each kind is read; `verdicts`: where guards are asked, if there are any; `route`:
+    the class of the routes."""
+    router = APIRouter(prefix="/api", tags=["releases"], route_class=route)
     guards = verdicts or NoGuards()
     _add_rollouts(router, kinds, guards)
     _add_changes(router, kinds, guards)
