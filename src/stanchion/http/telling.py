@@ -18,7 +18,7 @@ def telling(changed: Callable[[], None]) -> type[APIRoute]:
     class Telling(APIRoute):
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             handle = super().get_route_handler()
-            if self.methods <= {"GET", "HEAD"}:
+            if set(self.methods or ()) <= {"GET", "HEAD"}:
                 return handle
 
             async def told(request: Request) -> Response:
