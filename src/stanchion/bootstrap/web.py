@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -65,6 +65,22 @@ def _holder(broker: BrokerClient | None, ctx: Ctx) -> SecretHolder:
     return forwarding.RemoteHolder(partial(broker.ask, **who))
 
 
+def _release_routers(
+    parts: Parts, repinning: revoking.Means, signing_key: Callable[[], bundles.SigningKey]
+) -> Sequence[APIRouter]:
+    # Who has released something and then starts a run gets what was released.
+    releasing = telling(parts.resolver.look_again)
+    return (
+        releases_routes.build_router(parts.kinds, releasing),
+        rollouts_routes.build_router(parts.kinds, guarding.Guards(), releasing),
+        revoking_routes.build_router(repinning, releasing),
+        draining_routes.build_router(),
+        guarding_routes.build_router(),
+        gates_routes.build_router(parts.kinds),
+        bundles_routes.build_router(parts.kinds, signing_key, releasing),
+    )
+
+
 @asynccontextmanager
 async def built_routers(
     env: Env,
@@ -98,20 +114,12 @@ async def built_routers(
     repinning = revoking.Means(
         kinds=parts.kinds, resolver=parts.resolver, verbs=parts.verbs, notifier=notifier, hook=hook
     )
-    # Who has released something and then starts a run gets what was released.
-    releasing = telling(parts.resolver.look_again)
     signing_key = partial(bundles.SigningKey.from_file, settings.signing_key_file, env.ids)
     try:
         yield (
             runs_routes.build_router(watcher, starter, notifier, hook),
             approvals_routes.build_router(),
-            releases_routes.build_router(parts.kinds, releasing),
-            rollouts_routes.build_router(parts.kinds, guarding.Guards(), releasing),
-            revoking_routes.build_router(repinning, releasing),
-            draining_routes.build_router(),
-            guarding_routes.build_router(),
-            gates_routes.build_router(parts.kinds),
-            bundles_routes.build_router(parts.kinds, signing_key, releasing),
+            *_release_routers(parts, repinning, signing_key),
             flags_routes.build_router(parts.kinds, served),
             configs_routes.build_router(parts.kinds, parts.resolver),
             build_ofrep_router(served),
