@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from stanchion.db import Database, DatabaseUrls
+from stanchion.db import Database, DatabaseUrls, scalar
 
 # Turns of the event loop. What a hand-over takes is less: a cancel is tried at each of them.
 TURNS = range(9)
@@ -22,6 +22,7 @@ async def one(database_urls: DatabaseUrls) -> AsyncIterator[Database]:
 
 
 async def turns(count: int) -> None:
+    """Let the loop take so many turns: the place where the next thing happens, and no wait for anything."""
     for _ in range(count):
         await asyncio.sleep(0)
 
@@ -31,10 +32,12 @@ class Borrower:
 
     def __init__(self, db: Database) -> None:
         self.has, self.may_give = asyncio.Event(), asyncio.Event()
+        self.pid = 0
         self.task = asyncio.create_task(self._borrow(db))
 
     async def _borrow(self, db: Database) -> None:
-        async with db.connection("engine"):
+        async with db.connection("engine") as tx:
+            self.pid = tx.info.backend_pid
             self.has.set()
             await self.may_give.wait()
 
@@ -53,6 +56,8 @@ async def test_who_is_cancelled_while_giving_back_takes_nobodys_connection_along
     first.task.cancel()
     await asyncio.gather(first.task, return_exceptions=True)
     await second.task  # it was told `db.pool_exhausted`, and so was everybody after it
+    async with one.connection("engine") as tx:
+        assert first.pid == second.pid == tx.info.backend_pid
 
 
 @pytest.mark.parametrize(("given", "cancelled"), list(itertools.product(TURNS, TURNS)))
@@ -70,7 +75,7 @@ async def test_who_is_cancelled_while_waiting_is_and_leaves_the_connection_to_th
         await second.task
     await first.task
     async with one.connection("engine") as tx:
-        await tx.execute("select 1")
+        assert tx.info.backend_pid == first.pid
 
 
 async def test_who_is_cancelled_while_the_pool_connects_is_and_leaves_it_whole(database_urls: DatabaseUrls):
@@ -82,4 +87,4 @@ async def test_who_is_cancelled_while_the_pool_connects_is_and_leaves_it_whole(d
             with pytest.raises(asyncio.CancelledError):
                 await borrower.task
             async with db.connection("engine") as tx:
-                await tx.execute("select 1")
+                assert await scalar(tx, "select 1", {}) == 1

@@ -347,7 +347,7 @@ class ReleaseReply(Reply):
 
 
 def build_router(kinds: Mapping[str, KindSpec], route: type[APIRoute] = APIRoute) -> APIRouter:
-    """The routes of releases. `kinds` are those that a document can be of; `route`: the class of the routes."""
+    """The routes of releases. `kinds` are those that a document can be of; `route`: the class of its routes (`http.telling`)."""
     router = APIRouter(prefix="/api", tags=["releases"], route_class=route)
 
     @router.post("/artifacts/apply", summary="Apply documents", operation_id="apply")

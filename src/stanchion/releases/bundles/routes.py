@@ -44,7 +44,7 @@ def build_router(
     Args:
         kinds: how each kind is read.
         signing_key: the deployment's key, made if there is none; asked for when something is signed or shown.
-        route: the class of the routes.
+        route: the class of its routes (`http.telling`).
     """
     router = APIRouter(prefix="/api", tags=["releases"], route_class=route)
     _add_bundles(router, kinds, signing_key)

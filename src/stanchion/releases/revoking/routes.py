@@ -37,7 +37,7 @@ DigestPath = Annotated[
 
 
 def build_router(means: Means, route: type[APIRoute] = APIRoute) -> APIRouter:
-    """The routes of revocation. `means`: what re-pinning needs; `route`: the class of the routes."""
+    """The routes of revocation. `means`: what re-pinning needs; `route`: the class of its routes (`http.telling`)."""
     router = APIRouter(prefix="/api", tags=["releases"], route_class=route)
     _add_revocations(router)
     _add_runs(router, means)

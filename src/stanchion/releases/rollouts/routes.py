@@ -43,7 +43,7 @@ def build_router(
     kinds: Mapping[str, KindSpec], verdicts: Verdicts | None = None, route: type[APIRoute] = APIRoute
 ) -> APIRouter:
     """The routes of rollouts. `kinds`: how each kind is read; `verdicts`: where guards are asked, if there are any; `route`:
-    the class of the routes."""
+    the class of its routes (`http.telling`)."""
     router = APIRouter(prefix="/api", tags=["releases"], route_class=route)
     guards = verdicts or NoGuards()
     _add_rollouts(router, kinds, guards)
