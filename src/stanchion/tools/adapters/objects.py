@@ -27,6 +27,7 @@ from stanchion.tools.adapters.objects_document import (
     check_objects,
     filled,
 )
+from stanchion.tools.adapters.objects_listing import Listing
 from stanchion.tools.adapters.objects_samples import discover_objects
 from stanchion.tools.adapters.objects_stores import Stores
 from stanchion.tools.adapters.pages import bad_page
@@ -210,13 +211,14 @@ class ObjectsAdapter(PlainAdapter):
         settings = cast("Mapping[str, Json]", target.connector.settings["store"])
         if start is not None and (first := await self._head(call, start.path)) is not None:
             yield first
-        stream = store.list(prefix or None, offset=start.path if start is not None else None, chunk_size=1000)
+        offset = start.path if start is not None else None
+        listing = Listing(store.list(prefix or None, offset=offset, chunk_size=1000))
         if str(settings["url"]).startswith(_UNORDERED):
-            for found in await self._sorted(call, store, stream, most or LISTED_MAX):
+            for found in await self._sorted(call, store, listing, most or LISTED_MAX):
                 yield found
             return
         before, count = "", 0
-        while parts := await self._asked(call, _next(stream), lists=store):
+        while parts := await self._asked(call, listing.next(), lists=store):
             for found in parts:
                 if found.path < before:
                     raise target.problem(
@@ -227,9 +229,9 @@ class ObjectsAdapter(PlainAdapter):
                 if count == most:
                     return
 
-    async def _sorted(self, call: Call, store: ObjectStore, stream: Any, most: int) -> list[Found]:
+    async def _sorted(self, call: Call, store: ObjectStore, listing: Listing, most: int) -> list[Found]:
         listed: list[Found] = []
-        while parts := await self._asked(call, _next(stream), lists=store):
+        while parts := await self._asked(call, listing.next(), lists=store):
             listed += parts
             if len(listed) >= most and most < LISTED_MAX:
                 break
@@ -333,16 +335,6 @@ class ObjectsAdapter(PlainAdapter):
         by its type that we are not let in. Raises AdapterProblem `adapter.not_authenticated`, and as `_asked`."""
         with contextlib.suppress(FileNotFoundError):
             await self._asked(call, store.head_async(_NO_OBJECT))
-
-
-async def _next(stream: Any) -> list[Found]:
-    """The next objects of a listing; none at its end."""
-    try:
-        parts = await anext(stream, None)
-    except FileNotFoundError:
-        # A folder lists a prefix that is not there, or went away meanwhile, with an error; a bucket does not.
-        return []
-    return [Found.of(meta) for meta in parts or ()]
 
 
 def _not_let_in(target: Target) -> AdapterProblem:
