@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, TypeVar
 
 import pytest
 
 from stanchion.db import Database, DatabaseUrls, scalar
 
+T = TypeVar("T")
 # Turns of the event loop. What a hand-over takes is less: a cancel is tried at each of them.
 TURNS = range(9)
 
@@ -88,3 +90,23 @@ async def test_who_is_cancelled_while_the_pool_connects_is_and_leaves_it_whole(d
                 await borrower.task
             async with db.connection("engine") as tx:
                 assert await scalar(tx, "select 1", {}) == 1
+
+
+async def test_a_connection_at_hand_is_lent_and_given_back_at_once(one: Database):
+    """In a loop that is busy a turn takes milliseconds, and every claim of a worker would wait for some."""
+    async with one.connection("engine") as tx:
+        pid = tx.info.backend_pid
+    borrowed = one.connection("engine")
+    tx = at_once(borrowed.__aenter__())
+    assert tx.info.backend_pid == pid
+    assert at_once(borrowed.__aexit__(None, None, None)) is not True
+
+
+def at_once(asked: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine returns that awaits nothing."""
+    try:
+        asked.send(None)
+    except StopIteration as done:
+        return done.value
+    asked.close()
+    raise AssertionError("it waits for another turn of the loop")

@@ -6,6 +6,10 @@ for it: that one hears that no connection became free in time, and the pool is s
 broker cancel what it read for it: one write of another worker waited 5 s. One that is cancelled while it waits stays in the
 pool's queue until a connection is offered to it, and Python 3.11's `asyncio.wait_for` may drop its cancel (gh-86296).
 So the pool is talked to by tasks that nobody cancels.
+
+Where it has a connection at hand and nobody is talking to it, it is talked to at once: nothing is awaited then, so no cancel
+can come. A turn of a busy worker's loop takes milliseconds: with claims a few turns later, a commit carried 80 checkpoints
+instead of 110 (`make bench`, engine).
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
+from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool
 
 from stanchion.db.tx import Tx
@@ -34,6 +39,8 @@ class Lending:
 
         Who is cancelled meanwhile has none: it is given back when it comes.
         """
+        if not self._talking and self.pool.get_stats()["pool_available"]:
+            return await self.pool.getconn()
         taking = self._talk(self.pool.getconn())
         try:
             return await asyncio.shield(taking)
@@ -43,7 +50,9 @@ class Lending:
 
     async def give(self, connection: Tx) -> None:
         """Give a connection back. Who is cancelled meanwhile has given it back all the same."""
-        await asyncio.shield(self._talk(self.pool.putconn(connection)))
+        if not self._talking and connection.pgconn.transaction_status == TransactionStatus.IDLE:
+            return await self.pool.putconn(connection)
+        return await asyncio.shield(self._talk(self.pool.putconn(connection)))
 
     def _talk(self, talk: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(talk)
