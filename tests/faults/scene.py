@@ -370,13 +370,15 @@ class Scene:
                 raise TimeoutError(await self._plight(f"no flow of {runs} runs within {within_s} s"))
             await asyncio.sleep(0.02)
 
-    async def holding(self, pid: int, runs: int = 2, path: str = "record") -> list[tuple]:
-        """Wait until this worker holds at least `runs` runs at the step `path`; ids and epochs of all that it holds."""
+    async def holding(self, pid: int, runs: int = 2, path: str = "record", reading: int = 0) -> list[tuple]:
+        """Wait until this worker holds at least `runs` runs at the step `path`, and so many at the one that reads;
+        ids and epochs of all that it holds."""
         sql = (
             "select r.id, r.epoch, r.path from runs r join workers w on w.id = r.worker_id"
             " where w.pid = %s and r.status = 'RUNNING'"
         )
-        await self.until(f"select count(*) >= %s from ({sql}) t where path = %s", runs, pid, path)
+        counts = "count(*) filter (where path = %s) >= %s and count(*) filter (where path = 'rate') >= %s"
+        await self.until(f"select {counts} from ({sql}) t", path, runs, reading, pid)
         return await self.query(sql, pid)
 
     async def taken_over(self, held: list[tuple], since: float, within_s: float = 40) -> float:

@@ -66,7 +66,7 @@ async def test_a_frozen_worker_that_wakes_past_its_lease_changes_nothing(scene: 
     async with scene.playing(workers=2):
         zombie, other = scene.workers
         await scene.flowing()
-        held = await scene.holding(zombie, 3)
+        held = await scene.holding(zombie, 3, reading=1)
         stopped = scene.signal(zombie, signal.SIGSTOP)
         recovery = await scene.taken_over(held, stopped)
         assert await scene.query("select state from workers where pid = %s", zombie) == [("lost",)]
