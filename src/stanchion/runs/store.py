@@ -205,9 +205,11 @@ async def hold(tx: Tx, claims: bytes) -> list[UUID]:
     return await scalars(
         tx,
         """
-        select r.id from runs r
-        join json_to_recordset(%s::json) as c (id uuid, epoch bigint) on c.id = r.id and c.epoch = r.epoch
-        where r.status = 'RUNNING' order by r.id for share of r
+        with c as materialized (
+            select * from json_to_recordset(%s::json) as c (id uuid, epoch bigint)
+        )
+        select r.id from runs r join c on c.id = r.id and c.epoch = r.epoch
+        where r.id = any (array(select id from c)) and r.status || '' = 'RUNNING' order by r.id for share of r
         """,
         (claims.decode(),),
     )
@@ -432,10 +434,11 @@ async def request_cancel(tx: Tx, tenant: str, run_id: UUID, reason: str) -> list
         """
         with recursive tree as (
             select id from runs where tenant = %(tenant)s and id = %(run_id)s
-            union all select c.id from runs c join tree on c.parent_id = tree.id
+            union all
+            select c.id from tree cross join lateral (select id from runs where parent_id = tree.id offset 0) c
         ), marked as (
             update runs r set cancel_reason = %(reason)s, rev = r.rev + 1
-            from tree where r.id = tree.id and r.status in ('PENDING', 'RUNNING', 'SUSPENDED') and r.cancel_reason is null
+            where r.id = any (array(select id from tree)) and r.status in ('PENDING', 'RUNNING', 'SUSPENDED') and r.cancel_reason is null
             returning r.id, r.status
         )
         select id, status = 'RUNNING' as running from marked
@@ -452,10 +455,10 @@ async def lock_cancelled_below(tx: Tx, tenant: str, run_id: UUID, limit: int) ->
         with recursive tree as (
             select id from runs where tenant = %(tenant)s and id = %(run_id)s
             union all
-            select c.id from runs c join tree on c.parent_id = tree.id
+            select c.id from tree cross join lateral (select id from runs where parent_id = tree.id offset 0) c
         )
-        select r.id from runs r join tree on tree.id = r.id
-        where r.cancel_reason is not null and r.status in ('PENDING', 'SUSPENDED')
+        select r.id from runs r
+        where r.id = any (array(select id from tree)) and r.cancel_reason is not null and r.status in ('PENDING', 'SUSPENDED')
         order by r.id limit %(limit)s for update of r skip locked
         """,
         {"tenant": tenant, "run_id": run_id, "limit": limit},

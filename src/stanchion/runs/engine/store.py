@@ -345,7 +345,7 @@ async def tick(
             exists (select from runs where status = 'PENDING' and waiting_kind = 'worker_lost'
                     and queue = any(%(queues)s::text[]) and engine_v <= %(engine_v)s and strikes >= 2
                     and cancel_reason is null) as probation,
-            (exists (select from runs where status = 'SUSPENDED' and wake_at <= clock_timestamp())
+            (exists (select from runs where status = 'SUSPENDED' and wake_at <= (select clock_timestamp()))
              or exists (select from runs where cancel_reason is not null and status in ('PENDING', 'SUSPENDED'))
              or exists (select from workers where state in ('stopped', 'lost') and reclaimed_at is null)
              or exists (select from workers where state in ('live', 'draining') and id <> %(worker)s
@@ -353,10 +353,12 @@ async def tick(
              or %(fans)s and exists (
                 select from runs p
                 where p.status = 'SUSPENDED' and p.waiting_kind = 'child'
-                  and not exists (select from runs c where c.parent_id = p.id and c.status in ('PENDING', 'RUNNING'))
+                  and not exists (
+                    select from runs c where c.parent_id = p.id and c.status in ('PENDING', 'RUNNING') offset 0)
                   and (exists (select from runs c where c.parent_id = p.id and c.status = 'SUSPENDED'
-                               and c.waiting_kind = 'concurrency')
-                       or not exists (select from runs c where c.parent_id = p.id and c.status = 'SUSPENDED')))
+                               and c.waiting_kind || '' = 'concurrency' offset 0)
+                       or not exists (
+                         select from runs c where c.parent_id = p.id and c.status = 'SUSPENDED' offset 0)))
             ) as due,
             array(select id from runs where worker_id = %(worker)s and status = 'RUNNING' and cancel_reason is not null)
                 as cancels

@@ -164,14 +164,15 @@ async def cancel_queued(tx: Tx, claim: Claim, path: str, reason: str, limit: int
         with parent as materialized (
             select id from runs where id = %(parent)s and epoch = %(epoch)s and status = 'RUNNING' for share
         ), queued as materialized (
-            select r.id from runs r join parent p on r.parent_id = p.id
-            where r.parent_path = %(path)s and r.status = 'SUSPENDED' and r.waiting_kind = 'concurrency'
-            order by r.id limit %(limit)s for update of r
+            select r.id from runs r
+            where r.parent_id = (select id from parent) and r.parent_path is not distinct from %(path)s
+              and r.status = 'SUSPENDED' and r.waiting_kind || '' = 'concurrency'
+            order by r.id limit %(limit)s for update
         )
         update runs r
         set status = 'CANCELLED', waiting_kind = null, waiting_since = null, cancel_reason = %(reason)s, rev = r.rev + 1,
             ended_at = clock_timestamp()
-        from queued q where r.id = q.id
+        where r.id = any (array(select id from queued))
         returning r.tenant, r.id, r.queue, r.status, r.environment, r.attempt, r.traceparent, r.parent_id, r.dead_reason,
                   extract(epoch from clock_timestamp() - r.created_at)::float8 as duration_s
         """,
@@ -223,13 +224,14 @@ async def release(tx: Tx, parent: UUID, path: str, n: int) -> int:
         """
         update runs
         set status = 'PENDING', waiting_kind = null, waiting_since = null, ready_at = clock_timestamp(), rev = rev + 1
-        where id in (
+        where id = any (array(
             select id from runs
-            where parent_id = %s and parent_path is not distinct from %s and status = 'SUSPENDED' and waiting_kind = 'concurrency'
+            where parent_id = %s and parent_path is not distinct from %s and status = 'SUSPENDED'
+              and waiting_kind || '' = 'concurrency'
             order by item_no limit %s
-        )
+        ))
           -- Looked at again once the row is ours: a person may have cancelled it meanwhile.
-          and status = 'SUSPENDED' and waiting_kind = 'concurrency'
+          and status || '' = 'SUSPENDED' and waiting_kind || '' = 'concurrency'
         """,
         (parent, path, n),
     )
@@ -257,11 +259,11 @@ async def waiting_parents(tx: Tx, after: UUID, limit: int) -> list[UUID]:
         select p.id from runs p
         where p.status = 'SUSPENDED' and p.waiting_kind = 'child' and p.id > %s
           and not exists (
-            select from runs c where c.parent_id = p.id and c.status in ('PENDING', 'RUNNING'))
+            select from runs c where c.parent_id = p.id and c.status in ('PENDING', 'RUNNING') offset 0)
           and (
             exists (select from runs c
-                    where c.parent_id = p.id and c.status = 'SUSPENDED' and c.waiting_kind = 'concurrency')
-            or not exists (select from runs c where c.parent_id = p.id and c.status = 'SUSPENDED'))
+                    where c.parent_id = p.id and c.status = 'SUSPENDED' and c.waiting_kind || '' = 'concurrency' offset 0)
+            or not exists (select from runs c where c.parent_id = p.id and c.status = 'SUSPENDED' offset 0))
         order by p.id limit %s
         """,
         (after, limit),

@@ -113,13 +113,13 @@ async def wake_due(tx: Tx, limit: int) -> list[str]:
         """
         with due as materialized (
             select id from runs
-            where status = 'SUSPENDED' and wake_at <= clock_timestamp() and cancel_reason is null
+            where status = 'SUSPENDED' and wake_at <= (select clock_timestamp()) and cancel_reason is null
             order by wake_at limit %s for update skip locked
         )
         update runs r
         set status = 'PENDING', waiting_kind = case when r.waiting_kind = 'retry' then 'retry' end, waiting_ref = null,
             waiting_since = null, wake_at = null, ready_at = clock_timestamp(), rev = r.rev + 1
-        from due where r.id = due.id
+        where r.id = any (array(select id from due))
         returning r.queue
         """,
         (limit,),
@@ -133,7 +133,7 @@ async def delete_old_keys(tx: Tx, hours: float, limit: int) -> int:
         """
         delete from idempotency_keys where (tenant, key) in (
             select tenant, key from idempotency_keys
-            where created_at < clock_timestamp() - %s::float8 * interval '1 hour' order by created_at limit %s)
+            where created_at < (select clock_timestamp()) - %s::float8 * interval '1 hour' order by created_at limit %s)
         """,
         (hours, limit),
     )

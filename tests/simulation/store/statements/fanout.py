@@ -122,8 +122,7 @@ def select_ended(tx: SimTx, params: tuple[Any, ...]) -> Rows:
 async def cancel_queued(tx: SimTx, params: dict[str, Any]) -> Rows:
     """Cancel items that queue, if the claim still owns the parent."""
     found = sorted(filter(_queued, _items(tx, params["parent"], params["path"])), key=lambda row: row["id"])
-    # Without a queued item PostgreSQL never comes to look at the parent, and so does not lock it.
-    if not found or await _share_owned(tx, params) is None:
+    if await _share_owned(tx, params) is None:
         return []
     locked: list[Row] = []
     for seen in found:
