@@ -17,11 +17,8 @@ import pytest
 from stanchion.base import dumps
 from stanchion.db import Database, Tx
 from stanchion.runs import store as runs
-from stanchion.runs.deadletters import store as deadletters
 from stanchion.runs.engine import store as engine
 from stanchion.runs.fanout import store as fans
-from stanchion.runs.revoking import store as revoking
-from stanchion.runs.simulated import store as simulated
 from stanchion.runs.sweeping import store as sweeping
 from stanchion.runs.types import Claim
 
@@ -31,7 +28,7 @@ def _id(kind: int, number: int = 0) -> UUID:
 
 
 ME, DEAD, OTHER = _id(1, 1), _id(1, 2), _id(1, 3)
-MINE, STRANDED, PARENT, WAITING, CANCELLED, STOPPING, FAILED = (_id(kind, 1) for kind in (2, 3, 4, 5, 7, 8, 9))
+MINE, STRANDED, PARENT, WAITING, CANCELLED, STOPPING = (_id(kind, 1) for kind in (2, 3, 4, 5, 7, 8))
 
 # Kinds of runs: how many there are, and what differs from a run that has succeeded.
 _FILL = """
@@ -74,8 +71,6 @@ def _fill(owner: psycopg.Connection) -> None:
         add(0x100 + number, 5, "PENDING", parent=_id(4, number))
         add(0x200 + number, 1000, "SUSPENDED", waiting="concurrency", parent=_id(4, number), after=5)
     add(0x250, 1000, "SUSPENDED", waiting="concurrency", parent=STOPPING)
-    add(9, 1, "FAILED")
-    add(0x251, 3, "FAILED", parent=FAILED)
     add(0x300, 5000, "RUNNING", worker=OTHER)
     add(0x301, 5000, "PENDING")
     add(0x302, 5000, "SUSPENDED", waiting="approval", wake_s=3600.0)
@@ -111,7 +106,7 @@ _TICK: dict[str, Any] = {
 }
 _TAKE: dict[str, Any] = {"worker": ME, "queues": ("default",), "engine_v": 1, "probation": False, "any_strikes": False}
 _STOP = Claim(tenant="acme", run_id=STOPPING, epoch=1)
-_ITEMS = dumps([{"id": str(_id(10)), "item_no": 0, "value": 1}])
+_ITEMS = dumps([{"id": str(_id(9)), "item_no": 0, "value": 1}])
 _ENDS = dumps([{"id": str(CANCELLED), "status": "CANCELLED", "error": {}, "dead_reason": None}])
 
 Call = Callable[[Tx], Awaitable[object]]
@@ -148,11 +143,6 @@ _BUSY: dict[str, tuple[Call, int]] = {
     "wake_parent": (lambda tx: fans.wake_parent(tx, PARENT), 50),
     "cancel_queued": (lambda tx: fans.cancel_queued(tx, _STOP, "a", "x", 5), 220),
     "insert_items": (lambda tx: fans.insert_items(tx, _CLAIM, "a", _OPENING, items=_ITEMS, audits=b"[]"), 60),
-    "request_cancel": (lambda tx: runs.request_cancel(tx, "acme", MINE, "x"), 60),
-    "revive": (lambda tx: deadletters.revive(tx, "acme", [FAILED]), 160),
-    "count_whole": (lambda tx: simulated.count_whole(tx, "acme", FAILED), 60),
-    "lock_tree": (lambda tx: revoking.lock_tree(tx, "acme", MINE), 60),
-    "lock_cancelled_below": (lambda tx: runs.lock_cancelled_below(tx, "acme", MINE, 10), 30),
 }
 _READ = """
 select coalesce(sum(pg_stat_get_xact_blocks_fetched(oid)), 0)::int from pg_class

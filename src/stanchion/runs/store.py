@@ -434,11 +434,10 @@ async def request_cancel(tx: Tx, tenant: str, run_id: UUID, reason: str) -> list
         """
         with recursive tree as (
             select id from runs where tenant = %(tenant)s and id = %(run_id)s
-            union all
-            select c.id from tree cross join lateral (select id from runs where parent_id = tree.id offset 0) c
+            union all select c.id from runs c join tree on c.parent_id = tree.id
         ), marked as (
             update runs r set cancel_reason = %(reason)s, rev = r.rev + 1
-            where r.id = any (array(select id from tree)) and r.status in ('PENDING', 'RUNNING', 'SUSPENDED') and r.cancel_reason is null
+            from tree where r.id = tree.id and r.status in ('PENDING', 'RUNNING', 'SUSPENDED') and r.cancel_reason is null
             returning r.id, r.status
         )
         select id, status = 'RUNNING' as running from marked
@@ -455,10 +454,10 @@ async def lock_cancelled_below(tx: Tx, tenant: str, run_id: UUID, limit: int) ->
         with recursive tree as (
             select id from runs where tenant = %(tenant)s and id = %(run_id)s
             union all
-            select c.id from tree cross join lateral (select id from runs where parent_id = tree.id offset 0) c
+            select c.id from runs c join tree on c.parent_id = tree.id
         )
-        select r.id from runs r
-        where r.id = any (array(select id from tree)) and r.cancel_reason is not null and r.status in ('PENDING', 'SUSPENDED')
+        select r.id from runs r join tree on tree.id = r.id
+        where r.cancel_reason is not null and r.status in ('PENDING', 'SUSPENDED')
         order by r.id limit %(limit)s for update of r skip locked
         """,
         {"tenant": tenant, "run_id": run_id, "limit": limit},

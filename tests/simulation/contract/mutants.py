@@ -217,8 +217,8 @@ MUTANTS = (
     SqlMutant(
         "a cancel stops at the first level",
         "set cancel_reason = %(reason)s, rev",
-        "where parent_id = tree.id offset 0",
-        "where parent_id = tree.id and false offset 0",
+        "join tree on c.parent_id = tree.id",
+        "join tree on c.parent_id = tree.id and false",
     ),
     SqlMutant(
         "a decision about other arguments counts",

@@ -122,11 +122,8 @@ async def revive(tx: Tx, tenant: str, run_ids: Sequence[UUID]) -> list[str]:
             select id, path, false as item from runs
             where tenant = %(tenant)s and id = any(%(ids)s) and status = 'FAILED'
             union all
-            select c.id, c.path, true from tree cross join lateral (
-                select id, path from runs
-                where parent_id = tree.id and parent_path is not distinct from tree.path
-                  and (status = 'FAILED' or status = 'CANCELLED' and cancel_reason = 'for_each.stopped') offset 0
-            ) c
+            select c.id, c.path, true from runs c join tree on c.parent_id = tree.id and c.parent_path = tree.path
+            where c.status = 'FAILED' or c.status = 'CANCELLED' and c.cancel_reason = 'for_each.stopped'
         ), u as (
             update runs r
             set status = case when tree.item then 'SUSPENDED' else 'PENDING' end,
@@ -134,7 +131,7 @@ async def revive(tx: Tx, tenant: str, run_ids: Sequence[UUID]) -> list[str]:
                 waiting_since = case when tree.item then clock_timestamp() end, wake_at = null, wakes = '{}',
                 attempt = r.attempt + 1, strikes = 0, rev = r.rev + 1, error = null, dead_reason = null, output = null,
                 cancel_reason = null, ended_at = null, ready_at = clock_timestamp(), epoch = r.epoch + 1
-            from tree where r.id = any (array(select id from tree)) and r.id = tree.id
+            from tree where r.id = tree.id
             returning r.id, r.queue, r.rev, r.cursor, tree.item
         ), s as (
             update step_runs s

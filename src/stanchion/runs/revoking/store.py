@@ -84,18 +84,15 @@ async def lock_tree(tx: Tx, tenant: str, root: UUID) -> list[OpenRun]:
         with recursive tree as (
             select id from runs where tenant = %(tenant)s and id = %(root)s
             union all
-            select c.id from tree cross join lateral (
-                select id, tenant from runs
-                where parent_id = tree.id and status in ('PENDING', 'RUNNING', 'SUSPENDED') offset 0
-            ) c
-            where c.tenant = %(tenant)s
+            select c.id from runs c join tree on c.parent_id = tree.id
+            where c.tenant = %(tenant)s and c.status in ('PENDING', 'RUNNING', 'SUSPENDED')
         )
         select r.id, r.parent_id, r.status, r.waiting_kind, r.waiting_ref, r.cancel_reason is not null as cancelling,
                r.pins, r.blueprint, r.block, r.cursor, r.path, r.queue,
                coalesce((select s.started_at is not null from step_runs s where s.run_id = r.id and s.path = r.path), false)
                    as begun
         from runs r
-        where r.tenant = %(tenant)s and r.id = any (array(select id from tree)) and r.status in ('PENDING', 'RUNNING', 'SUSPENDED')
+        where r.tenant = %(tenant)s and r.id in (select id from tree) and r.status in ('PENDING', 'RUNNING', 'SUSPENDED')
         order by r.id for update of r
         """,
         {"tenant": tenant, "root": root},

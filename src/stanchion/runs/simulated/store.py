@@ -34,10 +34,8 @@ async def count_whole(tx: Tx, tenant: str, run_id: UUID) -> int:
         await scalar(
             tx,
             "with recursive tree as (select id from runs where tenant = %(tenant)s and id = %(run_id)s"
-            " union all select r.id from tree t cross join lateral"
-            " (select id, tenant from runs where parent_id = t.id offset 0) r where r.tenant = %(tenant)s)"
-            " select count(*) from tree t cross join lateral"
-            " (select tenant, verb, output from step_runs where run_id = t.id offset 0) s where s.tenant = %(tenant)s"
+            " union all select r.id from runs r join tree t on r.parent_id = t.id where r.tenant = %(tenant)s)"
+            " select count(*) from step_runs s join tree t on t.id = s.run_id where s.tenant = %(tenant)s"
             " and s.verb in ('push', 'execute') and s.output -> 'receipt' ->> 'simulated' = 'true'",
             {"tenant": tenant, "run_id": run_id},
         )
