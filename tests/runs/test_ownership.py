@@ -309,9 +309,7 @@ async def test_a_run_handed_back_from_probation_is_looked_for_again(world):
     row = await world.run_row(run_id)
     assert (row["status"], row["strikes"], row["waiting_kind"]) == ("PENDING", 2, "worker_lost")
     async with world.env.db.connection("engine") as tx:
-        tick = await engine_store.tick(
-            tx, worker=child.worker, queues=("handed",), engine_v=1, running=0, beat_s=3, lease_s=10, fans=False
-        )
+        tick = await engine_store.tick(tx, worker=child.worker, queues=("handed",), engine_v=1, fans=False)
     assert tick.probation
     await child.die()
 

@@ -352,6 +352,7 @@ async def test_wake_ups_are_heard(world):
 async def test_lists_tell_why_runs_wait(world):
     world.probe.script["first"] = ask_once("a9")
     async with world.worker():
+        await world.start(one_probe("before"))
         run_id = await world.start(one_probe("listed"), queue="special")
         other = await world.start(one_probe("listed"))
         await world.until(other, "SUSPENDED")

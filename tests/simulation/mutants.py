@@ -155,7 +155,7 @@ def lease_on_the_workers_clock() -> AbstractContextManager[Any]:
             return register
 
         def own(original: Model) -> Model:
-            async def tick(tx: Any, params: Any) -> Any:
+            async def beat(tx: Any, params: Any) -> Any:
                 answer = await _answer(original(tx, params))
                 for key, row in (tx.writes.get("workers") or {}).items():
                     if key in clocks:
@@ -163,9 +163,9 @@ def lease_on_the_workers_clock() -> AbstractContextManager[Any]:
                         tx.writes["workers"][key] = {**row, "lease_until": until}
                 return answer
 
-            return tick
+            return beat
 
-        with patched(Worker, "_register", remember), replaced(_ENGINE, "tick", own):
+        with patched(Worker, "_register", remember), replaced(_ENGINE, "beat", own):
             yield
 
     return plant()

@@ -205,9 +205,7 @@ async def hold(tx: Tx, claims: bytes) -> list[UUID]:
     return await scalars(
         tx,
         """
-        with c as materialized (
-            select * from json_to_recordset(%s::json) as c (id uuid, epoch bigint)
-        )
+        with c as materialized (select * from json_to_recordset(%s::json) as c (id uuid, epoch bigint))
         select r.id from runs r join c on c.id = r.id and c.epoch = r.epoch
         where r.id = any (array(select id from c)) and r.status || '' = 'RUNNING' order by r.id for share of r
         """,

@@ -34,7 +34,7 @@ class Calls(EngineCalls, RunCalls, FanoutCalls, PeopleCalls):
 
 _PIPELINE = (
     *("starts", "claim", "claim", "checkpoint", "checkpoint", "checkpoint", "insert_items", "tick", "register"),
-    *("wake", "wake", "end_runs", "wake_due"),
+    *("beat", "wake", "wake", "end_runs", "wake_due"),
 )
 _SWEEP = (
     *("try_lock", "mark_lost", "lock_stranded", "reclaim", "mark_reclaimed", "wake_due", "delete_old_keys"),
@@ -62,6 +62,6 @@ _LOCKING = (
     *("claim", "checkpoint", "checkpoint", "hold", "hold", "wake", "end_runs", "request_cancel", "lock_run", "revive"),
     *("lock_parent", "release", "wake_parent", "insert_items", "cancel_queued", "reclaim", "hand_back_all"),
     *("lock_claimed", "lock_stranded", "mark_lost", "wake_due", "lock_cancelling", "set_worker_state", "settle"),
-    *("lock_of_step", "set_outcome", "discard", "lock_dead", "starts", "delete_old_keys", "tick", "mark_reclaimed"),
+    *("lock_of_step", "set_outcome", "discard", "lock_dead", "starts", "delete_old_keys", "beat", "mark_reclaimed"),
     *("cancel_of_runs", "insert_approval", "insert_intent", "take_strikes_back", "lock_effect", "expire_one"),
 )

@@ -163,14 +163,19 @@ class EngineCalls(Chooser):
         worker = self.worker()
         return Call("engine.confirm_crash", "engine", lambda tx: engine.confirm_crash(tx, worker), str(worker))
 
+    def beat(self) -> Call:
+        worker, running = self.worker(), self.rng.randint(0, 3)
+
+        async def run(tx: Any) -> bool:
+            return await engine.beat(tx, worker, running=running, lease_s=LEASE_S)
+
+        return Call("engine.beat", "engine", run, f"{worker} {running}")
+
     def tick(self) -> Call:
         arguments: dict[str, Any] = {
             "worker": self.worker(),
             "queues": self.rng.choice((QUEUES, ("default",))),
             "engine_v": 1,
-            "running": self.rng.randint(0, 3),
-            "beat_s": self.rng.choice((0.0, 2.9)),
-            "lease_s": LEASE_S,
             "fans": self.rng.random() < 0.7,
         }
         return Call("engine.tick", "engine", lambda tx: engine.tick(tx, **arguments), str(arguments))

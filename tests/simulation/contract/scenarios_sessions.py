@@ -42,14 +42,17 @@ async def a_session_lock_ends_with_its_session(a: Arranged) -> None:
         assert session.closed
 
 
-async def a_lease_is_renewed_when_it_is_time(a: Arranged) -> None:
+async def a_lease_is_renewed_while_its_worker_lives(a: Arranged) -> None:
     worker = await a.worker()
     before = await a.side.row("workers", worker)
-    assert (await _tick(a, worker, beat_s=500.0)).state == "live"
+    assert (await _tick(a, worker)).state == "live"
     assert await a.side.row("workers", worker) == before
-    await _tick(a, worker, beat_s=0.0, running=3)
-    after = await a.side.row("workers", worker)
-    assert (after["lease_until"] > before["lease_until"], after["running"]) == (True, 3)
+    async with a.db.connection("engine") as tx:
+        assert await engine.beat(tx, worker, running=3, lease_s=1000.0)
+        after = await a.side.row("workers", worker)
+        assert (after["lease_until"] > before["lease_until"], after["running"]) == (True, 3)
+        await engine.set_worker_state(tx, worker, "stopped")
+        assert not await engine.beat(tx, worker, running=3, lease_s=1000.0)
 
 
 async def one_sweeper_at_a_time(a: Arranged) -> None:
@@ -297,18 +300,9 @@ async def notifications_come_in_their_order(a: Arranged) -> None:
 # --- parts
 
 
-async def _tick(a: Arranged, worker: UUID, *, beat_s: float = 100.0, running: int = 0) -> engine.Tick:
+async def _tick(a: Arranged, worker: UUID) -> engine.Tick:
     async with a.db.connection("engine") as tx:
-        return await engine.tick(
-            tx,
-            worker=worker,
-            queues=("default",),
-            engine_v=1,
-            running=running,
-            beat_s=beat_s,
-            lease_s=1000.0,
-            fans=True,
-        )
+        return await engine.tick(tx, worker=worker, queues=("default",), engine_v=1, fans=True)
 
 
 async def _due(a: Arranged, worker: UUID) -> bool:
@@ -408,7 +402,7 @@ def approval(run_id: UUID) -> Approval:
 
 SCENARIOS = [
     a_session_lock_ends_with_its_session,
-    a_lease_is_renewed_when_it_is_time,
+    a_lease_is_renewed_while_its_worker_lives,
     one_sweeper_at_a_time,
     a_session_that_dies_undoes_its_transaction,
     a_deadlock_ends_one_of_two,

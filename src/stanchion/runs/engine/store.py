@@ -299,7 +299,7 @@ class Tick:
     """What a worker learns once a second.
 
     Attributes:
-        state: its own row's state before this tick, None if there is no such row.
+        state: its own row's state, None if there is no such row.
         claimable: whether its queues hold a run it may claim. `probation`: one that must be executed apart.
         due: whether a sweep has something to do.
         cancels: runs it holds that were cancelled.
@@ -312,18 +312,23 @@ class Tick:
     cancels: list[UUID]
 
 
-async def tick(
-    tx: Tx,
-    *,
-    worker: UUID,
-    queues: Sequence[str],
-    engine_v: int,
-    running: int,
-    beat_s: float,
-    lease_s: float,
-    fans: bool,
-) -> Tick:
-    """Renew the lease if it is time, and look around: the one query per second of an idle worker.
+async def beat(tx: Tx, worker: UUID, *, running: int, lease_s: float) -> bool:
+    """Renew a worker's lease; False if there is none to renew: it was taken for dead."""
+    renewed = await execute(
+        tx,
+        """
+        update workers
+        set beat_at = clock_timestamp(), running = %(running)s,
+            lease_until = clock_timestamp() + %(lease_s)s::float8 * interval '1 second'
+        where id = %(worker)s and state in ('live', 'draining')
+        """,
+        {"worker": worker, "running": running, "lease_s": lease_s},
+    )
+    return renewed == 1
+
+
+async def tick(tx: Tx, *, worker: UUID, queues: Sequence[str], engine_v: int, fans: bool) -> Tick:
+    """Look around: the one query per second of an idle worker.
 
     `fans` also looks for fan-outs that nobody looks after, which is the dearest question.
     """
@@ -331,13 +336,6 @@ async def tick(
         tx,
         Tick,
         """
-        with beat as (
-            update workers
-            set beat_at = clock_timestamp(), running = %(running)s,
-                lease_until = clock_timestamp() + %(lease_s)s::float8 * interval '1 second'
-            where id = %(worker)s and state in ('live', 'draining')
-              and beat_at <= clock_timestamp() - %(beat_s)s::float8 * interval '1 second'
-        )
         select
             (select state from workers where id = %(worker)s) as state,
             exists (select from runs where status = 'PENDING' and queue = any(%(queues)s::text[])
@@ -363,15 +361,7 @@ async def tick(
             array(select id from runs where worker_id = %(worker)s and status = 'RUNNING' and cancel_reason is not null)
                 as cancels
         """,
-        {
-            "worker": worker,
-            "queues": list(queues),
-            "engine_v": engine_v,
-            "running": running,
-            "beat_s": beat_s,
-            "lease_s": lease_s,
-            "fans": fans,
-        },
+        {"worker": worker, "queues": list(queues), "engine_v": engine_v, "fans": fans},
     )
     return found or Tick(state=None, claimable=False, probation=False, due=False, cancels=[])
 

@@ -1,7 +1,7 @@
 """A worker's life: register, hear, tick, claim, drain.
 
-A worker is a session: a connection of its own that holds a session lock (its death is known at once) and hears
-wake-ups, and a row with a lease on the database's clock (a partition is known after it). When the connection is lost
+A worker is a session: a connection of its own that holds a session lock (its death is known at once), hears wake-ups and
+renews the lease, and a row with that lease on the database's clock (a partition is known after it). When the connection is lost
 or the row says `lost`, everything in hand is abandoned, which is safe because every write is fenced (I3), and the
 worker registers anew under a new id.
 """
@@ -40,6 +40,9 @@ from stanchion.runs.types import ENGINE_V, PinResolver, RunEndHook, StepHandler
 LEASE_S: Final = 10.0
 BEAT_S: Final = 3.0
 TICK_S: Final = 1.0
+# Without an answer to any tick for as long as this, though the lease is renewed, a worker begins anew: it holds what it
+# cannot execute. Longer than a busy minute keeps a tick from a connection of the pool.
+DEAF_S: Final = 30.0
 # Fan-outs that nobody looks after are the dearest question of a tick: ask each fifth time.
 FANS_EVERY: Final = 5
 # Sessions that met a defect within a lease of their beginning, one after the other, after which the process ends.
@@ -121,6 +124,7 @@ class Worker:
         self._parents_poke = asyncio.Event()
         self._timers: list[float] = []
         self._timers_poke = asyncio.Event()
+        self._due = asyncio.Event()
         # Runs dropped since the last registration because the database went away, not they: id -> epoch of our claim.
         self._innocent: dict[UUID, int] = {}
         self._failures = 0
@@ -214,6 +218,7 @@ class Worker:
                     self._hear(listener),
                     self._ticks(),
                     self._claims.loop(),
+                    self._sweeps(),
                     self._advances(),
                     self._wakes(),
                     self._stopping.wait(),
@@ -282,13 +287,21 @@ class Worker:
     # --- duties of a session
 
     async def _hear(self, listener: Listener) -> None:
-        async for channel, payload in listener.messages():
-            if channel == "stanchion_cancel":
-                with contextlib.suppress(ValueError):  # anyone with the database's password may say anything here
-                    self._claims.interrupt(UUID(payload), "cancel")
-            elif payload in self._queues:
-                self._claims.poke()
-        raise SessionLost
+        """Hear wake-ups, and renew the lease between them, by a connection that nothing else asks for.
+
+        A look around can take long (connections of the pool are waited for, and a sweep may have much to do), and a worker
+        that is busy is not dead: measured, a sweep of 110 s.
+        """
+        while True:
+            async for channel, payload in listener.messages(BEAT_S):
+                if channel == "stanchion_cancel":
+                    with contextlib.suppress(ValueError):  # anyone with the database's password may say anything here
+                        self._claims.interrupt(UUID(payload), "cancel")
+                elif payload in self._queues:
+                    self._claims.poke()
+            worker, running = self._host.worker_id, self._claims.running
+            if not await store.beat(listener.connection, worker, running=running, lease_s=LEASE_S):
+                raise SessionLost
 
     async def _ticks(self) -> None:
         count, heard = 0, self._env.clock.monotonic()
@@ -297,7 +310,7 @@ class Worker:
                 await self._tick(fans=count % FANS_EVERY == 0)
                 heard = self._env.clock.monotonic()
             except Unavailable:
-                if self._env.clock.monotonic() - heard > LEASE_S:
+                if self._env.clock.monotonic() - heard > DEAF_S:
                     raise
             count += 1
             await self._env.clock.sleep(TICK_S)
@@ -310,9 +323,6 @@ class Worker:
                 worker=self._host.worker_id,
                 queues=self._queues,
                 engine_v=ENGINE_V,
-                running=self._claims.running,
-                beat_s=BEAT_S - 0.1,
-                lease_s=LEASE_S,
                 fans=fans,
             )
         if tick.state not in ("live", "draining"):
@@ -321,7 +331,7 @@ class Worker:
         for run_id in tick.cancels:
             self._claims.interrupt(run_id, "cancel")
         if tick.due:
-            await self._sweep()
+            self._due.set()
         if self._probation_of is not None:
             self._end_probation(tick)
         elif tick.claimable or (tick.probation and self._spawn is None):
@@ -347,6 +357,14 @@ class Worker:
             self._env.telemetry.emit("duty.failed", duty="probation", error=repr(error))
         finally:
             self._probation = None
+
+    async def _sweeps(self) -> None:
+        """Sweep when a tick has seen something due. What the database does not let it do now, the next tick sees again."""
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            with contextlib.suppress(Unavailable, psycopg.OperationalError):
+                await self._sweep()
 
     async def _sweep(self) -> None:
         """Sweep, unless another process is at it, and tell where something became ready."""

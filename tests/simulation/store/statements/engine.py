@@ -292,9 +292,27 @@ async def register(tx: SimTx, params: dict[str, Any]) -> int:
     return 1
 
 
+@models(_STORE, "beat")
+async def beat(tx: SimTx, params: dict[str, Any]) -> int:
+    """Renew a lease."""
+    if not _alive(tx.get("workers", params["worker"])):
+        return 0
+    me = await tx.lock("workers", params["worker"])
+    if me is None or not _alive(me):
+        return 0
+    now = tx.now()
+    renewed = {"beat_at": now, "running": params["running"], "lease_until": now + timedelta(seconds=params["lease_s"])}
+    tx.update("workers", me, renewed)
+    return 1
+
+
+def _alive(me: Row | None) -> bool:
+    return me is not None and me["state"] in ("live", "draining")
+
+
 @models(_STORE, "tick")
 async def tick(tx: SimTx, params: dict[str, Any]) -> Rows:
-    """Renew the lease if it is time; look around in the snapshot of before."""
+    """Look around."""
     now = tx.now()
     me = tx.get("workers", params["worker"])
     pending = [row for row in tx.by("runs", "status", "PENDING") if row["queue"] in params["queues"]]
@@ -318,24 +336,7 @@ async def tick(tx: SimTx, params: dict[str, Any]) -> Rows:
             if run["worker_id"] == params["worker"] and run["cancel_reason"] is not None
         ],
     }
-    if me is not None and _beats(me, params, now):
-        me = await tx.lock("workers", me["id"])
-        now = tx.now()
-        if me is not None and _beats(me, params, now):
-            tx.update(
-                "workers",
-                me,
-                {
-                    "beat_at": now,
-                    "running": params["running"],
-                    "lease_until": now + timedelta(seconds=params["lease_s"]),
-                },
-            )
     return [row]
-
-
-def _beats(me: Row, params: dict[str, Any], now: datetime) -> bool:
-    return me["state"] in ("live", "draining") and me["beat_at"] <= now - timedelta(seconds=params["beat_s"])
 
 
 def _due(tx: SimTx, params: dict[str, Any], now: datetime) -> bool:

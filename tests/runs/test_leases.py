@@ -1,0 +1,96 @@
+"""A worker's lease is renewed whatever else it is at: by its own connection, which nothing else waits for."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import psycopg
+import pytest
+
+from stanchion.db import Database
+from stanchion.runs import sweeping
+from stanchion.runs.engine import worker as workers
+from tests.conftest import make_env
+from tests.runs.support import World
+
+
+@pytest.fixture
+async def hasty(fresh_database_urls, monkeypatch):
+    """A world whose workers look around and renew their leases many times a second."""
+    monkeypatch.setattr(workers, "TICK_S", 0.01)
+    monkeypatch.setattr(workers, "BEAT_S", 0.02)
+    async with Database(fresh_database_urls, acquire_timeout_s=0.2) as database:
+        yield World(make_env(database), fresh_database_urls.owner)
+
+
+async def renewed(world: World, worker: workers.Worker) -> None:
+    """Return once the lease has been renewed several times from now on; asked by a connection of its own."""
+    async with await psycopg.AsyncConnection.connect(world.env.db.urls.engine, autocommit=True) as look:
+        seen: set[object] = set()
+        async with asyncio.timeout(60):
+            while len(seen) < 4:
+                cursor = await look.execute("select lease_until, state from workers where id = %s", (worker.id,))
+                row = await cursor.fetchone()
+                assert row is not None
+                assert row[1] == "live"
+                seen.add(row[0])
+                await asyncio.sleep(0.01)
+
+
+async def test_while_a_sweep_has_much_to_do(hasty, monkeypatch):
+    """Measured: a sweep of 110 s, during which no worker renewed its lease or heard of a cancel."""
+    sweeping_now, go_on, looks = asyncio.Event(), asyncio.Event(), 0
+    really, tick = sweeping.sweep, workers.store.tick
+
+    async def long(env, hook):
+        sweeping_now.set()
+        await go_on.wait()
+        return await really(env, hook)
+
+    async def counted(tx, **kwargs):
+        nonlocal looks
+        looks += 1
+        return await tick(tx, **kwargs)
+
+    async with hasty.worker() as worker:
+        before = worker.id
+        monkeypatch.setattr(sweeping, "sweep", long)
+        monkeypatch.setattr(workers.store, "tick", counted)
+        await hasty.rows(
+            "insert into workers (id, name, host, pid, engine_v, queues, capacity, lock_key, state, lease_until)"
+            " values (gen_random_uuid(), 'w', 'h', 1, 1, '{}', 1, 1, 'lost', clock_timestamp())"
+        )
+        await asyncio.wait_for(sweeping_now.wait(), 60)
+        seen = looks
+        await renewed(hasty, worker)
+        await hasty.eventually(lambda: looks > seen + 3)
+        go_on.set()
+        await hasty.eventually(lambda: reclaimed(hasty))
+        assert worker.id == before
+
+
+async def reclaimed(world: World) -> bool:
+    return await world.rows("select 1 from workers where state = 'lost' and reclaimed_at is null") == []
+
+
+async def test_while_every_connection_of_the_pool_is_taken(hasty):
+    async with hasty.worker() as worker:
+        before = worker.id
+        async with AsyncExitStack() as taken:
+            for _ in range(6):
+                await taken.enter_async_context(hasty.env.db.connection("engine"))
+            await renewed(hasty, worker)
+        await hasty.ended(await hasty.start("blueprint: free\nowner: t\nsteps:\n  - {id: a, probe: {name: a}}\n"))
+        assert worker.id == before
+
+
+async def test_a_worker_that_was_taken_for_dead_learns_it_from_its_lease(hasty, monkeypatch):
+    async def nothing(*_, **__):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(workers.Worker, "_tick", nothing)
+    async with hasty.worker() as worker:
+        before = worker.id
+        await hasty.rows("update workers set state = 'lost' where id = %s", before)
+        await hasty.eventually(lambda: worker.id != before)
