@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from uuid import uuid4
 
 import psycopg
 import pytest
 
+from stanchion.base import Unavailable
 from stanchion.db import Database
 from stanchion.runs import sweeping
 from stanchion.runs.engine import worker as workers
+from stanchion.runs.engine.claiming import Claims
 from tests.conftest import make_env
 from tests.runs.support import World
 
@@ -28,7 +31,7 @@ async def renewed(world: World, worker: workers.Worker) -> None:
     """Return once the lease has been renewed several times from now on; asked by a connection of its own."""
     async with await psycopg.AsyncConnection.connect(world.env.db.urls.engine, autocommit=True) as look:
         seen: set[object] = set()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(20):
             while len(seen) < 4:
                 cursor = await look.execute("select lease_until, state from workers where id = %s", (worker.id,))
                 row = await cursor.fetchone()
@@ -74,12 +77,35 @@ async def reclaimed(world: World) -> bool:
     return await world.rows("select 1 from workers where state = 'lost' and reclaimed_at is null") == []
 
 
-async def test_while_every_connection_of_the_pool_is_taken(hasty):
+async def test_while_every_connection_of_the_pool_is_taken(hasty, monkeypatch):
+    """None of its duties gives up the session for that: what it holds would be dropped where there is too much to do already."""
+    refused: set[str] = set()
+
+    def watched(owner: object, name: str) -> None:
+        really = getattr(owner, name)
+
+        async def call(*args, **kwargs):
+            try:
+                return await really(*args, **kwargs)
+            except Unavailable:
+                refused.add(name)
+                raise
+
+        monkeypatch.setattr(owner, name, call)
+
+    watched(workers.fanout, "advance")
+    watched(workers.sweeping, "wake_due")
+    watched(workers.Worker, "_tick")
+    watched(Claims, "_claim")
     async with hasty.worker() as worker:
         before = worker.id
         async with AsyncExitStack() as taken:
             for _ in range(6):
                 await taken.enter_async_context(hasty.env.db.connection("engine"))
+            worker._item_ended("acme", uuid4())
+            worker._retry_in(0.001)
+            worker._claims.poke()
+            await hasty.eventually(lambda: refused == {"advance", "wake_due", "_tick", "_claim"}, timeout_s=20)
             await renewed(hasty, worker)
         await hasty.ended(await hasty.start("blueprint: free\nowner: t\nsteps:\n  - {id: a, probe: {name: a}}\n"))
         assert worker.id == before

@@ -76,13 +76,19 @@ class Claims:
             held[0].interrupt(reason)
 
     async def loop(self) -> None:
-        """Claim whenever poked and a place is free, in batches, until cancelled."""
+        """Claim whenever poked and a place is free, in batches, until cancelled.
+
+        Where every connection is busy, nothing was asked of the database, and the next tick pokes again.
+        """
         while True:
             await self._poke.wait()
             self._poke.clear()
             self._filling = True
             try:
                 await self._fill()
+            except Unavailable as problem:
+                if problem.code != "db.pool_exhausted":
+                    raise
             finally:
                 self._filling = False
 

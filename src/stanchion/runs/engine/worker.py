@@ -51,6 +51,11 @@ _RECONNECT_S: Final = (0.1, 0.25, 0.5, 1.0, 2.0)
 # Retries whose due time a worker remembers; the sweep finds the others within a second.
 _TIMERS_MAX: Final = 1000
 
+# What the database says where a duty can be done again in a moment: no connection is free, somebody else was in the way, or
+# the database is away, which the connection of the session will tell.
+_NOT_NOW: Final = (Unavailable, psycopg.OperationalError)
+_AGAIN_S: Final = 0.1
+
 SpawnProbation = Callable[[UUID], Awaitable[int]]
 
 
@@ -359,11 +364,11 @@ class Worker:
             self._probation = None
 
     async def _sweeps(self) -> None:
-        """Sweep when a tick has seen something due. What the database does not let it do now, the next tick sees again."""
+        """Sweep when a tick has seen something due; what cannot be done now, the next tick sees again."""
         while True:
             await self._due.wait()
             self._due.clear()
-            with contextlib.suppress(Unavailable, psycopg.OperationalError):
+            with contextlib.suppress(*_NOT_NOW):
                 await self._sweep()
 
     async def _sweep(self) -> None:
@@ -382,7 +387,12 @@ class Worker:
             while self._parents:
                 parent = next(iter(self._parents))
                 del self._parents[parent]
-                queue = await fanout.advance(self._env, parent)
+                try:
+                    queue = await fanout.advance(self._env, parent)
+                except _NOT_NOW:
+                    self._parents[parent] = None
+                    await self._env.clock.sleep(_AGAIN_S)
+                    continue
                 if queue is not None:
                     self._ready(queue)
             self._parents_poke.clear()
@@ -401,8 +411,9 @@ class Worker:
                 continue
             while self._timers and self._timers[0] <= self._env.clock.monotonic():
                 heapq.heappop(self._timers)
-            for queue in await sweeping.wake_due(self._env):
-                self._ready(queue)
+            with contextlib.suppress(*_NOT_NOW):
+                for queue in await sweeping.wake_due(self._env):
+                    self._ready(queue)
 
     # --- what executions report
 
