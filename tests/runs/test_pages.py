@@ -70,6 +70,10 @@ def _fill(owner: psycopg.Connection) -> None:
     for number in range(1, 21):
         add(0x100 + number, 5, "PENDING", parent=_id(4, number))
         add(0x200 + number, 1000, "SUSPENDED", waiting="concurrency", parent=_id(4, number), after=5)
+    owner.execute(
+        "insert into idempotency_keys (tenant, key, request_digest, run_id)"
+        " select 'acme', n::text, 'x', gen_random_uuid() from generate_series(1, 5000) n"
+    )
     add(0x250, 1000, "SUSPENDED", waiting="concurrency", parent=STOPPING)
     add(0x300, 5000, "RUNNING", worker=OTHER)
     add(0x301, 5000, "PENDING")
@@ -109,6 +113,7 @@ _QUIET: dict[str, tuple[Call, int]] = {
     "beat": (lambda tx: engine.beat(tx, ME, running=1, lease_s=10.0), 15),
     "tick": (lambda tx: engine.tick(tx, fans=False, **_TICK), 80),
     "tick, fan-outs too": (lambda tx: engine.tick(tx, fans=True, **_TICK), 200),
+    "delete_old_keys": (lambda tx: sweeping.delete_old_keys(tx, 24.0, 1000), 15),
     "waiting_parents": (lambda tx: fans.waiting_parents(tx, _id(0), 100), 150),
 }
 _BUSY: dict[str, tuple[Call, int]] = {

@@ -114,7 +114,7 @@ async def delete_old(tx: Tx, *, days: int, limit: int) -> int:
     return await execute(
         tx,
         "delete from trigger_deliveries where id in (select id from trigger_deliveries"
-        " where received_at < clock_timestamp() - make_interval(days => %(days)s) order by received_at limit %(limit)s)",
+        " where received_at < (select clock_timestamp()) - make_interval(days => %(days)s) order by received_at limit %(limit)s)",
         {"days": days, "limit": limit},
     )
 
@@ -135,7 +135,7 @@ async def delete_old_claims(tx: Tx, *, days: int, limit: int) -> int:
     return await execute(
         tx,
         "delete from trigger_claims where run_id in (select run_id from trigger_claims"
-        " where claimed_at < clock_timestamp() - make_interval(days => %(days)s) order by claimed_at limit %(limit)s)",
+        " where claimed_at < (select clock_timestamp()) - make_interval(days => %(days)s) order by claimed_at limit %(limit)s)",
         {"days": days, "limit": limit},
     )
 
