@@ -41,7 +41,7 @@ LEASE_S: Final = 10.0
 BEAT_S: Final = 3.0
 TICK_S: Final = 1.0
 # Without an answer to any tick for as long as this, though the lease is renewed, a worker begins anew: it holds what it
-# cannot execute. Longer than a busy minute keeps a tick from a connection of the pool.
+# cannot execute. Longer than even a busy pool keeps a tick waiting.
 DEAF_S: Final = 30.0
 # Fan-outs that nobody looks after are the dearest question of a tick: ask each fifth time.
 FANS_EVERY: Final = 5

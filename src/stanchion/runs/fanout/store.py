@@ -1,4 +1,8 @@
-"""The SQL of fan-outs. Role `engine`."""
+"""The SQL of fan-outs. Role `engine`.
+
+`= any (array(...))`, `|| ''` and `offset 0` leave the planner one way: by key, or by the parent. Sessions plan these statements
+once, perhaps on empty tables, and written plainly they then went through everything that waits (tests/runs/test_pages.py).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The SQL of the sweep. Role `engine`."""
+"""The SQL of the sweep. Role `engine`.
+
+What is compared with an indexed time is `(select clock_timestamp())`: by itself the function is volatile, which no index can be
+asked about, and all that will ever be due is read (tests/runs/test_pages.py). Rows are changed by key for the same reason.
+"""
 
 from __future__ import annotations
 
