@@ -17,10 +17,20 @@ from stanchion.runs.engine.claiming import Claims
 from tests.conftest import make_env
 from tests.runs.support import World
 
+BEATS: list[bool] = []
+
 
 @pytest.fixture
 async def hasty(fresh_database_urls, monkeypatch):
-    """A world whose workers look around and renew their leases many times a second."""
+    """A world whose workers look around and renew their leases many times a second; `BEATS` has each answer."""
+    really = workers.store.beat
+
+    async def beat(tx, worker, **kwargs) -> bool:
+        BEATS.append(await really(tx, worker, **kwargs))
+        return BEATS[-1]
+
+    BEATS.clear()
+    monkeypatch.setattr(workers.store, "beat", beat)
     monkeypatch.setattr(workers, "TICK_S", 0.01)
     monkeypatch.setattr(workers, "BEAT_S", 0.02)
     async with Database(fresh_database_urls, acquire_timeout_s=0.2) as database:
@@ -30,15 +40,18 @@ async def hasty(fresh_database_urls, monkeypatch):
 async def renewed(world: World, worker: workers.Worker) -> None:
     """Return once the lease has been renewed several times from now on; asked by a connection of its own."""
     async with await psycopg.AsyncConnection.connect(world.env.db.urls.engine, autocommit=True) as look:
-        seen: set[object] = set()
-        async with asyncio.timeout(20):
-            while len(seen) < 4:
-                cursor = await look.execute("select lease_until, state from workers where id = %s", (worker.id,))
-                row = await cursor.fetchone()
-                assert row is not None
-                assert row[1] == "live"
-                seen.add(row[0])
-                await asyncio.sleep(0.01)
+
+        async def row() -> tuple[object, ...] | None:
+            cursor = await look.execute("select state, lease_until from workers where id = %s", (worker.id,))
+            return await cursor.fetchone()
+
+        before, beats = await row(), len(BEATS)
+        await world.eventually(lambda: len(BEATS) >= beats + 4, timeout_s=20)
+        after = await row()
+    assert before is not None
+    assert after is not None
+    assert all(BEATS[beats:])
+    assert (after[0], after[1] > before[1]) == ("live", True)
 
 
 async def test_while_a_sweep_has_much_to_do(hasty, monkeypatch):
